@@ -1,0 +1,233 @@
+"""Does what the host's requests ask for, one after another, and words the replies."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from . import layouts, registers
+from .config import CoreConfig
+from .core import HostBus
+from .framing import WORD
+from .registers import PROTOCOL, Space, Status
+
+REQUEST = layouts.words(registers.REQUEST)
+REPLY = layouts.words(registers.REPLY)
+REQUEST_WORDS = len(registers.REQUEST)
+REPLY_WORDS = len(registers.REPLY)
+
+
+class Commands(wiring.Component):
+    """A request is, in this order, an optional write, an optional run and an optional read.
+
+    Members
+    -------
+    requests: good frames as `framing.FrameReceiver` hands them on.
+    fault: a pulse per damaged frame, `fault_status` says how; answered when no request is at work.
+    replies, quiet, clear, digest, sender_idle: of the `framing.FrameSender`.
+    bus: memories. start, first_layer_address, stop_after, done: of the core.
+    core_reset: a pulse that resets the core (its memories keep their content).
+
+    A request answered with an error has had no effect, except a run that timed out. The request
+    before the expected one is answered again without being done again. A run ends after its cycle
+    limit at the latest, so every request is answered. A write takes one cycle a word (4 where it
+    expands), a read at least 3; the sender needs 4.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._config = config
+        super().__init__({
+            "requests": In(stream.Signature(32)),
+            "fault": In(1), "fault_status": In(Status),
+            "replies": Out(stream.Signature(WORD)),
+            "quiet": Out(1), "clear": Out(1), "digest": In(32), "sender_idle": In(1),
+            "bus": Out(HostBus()),
+            "start": Out(1), "first_layer_address": Out(range(config.program_words)),
+            "stop_after": Out(8), "done": In(1), "core_reset": Out(1),
+            "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        header = Signal(REQUEST)
+        index = Signal(range(max(REQUEST_WORDS, REPLY_WORDS)))
+        payload = Signal(range(registers.FRAME_WORDS))  # words to take from the request
+        lane = Signal(2)
+        expected, executed, repeat = Signal(16), Signal(), Signal()
+        fault = Signal(Status)   # a frame was lost and the host does not know yet
+        status, last_status = Signal(Status), Signal(Status)
+        seq, count, left, cycles = Signal(16), Signal(16), Signal(16), Signal(32)
+        word = Signal(32)
+
+        reply = Signal(REPLY)
+        m.d.comb += [
+            reply.version.eq(PROTOCOL), reply.reply.eq(1), reply.status.eq(status),
+            reply.seq.eq(seq), reply.expected.eq(expected), reply.count.eq(count),
+            reply.cycles.eq(cycles),
+        ]
+        expand = header.expand != 0
+        bits = self.requests.payload.word_select(lane, 8)
+        m.d.comb += [
+            self.first_layer_address.eq(header.start),
+            self.stop_after.eq(header.stop_after),
+            self.bus.space.eq(Mux(self.bus.w_en, header.write_space, header.read_space)),
+            self.bus.addr.eq(Mux(self.bus.w_en, header.write_addr, header.read_addr)),
+            self.bus.w_data.eq(Mux(expand, Cat(bit.replicate(4) & header.expand for bit in bits),
+                                   self.requests.payload)),
+        ]
+
+        def next_address():
+            return header.read_addr.eq(header.read_addr + header.read_stride)
+
+        with m.FSM() as fsm:
+            m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & ~self.requests.valid & (fault == 0))
+
+            with m.State("IDLE"):
+                m.d.sync += [index.eq(0), lane.eq(0), repeat.eq(0), count.eq(0)]
+                with m.If(fault != Status.OK):
+                    m.d.sync += [status.eq(fault), seq.eq(expected), fault.eq(Status.OK)]
+                    m.next = "REPLY"
+                with m.Elif(self.requests.valid):
+                    m.d.comb += self.requests.ready.eq(1)
+                    m.d.sync += payload.eq(self.requests.payload - REQUEST_WORDS)
+                    m.next = "HEADER"
+
+            with m.State("HEADER"):
+                m.d.comb += self.requests.ready.eq(1)
+                with m.If(self.requests.valid):
+                    m.d.sync += [index.eq(index + 1),
+                                 header.eq(Cat(header.as_value()[32:], self.requests.payload))]
+                    with m.If(index == REQUEST_WORDS - 1):
+                        m.next = "CHECK"
+
+            with m.State("CHECK"):
+                verdict = Signal(Status)
+                m.d.sync += [index.eq(0), seq.eq(header.seq), status.eq(verdict)]
+                with m.If((header.version != PROTOCOL) | header.reply):
+                    m.d.comb += verdict.eq(Status.VERSION)
+                with m.Elif(header.sync | (header.seq == expected)):
+                    m.d.comb += [verdict.eq(self._verdict(m, header, payload)),
+                                 self.core_reset.eq(header.sync)]
+                    m.d.sync += [expected.eq(header.seq + 1), executed.eq(1), cycles.eq(0),
+                                 last_status.eq(verdict)]
+                with m.Elif(executed & ((header.seq + 1)[:16] == expected)):
+                    m.d.comb += verdict.eq(last_status)
+                    m.d.sync += repeat.eq(1)
+                with m.Else():
+                    m.d.comb += verdict.eq(Status.ORDER)
+                m.next = "WRITE"
+
+            with m.State("WRITE"):  # or drop the payload of a request that is not done
+                with m.If(payload == 0):
+                    m.next = "RUN"
+                with m.Elif(self.requests.valid):
+                    m.d.sync += lane.eq(lane + 1)
+                    with m.If((status == Status.OK) & ~repeat):
+                        m.d.comb += self.bus.w_en.eq(1)
+                        m.d.sync += header.write_addr.eq(header.write_addr + 1)
+                    with m.If(~expand | (lane == 3)):
+                        m.d.comb += self.requests.ready.eq(1)
+                        m.d.sync += [payload.eq(payload - 1), lane.eq(0)]
+
+            with m.State("RUN"):
+                m.next = "READ OR NOT"
+                with m.If((status == Status.OK) & header.run & ~repeat):
+                    m.d.comb += self.start.eq(1)
+                    m.next = "RUNNING"
+            with m.State("RUNNING"):
+                m.d.sync += cycles.eq(cycles + 1)
+                with m.If(self.done):
+                    m.next = "READ OR NOT"
+                with m.Elif(cycles >= header.max_cycles):
+                    m.d.comb += self.core_reset.eq(1)
+                    m.d.sync += [status.eq(Status.TIMEOUT), last_status.eq(Status.TIMEOUT)]
+                    m.next = "READ OR NOT"
+
+            with m.State("READ OR NOT"):
+                m.d.sync += left.eq(header.read_count)
+                m.next = "REPLY"
+                with m.If((status == Status.OK) & header.read):
+                    m.d.sync += count.eq(header.read_count)
+                    with m.If(header.digest):
+                        m.next = "DIGEST"
+                        with m.If(~self.sender_idle):  # it still sends the reply before
+                            m.next = "READ OR NOT"
+
+            with m.State("DIGEST"):
+                m.d.comb += self.quiet.eq(1)
+                with m.If(left != 0):
+                    m.d.comb += self.bus.r_en.eq(1)
+                    m.next = "DIGEST WAIT"
+                with m.Elif(self.sender_idle):
+                    m.d.comb += self.clear.eq(1)
+                    m.d.sync += [word.eq(self.digest), count.eq(1)]
+                    m.next = "REPLY"
+            with m.State("DIGEST WAIT"):
+                m.d.comb += self.quiet.eq(1)
+                with m.If(self.bus.r_valid):
+                    m.d.sync += [word.eq(self.bus.r_data), left.eq(left - 1), next_address()]
+                    m.next = "DIGEST WORD"
+            with m.State("DIGEST WORD"):
+                m.d.comb += [self.quiet.eq(1), self.replies.valid.eq(1),
+                             self.replies.payload.data.eq(word)]
+                with m.If(self.replies.ready):
+                    m.next = "DIGEST"
+
+            with m.State("REPLY"):
+                m.d.comb += [
+                    self.replies.valid.eq(1),
+                    self.replies.payload.data.eq(reply.as_value().word_select(index, 32)),
+                    self.replies.payload.last.eq((index == REPLY_WORDS - 1) & (count == 0)),
+                ]
+                with m.If(self.replies.ready):
+                    m.d.sync += index.eq(index + 1)
+                    with m.If(index == REPLY_WORDS - 1):
+                        with m.If(count == 0):
+                            m.next = "IDLE"
+                        with m.Elif(header.digest):
+                            m.next = "READ WORD"
+                        with m.Else():
+                            m.next = "READ"
+            with m.State("READ"):
+                m.d.comb += self.bus.r_en.eq(1)
+                m.next = "READ WAIT"
+            with m.State("READ WAIT"):
+                with m.If(self.bus.r_valid):
+                    m.d.sync += [word.eq(self.bus.r_data), next_address()]
+                    m.next = "READ WORD"
+            with m.State("READ WORD"):
+                m.d.comb += [self.replies.valid.eq(1), self.replies.payload.data.eq(word),
+                             self.replies.payload.last.eq(count == 1)]
+                with m.If(self.replies.ready):
+                    m.d.sync += count.eq(count - 1)
+                    m.next = "READ"
+                    with m.If(count == 1):
+                        m.next = "IDLE"
+
+        # After the FSM: a fault that arrives while another is taken up must not be lost.
+        with m.If(self.fault):
+            m.d.sync += fault.eq(self.fault_status)
+        return m
+
+    def _verdict(self, m, header, payload):
+        """Status of a request that is due: OK, or why it cannot be done."""
+        verdict = Signal(Status)
+        end = Signal(26)
+        size = Signal(26)
+        m.d.comb += end.eq(header.write_addr + Mux(header.expand != 0, payload << 2, payload))
+        with m.Switch(header.write_space):
+            for space, words in registers.space_words(self._config).items():
+                if space != Space.COUNTER:
+                    with m.Case(space):
+                        m.d.comb += size.eq(words)
+        unknown = (
+            (header.unused != 0) | (~header.write & (payload != 0)) | (header.digest & ~header.read)
+            | (header.read & (header.read_space > max(Space)))
+            | (header.write & ((header.write_space > max(Space))
+                               | (header.write_space == Space.COUNTER))))
+        with m.If(unknown):
+            m.d.comb += verdict.eq(Status.BAD_REQUEST)
+        with m.Elif(header.write & (end > size)):
+            m.d.comb += verdict.eq(Status.RANGE)
+        return verdict

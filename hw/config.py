@@ -1,0 +1,111 @@
+"""Size of a core: one frozen dataclass, and the presets of the boards.
+
+Plain Python, so that the host (compiler, cycle model, driver) needs no Amaranth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+TIMESTEPS_PER_GROUP = 4
+"""Timesteps that one weight fetch serves: a spike mask has this many bits."""
+
+WORD_BITS = 32
+"""Width of a weight-memory and of a program-memory word."""
+
+
+def is_power_of_two(n: int) -> bool:
+    return n > 0 and n & (n - 1) == 0
+
+
+@dataclass(frozen=True)
+class CoreConfig:
+    """Parameters of one core. Raises ValueError naming the bad field.
+
+    engines: independent row engines (each: weight decoder, map port, units, neuron lanes).
+    units: accumulate units of an engine; unit u owns output positions q with q mod units == u.
+    window: positions in one map word, a multiple of `units`, at most 32.
+    acc_bits: accumulator width; the compiler refuses a network that could overflow it.
+    acc_depth: output positions a unit can accumulate at a time (per ping-pong bank).
+    queue_depth: synaptic jobs waiting in front of a unit.
+    lanes: neuron lanes of an engine, 1 or 2 output positions per cycle.
+    map_words: depth of the spike-map memory, in words of window x 4 bits.
+    weight_words: depth of the weight memory of a pair of engines, in 32-bit words.
+    program_words: depth of the program memory, in 32-bit words.
+    taps, planes: entries of an engine's tap and plane tables.
+    clock_hz: clock the core is meant to run at.
+    """
+
+    engines: int = 6
+    units: int = 8
+    window: int = 32
+    acc_bits: int = 16
+    acc_depth: int = 16
+    queue_depth: int = 32
+    lanes: int = 2
+    map_words: int = 1024
+    weight_words: int = 4096
+    program_words: int = 1024
+    taps: int = 64
+    planes: int = 64
+    clock_hz: int = 100_000_000
+
+    def __post_init__(self):
+        powers = ("units", "window", "acc_depth", "queue_depth", "map_words", "weight_words",
+                  "program_words", "taps", "planes")
+        for name in powers:
+            if not is_power_of_two(getattr(self, name)):
+                raise ValueError(f"{name} must be a power of two, not {getattr(self, name)}")
+        limits = {"engines": (1, 32), "units": (2, 32), "window": (4, 32), "acc_bits": (8, 24),
+                  "queue_depth": (16, 64), "lanes": (1, 2), "map_words": (16, 1 << 14),
+                  "weight_words": (16, 1 << 16), "program_words": (64, 1 << 14),
+                  "taps": (2, 128), "planes": (2, 64), "acc_depth": (2, 64)}
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} {getattr(self, name)} is outside {low}..{high}")
+        if self.window % self.units:
+            raise ValueError(f"window {self.window} is not a multiple of units {self.units}")
+        if not 1 <= self.tile_words <= 16:
+            raise ValueError(f"acc_depth {self.acc_depth} x units {self.units} must hold 1 to 16 "
+                             f"windows of {self.window} positions")
+
+    @property
+    def subs(self) -> int:
+        """Positions of a map word that belong to one unit."""
+        return self.window // self.units
+
+    @property
+    def tile_words(self) -> int:
+        """Map words whose positions fit the accumulators of an engine (one strip)."""
+        return self.acc_depth * self.units // self.window
+
+    @property
+    def tile_positions(self) -> int:
+        return self.tile_words * self.window
+
+    @property
+    def map_bits(self) -> int:
+        """Width of a map word."""
+        return self.window * TIMESTEPS_PER_GROUP
+
+    @property
+    def pairs(self) -> int:
+        """Copies of the map memory and number of weight memories: one for two engines."""
+        return (self.engines + 1) // 2
+
+    @property
+    def slots(self) -> int:
+        """Accumulate slots per cycle: synaptic updates the core can do at most."""
+        return self.engines * self.units
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+PRESETS: dict[str, CoreConfig] = {
+    "tiny": CoreConfig(engines=2, units=4, window=16, acc_depth=16, map_words=512,
+                       weight_words=1024, taps=32, planes=32, lanes=1),
+    "a35t": CoreConfig(engines=6, map_words=1024, weight_words=8192),
+    "a100t": CoreConfig(engines=16, map_words=1024, weight_words=8192),
+}
+"""Named cores; hw.build maps boards to them. "tiny" is for tests and quick simulation."""

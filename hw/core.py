@@ -1,0 +1,246 @@
+"""The core: engines, memories, sequencer, counters and the host's window onto the memories."""
+
+from __future__ import annotations
+
+from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from . import layouts
+from .config import WORD_BITS, CoreConfig
+from .engine import Engine
+from .memories import PairMemory
+from .sequencer import Sequencer
+
+SPACE_MAP, SPACE_WEIGHT, SPACE_PROGRAM, SPACE_COUNTER = range(4)
+COUNTERS = ("cycles", "words", "weights", "updates", "queue_stall", "port_stall", "starved",
+            "bank_wait", "neurons", "written")
+"""Counters logged per layer, in this order; stalls are summed over engines (bank_wait: units)."""
+COUNTER_WORDS = 16
+COUNTER_LAYERS = 32
+
+
+class HostBus(wiring.Signature):
+    """The host's access to the memories while the core is not busy; 32 bits a cycle.
+
+    space: one of SPACE_*. addr: 32-bit word address in the space. In the map space a map word is
+    map_bits / 32 consecutive addresses; a write is carried out with its last one.
+    r_valid follows r_en after 3 cycles, in order.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "space": Out(3), "addr": Out(24), "w_data": Out(WORD_BITS), "w_en": Out(1),
+            "r_en": Out(1), "r_data": In(WORD_BITS), "r_valid": In(1),
+        })
+
+
+class WriteArbiter(wiring.Component):
+    """Round-robin choice of one engine's finished word a cycle, registered.
+
+    o_valid announces a word one cycle before it is written (o_valid_next is `port_blocked`).
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._config = config
+        super().__init__({
+            "valid": In(config.engines), "ready": Out(config.engines),
+            "payload": In(data.ArrayLayout(layouts.map_write(config), config.engines)),
+            "announce": Out(1), "write": Out(1), "word": Out(layouts.map_write(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        n = self._config.engines
+        last = Signal(range(max(n, 2)))
+        choice = Signal(range(max(n, 2)))
+        # The nearest waiting engine after the last one served.
+        with m.Switch(last):
+            for start in range(n):
+                with m.Case(start):
+                    for offset in range(n, 0, -1):
+                        engine = (start + offset) % n
+                        with m.If(self.valid[engine]):
+                            m.d.comb += choice.eq(engine)
+        any_valid = self.valid.any()
+        m.d.comb += self.ready.eq(Mux(any_valid, 1 << choice, 0))
+        stage = Signal(layouts.map_write(self._config))
+        m.d.sync += [
+            self.announce.eq(any_valid), self.write.eq(self.announce),
+            stage.eq(Array(self.payload)[choice]), self.word.eq(stage),
+        ]
+        with m.If(any_valid):
+            m.d.sync += last.eq(choice)
+        return m
+
+
+class Core(wiring.Component):
+    """Runs the layer program in its memory; see `docs/core.md`.
+
+    Members
+    -------
+    start, first_layer_address, stop_after: run from a program address, all layers (0) or some.
+    busy, done, layer: busy while running; done pulses at the end; index of the running layer.
+    next_layer_address: where a stopped run goes on.
+    bus: memories, for the host.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        program_bits = (config.program_words - 1).bit_length()
+        super().__init__({
+            "start": In(1), "first_layer_address": In(program_bits), "stop_after": In(8),
+            "busy": Out(1), "done": Out(1), "layer": Out(8),
+            "next_layer_address": Out(program_bits),
+            "bus": In(HostBus()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg, bus = self.config, self.bus
+        m.submodules.sequencer = sequencer = Sequencer(cfg)
+        m.submodules.arbiter = arbiter = WriteArbiter(cfg)
+        engines = [Engine(cfg) for _ in range(cfg.engines)]
+        for i, engine in enumerate(engines):
+            m.submodules[f"engine{i}"] = engine
+        maps = [PairMemory(cfg.map_bits, cfg.map_words) for _ in range(cfg.pairs)]
+        weights = [PairMemory(WORD_BITS, cfg.weight_words) for _ in range(cfg.pairs)]
+        for i in range(cfg.pairs):
+            m.submodules[f"map{i}"], m.submodules[f"weights{i}"] = maps[i], weights[i]
+
+        m.d.comb += [
+            sequencer.start.eq(self.start),
+            sequencer.first_address.eq(self.first_layer_address),
+            sequencer.stop_after.eq(self.stop_after),
+            self.busy.eq(sequencer.busy), self.done.eq(sequencer.done),
+            self.layer.eq(sequencer.index), self.next_layer_address.eq(sequencer.next_address),
+        ]
+
+        # Host writes, registered once.
+        space, address = Signal(3), Signal(24)
+        write, write_data = Signal(), Signal(WORD_BITS)
+        m.d.sync += [
+            space.eq(bus.space), address.eq(bus.addr), write.eq(bus.w_en & ~sequencer.busy),
+            write_data.eq(bus.w_data),
+        ]
+        lanes = cfg.map_bits // WORD_BITS
+        lane_bits = (lanes - 1).bit_length()
+        collected = Signal(WORD_BITS * (lanes - 1))
+        host_map_write = Signal()
+        m.d.comb += host_map_write.eq(
+            write & (space == SPACE_MAP) & (address[:lane_bits] == lanes - 1))
+        with m.If(write & (space == SPACE_MAP)):
+            m.d.sync += collected.eq(Cat(collected, write_data)[WORD_BITS:])
+
+        # Map memory: every copy is written alike; port A is shared with the even engine.
+        for i, ram in enumerate(maps):
+            even, odd = engines[2 * i], engines[2 * i + 1] if 2 * i + 1 < cfg.engines else None
+            m.d.comb += [
+                ram.write.eq(arbiter.write | host_map_write),
+                ram.write_data.eq(Mux(arbiter.write, arbiter.word.data,
+                                      Cat(collected, write_data))),
+                even.map_data.eq(ram.a_data), even.port_blocked.eq(arbiter.announce),
+            ]
+            with m.If(arbiter.write):
+                m.d.comb += ram.a_address.eq(arbiter.word.address)
+            with m.Elif(sequencer.busy):
+                m.d.comb += ram.a_address.eq(even.map_address)
+            with m.Else():
+                m.d.comb += ram.a_address.eq(address >> lane_bits)
+            if odd is not None:
+                m.d.comb += [ram.b_address.eq(odd.map_address), odd.map_data.eq(ram.b_data)]
+
+        # Weight memories.
+        weight_bits = (cfg.weight_words - 1).bit_length()
+        for i, ram in enumerate(weights):
+            even, odd = engines[2 * i], engines[2 * i + 1] if 2 * i + 1 < cfg.engines else None
+            m.d.comb += [
+                ram.write.eq(write & (space == SPACE_WEIGHT) & (address >> weight_bits == i)),
+                ram.write_data.eq(write_data), even.weight_data.eq(ram.a_data),
+                ram.a_address.eq(Mux(sequencer.busy, even.weight_address, address)),
+            ]
+            if odd is not None:
+                m.d.comb += [ram.b_address.eq(odd.weight_address), odd.weight_data.eq(ram.b_data)]
+
+        # Program memory.
+        m.submodules.program = program = Memory(
+            shape=WORD_BITS, depth=cfg.program_words, init=[])
+        program_write, program_read = program.write_port(), program.read_port()
+        m.d.comb += [
+            program_write.addr.eq(address), program_write.data.eq(write_data),
+            program_write.en.eq(write & (space == SPACE_PROGRAM)),
+            program_read.addr.eq(Mux(sequencer.busy, sequencer.address, address)),
+            sequencer.data.eq(program_read.data),
+        ]
+
+        # Engines.
+        m.d.comb += [
+            arbiter.valid.eq(Cat(e.o.valid for e in engines)),
+            sequencer.engines_done.eq(
+                Cat(e.done for e in engines).all() & ~arbiter.announce & ~arbiter.write),
+        ]
+        for i, engine in enumerate(engines):
+            m.d.comb += [
+                engine.layer.eq(sequencer.layer), engine.start.eq(sequencer.run),
+                engine.sweep.eq(sequencer.begin),
+                engine.rows.eq(sequencer.rows[i]),
+                engine.tap_write.eq(sequencer.tap_write), engine.tap.eq(sequencer.tap),
+                engine.tap_index.eq(sequencer.tap_index),
+                engine.plane_write.eq(sequencer.plane_write), engine.plane.eq(sequencer.plane),
+                engine.plane_index.eq(sequencer.plane_index),
+                arbiter.payload[i].eq(engine.o.payload), engine.o.ready.eq(arbiter.ready[i]),
+            ]
+
+        log_data = self._counters(m, engines, arbiter, sequencer, space, address)
+
+        # Host reads: the address was registered above, the memories answer one cycle later.
+        reading = Signal(3)
+        m.d.sync += [reading.eq(Cat(bus.r_en & ~sequencer.busy, reading)),
+                     bus.r_valid.eq(reading[1])]
+        old_space, old_address = Signal.like(space), Signal.like(address)
+        m.d.sync += [old_space.eq(space), old_address.eq(address)]
+        with m.Switch(old_space):
+            with m.Case(SPACE_MAP):
+                words = data.View(data.ArrayLayout(WORD_BITS, lanes), maps[0].a_data)
+                m.d.sync += bus.r_data.eq(words[old_address[:lane_bits]] if lanes > 1 else words[0])
+            with m.Case(SPACE_WEIGHT):
+                pair = (old_address >> weight_bits)[:8]
+                m.d.sync += bus.r_data.eq(Array(w.a_data for w in weights)[pair])
+            with m.Case(SPACE_PROGRAM):
+                m.d.sync += bus.r_data.eq(program_read.data)
+            with m.Case(SPACE_COUNTER):
+                m.d.sync += bus.r_data.eq(log_data)
+            with m.Default():
+                m.d.sync += bus.r_data.eq(0)
+        return m
+
+    def _counters(self, m, engines, arbiter, sequencer, space, address):
+        """Count events of the layer; store them when it ends. Returns the log's read data."""
+        def total(name):
+            return sum(getattr(e.events, name) for e in engines)
+
+        increments = {"cycles": 1, "written": arbiter.write}
+        increments |= {name: total(name) for name in COUNTERS if name not in increments}
+        counters = {name: Signal(WORD_BITS, name=f"count_{name}") for name in COUNTERS}
+        for name, counter in counters.items():
+            # One register between the engines and the wide counters.
+            step = Signal(range(self.config.slots + 1), name=f"step_{name}")
+            m.d.sync += step.eq(increments[name])
+            with m.If(sequencer.begin):
+                m.d.sync += [counter.eq(0), step.eq(0)]
+            with m.Else():
+                m.d.sync += counter.eq(counter + step)
+
+        m.submodules.log = log = Memory(
+            shape=WORD_BITS, depth=COUNTER_WORDS * COUNTER_LAYERS, init=[])
+        write, read = log.write_port(), log.read_port()
+        slot = Signal(range(COUNTER_WORDS))
+        m.d.comb += [
+            write.addr.eq(Cat(slot, sequencer.index)), write.en.eq(sequencer.log),
+            write.data.eq(Array(counters.values())[slot]),
+            sequencer.logged.eq(slot == len(COUNTERS) - 1), read.addr.eq(address),
+        ]
+        with m.If(sequencer.log):
+            m.d.sync += slot.eq(Mux(sequencer.logged, 0, slot + 1))
+        return read.data

@@ -1,0 +1,271 @@
+"""Row decoder: turns an engine's compressed weight stream into (tap, channel, weight) items.
+
+The stream and its Rice code are specified in `docs/core.md`. A row is decoded once per pass, i.e.
+again for every strip and every group of timesteps; between passes the reader rewinds.
+"""
+
+from __future__ import annotations
+
+from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from . import layouts
+from .config import WORD_BITS, CoreConfig
+
+FIELD_BITS = 24
+"""Most bits taken from the stream at once: the widest row header field (a code has at most 18)."""
+
+
+class BitReader(wiring.Component):
+    """Window on a bit stream in a synchronous memory.
+
+    Contract: while `ready`, `bits` shows the next 24 bits; `take` of `count` bits (1..24) advances
+    in the same cycle. `seek` restarts at (`seek_word`, `seek_bit`), ready 4 cycles later.
+    `word`, `bit` is the place of the next bit. Sustains 32 bits a cycle. Reads ahead up to 4 words
+    past the end of the stream; what it finds there is never used.
+
+    The memory answers `address` one cycle later.
+    """
+
+    def __init__(self, address_bits: int):
+        self._address_bits = address_bits
+        super().__init__({
+            "address": Out(address_bits), "data": In(WORD_BITS),
+            "seek": In(1), "seek_word": In(address_bits), "seek_bit": In(5),
+            "ready": Out(1), "bits": Out(FIELD_BITS), "take": In(1), "count": In(5),
+            "word": Out(address_bits), "bit": Out(5),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        depth = 4
+        m.submodules.ahead = ahead = Memory(shape=WORD_BITS, depth=depth, init=[])
+        write, read = ahead.write_port(), ahead.read_port(domain="comb")
+        level = Signal(range(depth + 1))
+        arriving = Signal()
+        low, high = Signal(WORD_BITS), Signal(WORD_BITS)
+        filled = Signal(2)      # how many of low, high are valid
+
+        # Read ahead while there is room for what is stored and what is on its way.
+        fetch = Signal()
+        m.d.comb += fetch.eq((level + arriving) < depth)
+        m.d.sync += arriving.eq(fetch)
+        with m.If(fetch):
+            m.d.sync += self.address.eq(self.address + 1)
+        m.d.comb += [write.data.eq(self.data), write.en.eq(arriving)]
+        with m.If(arriving):
+            m.d.sync += write.addr.eq(write.addr + 1)
+
+        end = Signal(6)
+        crosses = Signal()
+        m.d.comb += [
+            self.ready.eq(filled == 2),
+            self.bits.eq(Cat(low, high).bit_select(self.bit, FIELD_BITS)),
+            end.eq(self.bit + self.count),
+            crosses.eq(self.take & end[5]),
+        ]
+        with m.If(self.take):
+            m.d.sync += self.bit.eq(end[:5])
+        shift_in = Signal()
+        m.d.comb += shift_in.eq((level != 0) & ((filled != 2) | crosses))
+        with m.If(shift_in):
+            m.d.sync += [low.eq(high), high.eq(read.data), read.addr.eq(read.addr + 1)]
+            m.d.sync += filled.eq(Mux(crosses, filled, filled + 1))
+        with m.Elif(crosses):
+            m.d.sync += [low.eq(high), filled.eq(filled - 1)]
+        with m.If(crosses):
+            m.d.sync += self.word.eq(self.word + 1)
+        m.d.sync += level.eq(level + arriving - shift_in)
+
+        with m.If(self.seek):
+            m.d.sync += [
+                self.address.eq(self.seek_word), self.word.eq(self.seek_word),
+                self.bit.eq(self.seek_bit), filled.eq(0), level.eq(0), arriving.eq(0),
+                read.addr.eq(0), write.addr.eq(0),
+            ]
+        return m
+
+
+class RowDecoder(wiring.Component):
+    """Decodes rows pass by pass.
+
+    After `start`, for `rows` rows from word `start_word`: for each strip, for each group, emits the
+    pass header on `header` and then the row's weights and an end marker on `items`. One code (a
+    skip or a weight) a cycle while the stream and the consumers keep up; the code of index
+    arithmetic runs one stage behind the bit extraction, hence the filler bit at the end of a row.
+
+    Members
+    -------
+    layer: the layer's parameters, constant while busy.
+    channels_tap, channels: asks the tap table for the number of channels of a tap (combinational).
+    address, data: weight memory port, data one cycle after the address.
+    codes: a code was consumed in this cycle.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._config = config
+        self._address_bits = (config.weight_words - 1).bit_length()
+        super().__init__({
+            "layer": In(layouts.LAYER), "start": In(1), "idle": Out(1),
+            "start_word": In(self._address_bits), "rows": In(12),
+            "channels_tap": Out(7), "channels": In(13),
+            "address": Out(self._address_bits), "data": In(WORD_BITS),
+            "header": Out(stream.Signature(layouts.pass_header())),
+            "items": Out(stream.Signature(layouts.weight_item())),
+            "code": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        layer = self.layer
+        m.submodules.reader = reader = BitReader(self._address_bits)
+        m.d.comb += [self.address.eq(reader.address), reader.data.eq(self.data)]
+
+        rows_left = Signal(12)
+        row_word, row_bit = Signal(self._address_bits), Signal(5)
+        strip, group, strip_word = Signal(8), Signal(2), Signal(9)
+        first_pass = Signal()
+        last_strip, last_group, last_pass = Signal(), Signal(), Signal()
+        m.d.comb += [
+            last_strip.eq(strip + 1 == layer.n_strips),
+            last_group.eq(group + 1 == layer.n_groups),
+            last_pass.eq(last_strip & last_group),
+        ]
+
+        header = Signal(layouts.pass_header())
+        header_valid = Signal()
+        m.d.comb += [self.header.payload.eq(header), self.header.valid.eq(header_valid)]
+        with m.If(self.header.ready):
+            m.d.sync += header_valid.eq(0)
+
+        item, item_valid, item_free = Signal(layouts.weight_item()), Signal(), Signal()
+        m.d.comb += [
+            self.items.payload.eq(item), self.items.valid.eq(item_valid),
+            item_free.eq(~item_valid | self.items.ready),
+        ]
+        with m.If(self.items.ready):
+            m.d.sync += item_valid.eq(0)
+
+        # Extracted code, one ahead of the index.
+        code_valid, code_is_weight = Signal(), Signal()
+        code_value, code_gap = Signal(signed(8)), Signal(12)
+        code_bits = Signal(5)
+        m.d.comb += code_bits.eq(1 + layer.value_bits + layer.rice_k)
+
+        body = reader.bits[1:]
+        value = Signal(signed(8))
+        with m.Switch(layer.value_bits):
+            with m.Case(1):
+                m.d.comb += value.eq(Mux(body[0], -1, 1))
+            for b in range(2, 9):
+                with m.Case(b):
+                    m.d.comb += value.eq(body[:b].as_signed())
+        gap = Signal(12)
+        gap_mask = Array((1 << k) - 1 for k in range(16))[layer.rice_k]
+        m.d.comb += gap.eq((body >> layer.value_bits)[:12] & gap_mask)
+
+        # Index of the next candidate weight: channel `index` of tap `tap`. `index` may equal the
+        # number of channels: then the next code wraps it into the next tap.
+        tap, index = Signal(7), Signal(13)
+        last_tap, at_end = Signal(), Signal()
+        m.d.comb += [
+            self.channels_tap.eq(tap),
+            last_tap.eq(tap + 1 == layer.n_taps),
+            at_end.eq(last_tap & (index >= self.channels)),
+        ]
+        step = Signal(13)
+        target, wrapped, target_tap, target_index = Signal(14), Signal(), Signal(7), Signal(13)
+        m.d.comb += [
+            step.eq(Mux(code_is_weight, code_gap, 1 << layer.rice_k)),
+            target.eq(index + step),
+            wrapped.eq((target >= self.channels) & ~(last_tap & ~code_is_weight)),
+            target_tap.eq(tap + wrapped),
+            target_index.eq(target - Mux(wrapped, self.channels, 0)),
+        ]
+
+        with m.FSM() as fsm:
+            m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & ~item_valid & ~header_valid)
+            with m.State("IDLE"):
+                m.d.sync += [strip.eq(0), group.eq(0), strip_word.eq(0), first_pass.eq(1)]
+                with m.If(self.start):
+                    m.d.sync += rows_left.eq(self.rows)
+                    m.d.comb += [reader.seek.eq(1), reader.seek_word.eq(self.start_word)]
+                    with m.If(self.rows != 0):
+                        m.next = "CHANNEL"
+            with m.State("CHANNEL"):
+                with m.If(reader.ready & ~header_valid):
+                    m.d.comb += [reader.take.eq(1), reader.count.eq(12)]
+                    m.d.sync += [
+                        row_word.eq(reader.word), row_bit.eq(reader.bit),
+                        header.row.channel.eq(reader.bits),
+                    ]
+                    m.next = "BIAS"
+            with m.State("BIAS"):
+                with m.If(reader.ready):
+                    m.d.comb += [reader.take.eq(1), reader.count.eq(18)]
+                    m.d.sync += header.row.bias.eq(reader.bits)
+                    m.next = "THRESHOLD"
+            with m.State("THRESHOLD"):
+                with m.If(reader.ready):
+                    m.d.comb += [reader.take.eq(1), reader.count.eq(24)]
+                    m.d.sync += [
+                        header.row.threshold.eq(reader.bits),
+                        header.first.eq(first_pass), header.last.eq(last_pass),
+                        header.first_group.eq(group == 0), header.last_group.eq(last_group),
+                        header.last_strip.eq(last_strip),
+                        header_valid.eq(1),
+                        tap.eq(0), index.eq(0), code_valid.eq(0),
+                    ]
+                    m.next = "CODES"
+            with m.State("CODES"):
+                consume = Signal()
+                m.d.comb += consume.eq(code_valid & ~at_end & (item_free | ~code_is_weight))
+                with m.If(consume):
+                    m.d.comb += self.code.eq(1)
+                    m.d.sync += [
+                        tap.eq(target_tap), index.eq(target_index + code_is_weight),
+                        code_valid.eq(0),
+                    ]
+                    with m.If(code_is_weight):
+                        m.d.sync += [
+                            item_valid.eq(1), item.end.eq(0), item.tap.eq(target_tap),
+                            item.channel.eq(target_index), item.value.eq(code_value),
+                            item.strip_word.eq(strip_word), item.last_strip.eq(last_strip),
+                            item.group.eq(group),
+                        ]
+                with m.If(reader.ready & (~code_valid | consume)):
+                    m.d.comb += [
+                        reader.take.eq(1),
+                        reader.count.eq(Mux(reader.bits[0], code_bits, 1)),
+                    ]
+                    m.d.sync += [
+                        code_valid.eq(1), code_is_weight.eq(reader.bits[0]),
+                        code_value.eq(value), code_gap.eq(gap),
+                    ]
+                # The filler bit is (or will be) the waiting code: drop it and end the pass.
+                with m.If(at_end & code_valid & item_free):
+                    m.d.sync += [
+                        code_valid.eq(0), item_valid.eq(1), item.end.eq(1),
+                        first_pass.eq(0), group.eq(group + 1),
+                    ]
+                    m.next = "CHANNEL"
+                    with m.If(~last_pass):
+                        m.d.comb += [
+                            reader.seek.eq(1), reader.seek_word.eq(row_word),
+                            reader.seek_bit.eq(row_bit),
+                        ]
+                    with m.If(last_group):
+                        m.d.sync += [
+                            group.eq(0), strip.eq(strip + 1),
+                            strip_word.eq(strip_word + layer.strip_words),
+                        ]
+                    with m.If(last_pass):
+                        m.d.sync += [
+                            strip.eq(0), strip_word.eq(0), first_pass.eq(1),
+                            rows_left.eq(rows_left - 1),
+                        ]
+                        with m.If(rows_left == 1):
+                            m.next = "IDLE"
+        return m

@@ -1,0 +1,279 @@
+"""Drain: walks the finished accumulators of a pass, through pool and neurons, to the packer."""
+
+from __future__ import annotations
+
+from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from . import layouts
+from .config import TIMESTEPS_PER_GROUP, CoreConfig
+from .neuron import LATENCY, MEMBRANE, NeuronLane
+from .packer import Packer, visit_tag
+
+LEVELS = ("kx", "ky", "ox", "oy", "px", "py")
+"""Loops of the walk, innermost first."""
+
+
+class Walker(wiring.Component):
+    """Address generator of the drain walk (`docs/core.md`, "Drain walk"): six nested counters.
+
+    `start` loads position 0; then `position` and the end flags are valid until the step that is
+    taken with `last` set. One step a cycle.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "layer": In(layouts.LAYER), "last_strip": In(1),
+            "start": In(1), "step": In(1),
+            "running": Out(1), "position": Out(10), "first": Out(1),
+            "window_first": Out(1), "window_last": Out(1), "row_end": Out(1),
+            "phase_end": Out(1), "last": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        layer = self.layer
+        limits = {name: layer[f"count_{name}"] for name in LEVELS}
+        limits["oy"] = Mux(self.last_strip, layer.count_oy_last, layer.count_oy)
+        count = {name: Signal(8, name=f"count_{name}") for name in LEVELS}
+        base = {name: Signal(10, name=f"base_{name}") for name in LEVELS}
+        at_end = {name: Signal(name=f"end_{name}") for name in LEVELS}
+        m.d.comb += [at_end[name].eq(count[name] + 1 == limits[name]) for name in LEVELS]
+
+        def ends(*names):
+            return Cat(at_end[name] for name in names).all()
+
+        m.d.comb += [
+            self.position.eq(base["kx"]),
+            self.window_first.eq((count["kx"] == 0) & (count["ky"] == 0)),
+            self.window_last.eq(ends("kx", "ky")),
+            self.row_end.eq(ends("ox")),
+            self.phase_end.eq(ends("kx", "ky", "ox", "oy")),
+            self.last.eq(ends(*LEVELS)),
+        ]
+        with m.If(self.start):
+            m.d.sync += [self.running.eq(1), self.first.eq(1)]
+            m.d.sync += [s.eq(0) for s in (*count.values(), *base.values())]
+        with m.Elif(self.step):
+            m.d.sync += self.first.eq(0)
+            with m.If(self.last):
+                m.d.sync += self.running.eq(0)
+            # Innermost loop that is not at its end steps; all loops inside restart from it.
+            for i, name in enumerate(LEVELS):
+                inner = LEVELS[:i]
+                moved = base[name] + layer[f"inc_{name}"]
+                with m.If(~at_end[name] & (ends(*inner) if inner else 1)):
+                    m.d.sync += [count[name].eq(count[name] + 1), base[name].eq(moved)]
+                    for other in inner:
+                        m.d.sync += [count[other].eq(0), base[other].eq(moved)]
+        return m
+
+
+class Drain(wiring.Component):
+    """Drains one pass after another: waits until all units have filled a bank, walks it, frees it.
+
+    Members
+    -------
+    headers: one per pass, from the row decoder.
+    filled: per unit, its two bank flags. release: `bank` has been read.
+    read, bank, address, currents: read (and clear) accumulators of the units in `read`, each
+        claimed one cycle before.
+    o: finished map words. neuron: positions that entered the neuron lanes in this cycle (0..2).
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._config = config
+        self._address_bits = (config.map_words - 1).bit_length()
+        super().__init__({
+            "layer": In(layouts.LAYER),
+            "headers": In(stream.Signature(layouts.pass_header())),
+            "filled": In(data.ArrayLayout(2, config.units)),
+            "release": Out(1), "bank": Out(1),
+            "claim": Out(config.units), "read": Out(config.units), "address": Out(range(config.acc_depth)),
+            "currents": In(data.ArrayLayout(layouts.currents(config), config.units)),
+            "o": Out(stream.Signature(layouts.map_write(config))),
+            "visits": Out(2), "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg, layer = self._config, self.layer
+        unit_bits = (cfg.units - 1).bit_length()
+
+        m.submodules.queue = queue = Memory(shape=layouts.pass_header(), depth=4, init=[])
+        queue_write, queue_read = queue.write_port(), queue.read_port(domain="comb")
+        level, pop = Signal(3), Signal()
+        m.d.comb += [
+            self.headers.ready.eq(level != 4),
+            queue_write.data.eq(self.headers.payload),
+            queue_write.en.eq(self.headers.valid & self.headers.ready),
+        ]
+        with m.If(queue_write.en):
+            m.d.sync += queue_write.addr.eq(queue_write.addr + 1)
+        with m.If(pop):
+            m.d.sync += queue_read.addr.eq(queue_read.addr + 1)
+        m.d.sync += level.eq(level + queue_write.en - pop)
+
+        m.submodules.walker = walker = Walker()
+        m.submodules.packer = packer = Packer(cfg)
+        advance = packer.advance
+        m.d.comb += [walker.layer.eq(layer), packer.layer.eq(layer)]
+
+        # Headers and output addresses of the two passes that can be in the pipeline.
+        headers = [Signal(layouts.pass_header(), name=f"header{i}") for i in range(2)]
+        bases = [Signal(self._address_bits, name=f"base{i}") for i in range(2)]
+        parity, in_flight = Signal(), Signal(2)
+        strip_offset = Signal(self._address_bits)
+        group_offset = Signal(self._address_bits)
+        product = Signal(self._address_bits)
+        pass_done = Signal()
+
+        def select(which):
+            return data.View(layouts.pass_header(), Mux(
+                which, headers[1].as_value(), headers[0].as_value()))
+
+        header = select(parity)
+        walk_bank = Signal()
+        all_filled = Cat(u.bit_select(walk_bank, 1) for u in self.filled).all()
+        # With several groups the membranes of a pass must be stored before the next one reads.
+        may_start = Mux(layer.n_groups == 1, in_flight < 2, in_flight == 0)
+        m.d.comb += [
+            walker.step.eq(walker.running & advance), walker.last_strip.eq(header.last_strip),
+        ]
+        with m.FSM() as fsm:
+            with m.State("HEADER"):
+                with m.If((level != 0) & may_start):
+                    m.d.comb += pop.eq(1)
+                    for i in range(2):
+                        with m.If(parity == i):
+                            m.d.sync += headers[i].eq(queue_read.data)
+                    m.d.sync += product.eq(
+                        queue_read.data.row.channel * layer.out_channel_stride)
+                    with m.If(queue_read.data.first_group):
+                        m.d.sync += group_offset.eq(0)
+                        m.d.sync += strip_offset.eq(
+                            Mux(queue_read.data.first, 0, strip_offset + layer.strip_out_words))
+                    with m.Else():
+                        m.d.sync += group_offset.eq(group_offset + layer.out_group_stride)
+                    m.next = "BASE"
+            with m.State("BASE"):
+                offset = Mux(layer.flush_strip, strip_offset + group_offset, 0)
+                for i in range(2):
+                    with m.If(parity == i):
+                        m.d.sync += bases[i].eq(layer.out_base + product + offset)
+                m.next = "WAIT"
+            with m.State("WAIT"):
+                with m.If(all_filled):
+                    m.d.comb += walker.start.eq(1)
+                    m.next = "WALK"
+            with m.State("WALK"):
+                with m.If(walker.step & walker.last):
+                    m.d.sync += [parity.eq(~parity), walk_bank.eq(~walk_bank)]
+                    m.next = "HEADER"
+            m.d.sync += in_flight.eq(in_flight + walker.start - pass_done)
+            m.d.comb += self.idle.eq(
+                fsm.ongoing("HEADER") & (level == 0) & (in_flight == 0) & ~packer.busy)
+
+        # Stage 0: the position of the walk. Stage 1: read the accumulators.
+        tag0, tag1 = Signal(visit_tag()), Signal(visit_tag())
+        currents1 = [Signal(layouts.currents(cfg), name=f"currents{i}") for i in range(2)]
+        unit = Signal(unit_bits)
+
+        def inside(q):
+            limit = Mux(header.last_strip, layer.positions_last, layer.positions)
+            return ((q & layer.pitch_mask) < layer.row_valid) & (q < limit)
+
+        with m.If(advance):
+            m.d.sync += [
+                tag0.valid.eq(walker.running), tag0.parity.eq(parity),
+                tag0.window_first.eq(walker.window_first),
+                tag0.window_last.eq(walker.window_last),
+                tag0.row_end.eq(walker.row_end), tag0.phase_end.eq(walker.phase_end),
+                tag0.pass_first.eq(walker.first), tag0.pass_end.eq(walker.last),
+                tag0.inside.eq(Cat(inside(walker.position),
+                                   layer.pair & inside(walker.position | 1))),
+                self.bank.eq(walk_bank), self.address.eq(walker.position >> unit_bits),
+                unit.eq(walker.position[:unit_bits]),
+                tag1.eq(tag0),
+                currents1[0].eq(Array(self.currents)[unit]),
+                currents1[1].eq(Array(self.currents)[unit | 1]),
+            ]
+        def units_at(lowest):
+            return (1 << lowest) | Mux(layer.pair, 2 << lowest, 0)
+
+        read_now = tag0.valid & advance
+        m.d.comb += [
+            self.read.eq(Mux(read_now, units_at(unit), 0)),
+            self.release.eq(read_now & tag0.pass_end),
+        ]
+        with m.If(advance):
+            m.d.comb += self.claim.eq(
+                Mux(walker.running, units_at(walker.position[:unit_bits]), 0))
+        with m.Else():
+            m.d.comb += self.claim.eq(Mux(tag0.valid, units_at(unit), 0))
+
+        # Stage 2: the pool's maximum before the neuron; membranes of the previous group.
+        tag2 = Signal(visit_tag())
+        currents2 = [Signal(layouts.currents(cfg), name=f"pooled{i}") for i in range(2)]
+        slot, sums = Signal(10), Signal(signed(20))
+        window_is_first = Signal()
+        m.d.comb += self.visits.eq(Mux(
+            tag1.valid & advance & ~layer.readout & (tag1.window_last | ~layer.pool_max),
+            tag1.inside[0] + tag1.inside[1], 0))
+        with m.If(advance):
+            m.d.sync += [tag2.eq(tag1), tag2.slot.eq(slot), currents2[1].eq(currents1[1])]
+            with m.If(layer.pool_max):
+                # One visit a window reaches the neuron; it stands for the window's first one, too.
+                m.d.sync += [
+                    tag2.valid.eq(tag1.valid & tag1.window_last), tag2.window_first.eq(1),
+                    tag2.pass_first.eq(Mux(tag1.window_first, tag1.pass_first, window_is_first)),
+                ]
+                with m.If(tag1.valid & tag1.window_first):
+                    m.d.sync += window_is_first.eq(tag1.pass_first)
+            for t in range(TIMESTEPS_PER_GROUP):
+                new, best = currents1[0][t], currents2[0][t]
+                keep = layer.pool_max & ~tag1.window_first & (best > new)
+                with m.If(~keep):
+                    m.d.sync += best.eq(new)
+            with m.If(tag1.valid & (tag1.window_last | ~layer.pool_max)):
+                m.d.sync += slot.eq(Mux(tag1.pass_end, 0, slot + 1))
+            m.d.sync += sums.eq(
+                Mux(tag1.inside[0], sum(currents1[0][t] for t in range(4)), 0)
+                + Mux(tag1.inside[1], sum(currents1[1][t] for t in range(4)), 0))
+
+        # Neuron lanes; the tag and the readout's sum travel alongside.
+        tags, totals = tag2, sums
+        for i in range(LATENCY):
+            next_tag = Signal(visit_tag(), name=f"tag_{i}")
+            next_total = Signal(signed(20), name=f"total_{i}", reset_less=True)
+            with m.If(advance):
+                m.d.sync += [next_tag.eq(tags), next_total.eq(totals)]
+            tags, totals = next_tag, next_total
+        membrane_slots = cfg.tile_positions
+        for i in range(cfg.lanes):
+            m.submodules[f"lane{i}"] = lane = NeuronLane(cfg)
+            m.submodules[f"membranes{i}"] = membranes = Memory(
+                shape=MEMBRANE, depth=membrane_slots, init=[])
+            write, back = membranes.write_port(), membranes.read_port()
+            m.d.comb += [
+                lane.layer.eq(layer), lane.advance.eq(advance),
+                lane.bias0.eq(headers[0].row.bias), lane.bias1.eq(headers[1].row.bias),
+                lane.threshold0.eq(headers[0].row.threshold),
+                lane.threshold1.eq(headers[1].row.threshold),
+                lane.currents.eq(currents2[i]), lane.parity.eq(tag2.parity),
+                back.addr.eq(slot), back.en.eq(advance),
+                lane.membrane.eq(Mux(select(tag2.parity).first_group, layer.v_reset, back.data)),
+                write.addr.eq(tags.slot), write.data.eq(lane.membrane_out),
+                write.en.eq(tags.valid & advance & ~layer.readout),
+                packer.spikes[i].eq(lane.spikes),
+            ]
+        m.d.comb += [
+            packer.tag.eq(tags), packer.sum.eq(totals),
+            packer.header0.eq(headers[0]), packer.header1.eq(headers[1]),
+            packer.base0.eq(bases[0]), packer.base1.eq(bases[1]),
+            pass_done.eq(tags.valid & tags.pass_end & advance),
+        ]
+        wiring.connect(m, packer.o, wiring.flipped(self.o))
+        return m

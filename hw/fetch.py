@@ -1,0 +1,203 @@
+"""Fetch: from a decoded weight to jobs for the units, one map word a cycle.
+
+weight ─► tap entry ─► word addresses ─► map word ─► rotate to units ─► active lanes ─► queues
+"""
+
+from __future__ import annotations
+
+from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from . import layouts, program
+from .config import TIMESTEPS_PER_GROUP, CoreConfig
+
+
+class Fetch(wiring.Component):
+    """Reads the map words a weight needs and deals their active lanes to the units.
+
+    Latency from issue to the push into the queues 3 cycles; one word a cycle. Issues only while
+    no queue is almost full and the map port is free in the next cycle.
+
+    Members
+    -------
+    items: decoded weights. tap_*, plane_*: table writes (before the layer starts).
+    map_address, map_data: map memory port, data one cycle after the address.
+    port_blocked: the port is taken in the next cycle.
+    push, jobs: to the units; an end marker goes to all of them.
+    issued: a word was requested. queue_stall, port_stall: it could not be. starved: no weight.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._config = config
+        self._address_bits = (config.map_words - 1).bit_length()
+        super().__init__({
+            "layer": In(layouts.LAYER),
+            "items": In(stream.Signature(layouts.weight_item())),
+            "channels_tap": In(7), "channels": Out(13),
+            "tap_write": In(1), "tap_index": In(7), "tap": In(layouts.TAP),
+            "plane_write": In(1), "plane_index": In(6), "plane": In(layouts.PLANE),
+            "map_address": Out(self._address_bits), "map_data": In(config.map_bits),
+            "port_blocked": In(1), "almost_full": In(1),
+            "push": Out(config.units),
+            "jobs": Out(data.ArrayLayout(layouts.job(config), config.units)),
+            "issued": Out(1), "queue_stall": Out(1), "port_stall": Out(1), "starved": Out(1),
+            "weight": Out(1), "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg, layer = self._config, self.layer
+        units, subs = cfg.units, cfg.subs
+        unit_bits = (units - 1).bit_length()
+
+        # Tables in distributed RAM, written by the sequencer.
+        m.submodules.taps = taps = Memory(shape=layouts.TAP, depth=cfg.taps, init=[])
+        m.submodules.planes = planes = Memory(shape=layouts.PLANE, depth=cfg.planes, init=[])
+        tap_write, plane_write = taps.write_port(), planes.write_port()
+        tap_of_decoder, tap_of_item = taps.read_port(domain="comb"), taps.read_port(domain="comb")
+        plane_read = planes.read_port(domain="comb")
+        m.d.comb += [
+            tap_write.addr.eq(self.tap_index), tap_write.data.eq(self.tap),
+            tap_write.en.eq(self.tap_write),
+            plane_write.addr.eq(self.plane_index), plane_write.data.eq(self.plane),
+            plane_write.en.eq(self.plane_write),
+            tap_of_decoder.addr.eq(self.channels_tap),
+            self.channels.eq(tap_of_decoder.data.channels),
+        ]
+
+        # Stage 1: the item meets its tap. Stage 2: word range and channel address.
+        s1, s1_valid, s1_tap = Signal(layouts.weight_item()), Signal(), Signal(layouts.TAP)
+        s1_product = Signal(self._address_bits)
+        s2, s2_valid, s2_tap = Signal(layouts.weight_item()), Signal(), Signal(layouts.TAP)
+        s2_base, s2_first, s2_last = Signal(self._address_bits), Signal(10), Signal(10)
+        s2_empty = Signal()
+        s1_free, s2_free = Signal(), Signal()
+        m.d.comb += [s1_free.eq(~s1_valid | s2_free), self.items.ready.eq(s1_free)]
+        m.d.comb += tap_of_item.addr.eq(self.items.payload.tap)
+        with m.If(s1_free):
+            m.d.sync += [
+                s1.eq(self.items.payload), s1_valid.eq(self.items.valid), s1_tap.eq(tap_of_item.data),
+                s1_product.eq(self.items.payload.channel * tap_of_item.data.channel_stride),
+            ]
+        words = Signal(5)
+        first, last, limit = Signal(signed(12)), Signal(signed(12)), Signal(signed(12))
+        m.d.comb += [
+            words.eq(Mux(s1.last_strip, layer.strip_words_last, layer.strip_words)),
+            first.eq(s1.strip_word + s1_tap.word_offset),
+            last.eq(first + words - 1 + s1_tap.extra),
+            limit.eq(s1_tap.channel_words - 1),
+        ]
+        with m.If(s2_free):
+            m.d.sync += [
+                s2.eq(s1), s2_valid.eq(s1_valid), s2_tap.eq(s1_tap),
+                s2_base.eq(s1_tap.base + s1_product),
+                s2_first.eq(Mux(first < 0, 0, first)),
+                s2_last.eq(Mux(last > limit, limit, last)),
+                s2_empty.eq((last < 0) | (first > limit)),
+            ]
+
+        # Stage 3: walk planes and words of the current weight.
+        w, w_valid, w_tap = Signal(layouts.weight_item()), Signal(), Signal(layouts.TAP)
+        w_base, w_first, w_last = Signal(self._address_bits), Signal(10), Signal(10)
+        w_empty = Signal()
+        word, plane, plane_index = Signal(10), Signal(6), Signal(6)
+        last_word, last_plane = Signal(), Signal()
+        go, finished = Signal(), Signal()
+        group_planes = Signal(6)
+        with m.Switch(s2.group):
+            for g in range(4):
+                with m.Case(g):
+                    m.d.comb += group_planes.eq(g * layer.planes_per_group)
+        m.d.comb += [
+            last_word.eq(word == w_last),
+            last_plane.eq(plane + 1 == w_tap.plane_count),
+            go.eq(w_valid & ~self.almost_full & ~self.port_blocked),
+            finished.eq(~w_valid | (go & ((last_word & last_plane) | w_empty | w.end))),
+            s2_free.eq(~s2_valid | finished),
+            self.issued.eq(go & ~w_empty & ~w.end),
+            self.queue_stall.eq(w_valid & self.almost_full),
+            self.port_stall.eq(w_valid & ~self.almost_full & self.port_blocked),
+            self.starved.eq(~w_valid),
+            self.weight.eq(w_valid & finished & ~w.end),
+            self.idle.eq(~w_valid & ~s2_valid & ~s1_valid),
+        ]
+        with m.If(finished):
+            m.d.sync += [
+                w.eq(s2), w_valid.eq(s2_valid), w_tap.eq(s2_tap), w_base.eq(s2_base),
+                w_first.eq(s2_first), w_last.eq(s2_last), w_empty.eq(s2_empty & ~s2.end),
+                word.eq(s2_first), plane.eq(0),
+                plane_index.eq(group_planes + s2_tap.plane_start),
+            ]
+        with m.Elif(go):
+            m.d.sync += word.eq(word + 1)
+            with m.If(last_word):
+                m.d.sync += [
+                    word.eq(w_first), plane.eq(plane + 1), plane_index.eq(plane_index + 1),
+                ]
+        m.d.comb += plane_read.addr.eq(plane_index)
+
+        # Stage 4: the address is at the memory. Everything else travels along.
+        rest = data.StructLayout({
+            "valid": 1, "end": 1, "mask": cfg.window, "row": signed(14), "rotate": unit_bits,
+            "positions": 10, "weight": signed(cfg.acc_bits),
+        })
+        a, b, c = Signal(rest), Signal(rest), Signal(rest)
+        edge_word = word & layer.row_words_mask
+        use_mask = Signal()
+        with m.Switch(w_tap.edge):
+            with m.Case(program.EDGE_FIRST):
+                m.d.comb += use_mask.eq(edge_word == 0)
+            with m.Case(program.EDGE_LAST):
+                m.d.comb += use_mask.eq(edge_word == layer.row_words_mask)
+            with m.Default():
+                m.d.comb += use_mask.eq(1)
+        shift_rows = w_tap.shift >> unit_bits
+        m.d.sync += [
+            self.map_address.eq(w_base + plane_read.data.offset + word),
+            a.valid.eq(go & ~w_empty), a.end.eq(w.end),
+            a.mask.eq(w_tap.mask[:cfg.window] | (~use_mask).replicate(cfg.window)),
+            # Accumulator row (address of sub-position 0 before the borrow).
+            a.row.eq(subs * (word - w.strip_word) - shift_rows),
+            a.rotate.eq(w_tap.shift[:unit_bits]),
+            a.positions.eq(Mux(w.last_strip, layer.positions_last, layer.positions)),
+            a.weight.eq(w.value << plane_read.data.shift),
+        ]
+        m.d.sync += b.eq(a)
+
+        # Stage 5: the word has arrived; rotate it so that every unit sees its own lanes.
+        lanes = data.View(data.ArrayLayout(layouts.MASK, cfg.window), self.map_data)
+        rotated = Signal(data.ArrayLayout(layouts.MASK, cfg.window))
+        for i in range(subs):
+            for u in range(units):
+                choices = Array(lanes[i * units + (u + r) % units] for r in range(units))
+                m.d.sync += rotated[i * units + u].eq(choices[b.rotate])
+        # Which accumulator rows row-1 .. row+subs-1 lie in the strip; its last row may be partial.
+        in_strip, in_last_row = Signal(subs + 1), Signal(subs + 1)
+        full_rows = b.positions >> unit_bits
+        for d in range(-1, subs):
+            row = b.row + d
+            m.d.sync += [
+                in_strip[d + 1].eq((row >= 0) & (row < full_rows)),
+                in_last_row[d + 1].eq(row == full_rows),
+            ]
+        m.d.sync += c.eq(b)
+
+        # Stage 6: active lanes to the queues.
+        for u in range(units):
+            borrow = (c.rotate + u) >= units
+            wanted = in_strip | Mux(u < c.positions[:unit_bits], in_last_row, 0)
+            active = Cat(
+                rotated[i * units + u].any() & c.mask[i * units + u]
+                & Mux(borrow, wanted[i], wanted[i + 1]) for i in range(subs))
+            job = self.jobs[u]
+            m.d.comb += [
+                job.masks.eq(Cat(rotated[i * units + u] for i in range(subs))),
+                job.active.eq(Mux(c.end, 0, active)),
+                job.address.eq((c.row - borrow)[:(cfg.acc_depth - 1).bit_length()]),
+                job.weight.eq(c.weight), job.end.eq(c.end),
+                self.push[u].eq(c.valid & (c.end | active.any())),
+            ]
+        assert TIMESTEPS_PER_GROUP == layouts.MASK.width
+        return m

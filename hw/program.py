@@ -1,0 +1,102 @@
+"""The layer program: every word the sequencer reads, defined once for compiler and gateware.
+
+A program is a sequence of layers in the program memory. A layer is
+
+    HEADER words | one ENGINE word per engine | PLANE words | TAP entries of TAP_WORDS words
+
+The field tables below give each word its fields, least significant first; a name ending in ``-``
+is signed. `docs/core.md` explains the fields. Row streams in the weight memory use ROW_HEADER and
+the code described there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+Fields = tuple[tuple[str, int], ...]
+
+HEADER: tuple[Fields, ...] = (
+    (("n_taps", 8), ("n_planes", 7), ("rice_k", 4), ("value_bits", 4), ("readout", 1),
+     ("soft_reset", 1), ("pool_max", 1), ("pair", 1), ("pair_merge", 1), ("flush_strip", 1),
+     ("last_layer", 1)),
+    (("leak", 9), ("n_groups", 3), ("last_mask", 4), ("row_words_mask", 4),
+     ("planes_per_group", 7)),
+    (("v_reset-", 24), ("n_strips", 8)),
+    (("strip_words", 5), ("strip_words_last", 5), ("positions", 10), ("positions_last", 10)),
+    (("pitch_mask", 10), ("row_valid", 10), ("out_pitch", 10)),
+    (("count_kx", 5), ("count_ky", 5), ("count_ox", 8), ("count_oy", 7), ("count_oy_last", 7)),
+    (("count_px", 5), ("count_py", 5), ("inc_kx", 10), ("inc_ky", 10)),
+    (("inc_ox", 10), ("inc_oy", 10), ("inc_px", 10)),
+    (("inc_py", 10), ("out_base", 14), ("out_channel_stride", 8)),
+    (("out_group_stride", 14), ("out_phase_stride", 12)),
+    (("strip_out_words", 8),),
+)
+ENGINE: Fields = (("start", 16), ("rows", 12))
+PLANE: Fields = (("offset", 14), ("shift", 3))
+TAP: tuple[Fields, ...] = (
+    (("base", 14), ("channel_stride", 8), ("word_offset-", 9)),
+    (("channels", 13), ("shift-", 13), ("extra", 1), ("edge", 2)),
+    (("mask", 32),),
+    (("plane_start", 6), ("plane_count", 6), ("channel_words", 9)),
+)
+TAP_WORDS = len(TAP)
+ROW_HEADER: Fields = (("channel", 12), ("bias-", 18), ("threshold-", 24))
+"""Bit fields at the start of a row in the weight stream, least significant bit first."""
+
+EDGE_ALWAYS, EDGE_FIRST, EDGE_LAST = 0, 1, 2
+"""TAP.edge: apply `mask` to every word, or only to the first/last word of an image row."""
+
+
+def plain(name: str) -> str:
+    return name.rstrip("-")
+
+
+def limits(name: str, width: int) -> tuple[int, int]:
+    """Smallest and largest value of a field."""
+    if name.endswith("-"):
+        return -(1 << width - 1), (1 << width - 1) - 1
+    return 0, (1 << width) - 1
+
+
+def pack(fields: Fields, values: Mapping[str, int]) -> int:
+    """Pack the named values of one word. Raises ValueError naming a field that does not fit."""
+    word, position = 0, 0
+    for name, width in fields:
+        value = int(values[plain(name)])
+        low, high = limits(name, width)
+        if not low <= value <= high:
+            raise ValueError(f"{plain(name)} = {value} is outside {low}..{high}")
+        word |= (value & ((1 << width) - 1)) << position
+        position += width
+    return word
+
+
+def unpack(fields: Fields, word: int) -> dict[str, int]:
+    """Inverse of `pack`."""
+    values = {}
+    for name, width in fields:
+        value = word & ((1 << width) - 1)
+        word >>= width
+        if name.endswith("-") and value >> (width - 1):
+            value -= 1 << width
+        values[plain(name)] = value
+    return values
+
+
+def pack_words(table: Sequence[Fields], values: Mapping[str, int]) -> list[int]:
+    return [pack(fields, values) for fields in table]
+
+
+def unpack_words(table: Sequence[Fields], words: Sequence[int]) -> dict[str, int]:
+    values: dict[str, int] = {}
+    for fields, word in zip(table, words, strict=True):
+        values |= unpack(fields, word)
+    return values
+
+
+def row_header_bits() -> int:
+    return sum(width for _, width in ROW_HEADER)
+
+
+for _table in (*HEADER, ENGINE, PLANE, *TAP):
+    assert sum(width for _, width in _table) <= 32, _table

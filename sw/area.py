@@ -1,0 +1,178 @@
+"""Resources of a core on a 7-series FPGA, before synthesis.
+
+    python -m sw.area                        # the presets against the boards
+    python -m sw.area --measure              # the blocks again, with Yosys (minutes)
+
+LUTs are Yosys' estimate of logic cells (pairs of small functions share a LUT6) plus LUTRAM and
+shift registers; `BLOCKS` holds what `--measure` found for the blocks at the default parameters,
+and `estimate` scales the parts that grow with a parameter. Placed designs differ by some per cent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from dataclasses import asdict, dataclass
+
+from hw.config import PRESETS, WORD_BITS, CoreConfig
+
+LUT_BUDGET = 0.85
+"""Share of a device's LUTs that a design should take at most."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """Resources; bram in units of BRAM36 (halves are BRAM18)."""
+
+    lut: float = 0
+    ff: float = 0
+    bram: float = 0
+    dsp: int = 0
+
+    def __add__(self, other: Area) -> Area:
+        return Area(self.lut + other.lut, self.ff + other.ff, self.bram + other.bram,
+                    self.dsp + other.dsp)
+
+    def times(self, n: float) -> Area:
+        return Area(self.lut * n, self.ff * n, self.bram * n, round(self.dsp * n))
+
+    def fits(self, device: Area, share: float = LUT_BUDGET) -> bool:
+        return (self.lut <= device.lut * share and self.ff <= device.ff
+                and self.bram <= device.bram and self.dsp <= device.dsp)
+
+
+DEVICES = {"XC7A35T": Area(20_800, 41_600, 50, 90), "XC7A100T": Area(63_400, 126_800, 135, 240)}
+
+BLOCKS = {
+    "unit": Area(159, 138),
+    "decoder": Area(459, 299),
+    "fetch": Area(898, 687, 0, 1),
+    "lane": Area(327, 66, 0, 4),
+    "packer": Area(356, 344),
+    "drain": Area(623, 804, 0, 1),
+    "rest": Area(2000, 2500, 1.5),
+}
+"""Blocks at the default parameters: `drain` without its lanes and packer; `rest` is sequencer,
+counters, arbiter and link."""
+
+_DEFAULT = CoreConfig()
+
+
+def ram36(width: int, depth: int, dual: bool = True) -> float:
+    """BRAM36 (in halves) of a memory; true dual port: 1k x 36, 2k x 18, 4k x 9, ... each."""
+    widths = {1024: 36, 2048: 18, 4096: 9, 8192: 4, 16384: 2, 32768: 1}
+    if not dual and depth <= 512:
+        return math.ceil(width / 36) / 2
+    if depth <= 1024 and width <= 18:
+        return 0.5
+    best = math.inf
+    for rows, bits in widths.items():
+        best = min(best, math.ceil(width / bits) * math.ceil(depth / rows))
+    return best
+
+
+def lutram(width: int, depth: int, reads: int = 1) -> float:
+    """LUTs of a distributed RAM with one write and `reads` read ports (RAM32M, RAM64M)."""
+    per_cell = 6 if depth <= 32 else 3
+    return 4 * math.ceil(width / per_cell) * math.ceil(depth / 64) * reads
+
+
+def unit(config: CoreConfig) -> Area:
+    """One accumulate unit with its queue."""
+    def parts(c: CoreConfig) -> float:
+        job = c.subs * 5 + c.acc_bits + 6
+        adders = 4 * c.acc_bits
+        return (adders + lutram(4 * c.acc_bits, 2 * c.acc_depth)
+                + lutram(job, c.queue_depth) + 2.5 * c.subs)
+    base = BLOCKS["unit"]
+    return Area(base.lut + parts(config) - parts(_DEFAULT),
+                base.ff + (config.subs - _DEFAULT.subs) * 5
+                + 5 * (config.acc_bits - _DEFAULT.acc_bits))
+
+
+def fetch(config: CoreConfig) -> Area:
+    """Fetch: rotator, tap and plane tables, active lanes."""
+    def parts(c: CoreConfig) -> float:
+        levels = (c.units - 1).bit_length() / 2             # a LUT6 is a 4:1 multiplexer
+        return (4 * c.window * levels + 2 * c.window + lutram(107, c.taps, 2)
+                + lutram(17, c.planes))
+    base = BLOCKS["fetch"]
+    return Area(base.lut + parts(config) - parts(_DEFAULT),
+                base.ff + 6 * (config.window - _DEFAULT.window), 0, base.dsp)
+
+
+def drain(config: CoreConfig) -> Area:
+    """Drain with neuron lanes and packer."""
+    def mux(c: CoreConfig) -> float:
+        return c.lanes * 4 * c.acc_bits * c.units / 4
+    base = (BLOCKS["drain"] + BLOCKS["packer"] + BLOCKS["lane"].times(config.lanes))
+    membranes = config.lanes * 0.5
+    return Area(base.lut + mux(config) - mux(_DEFAULT) + 4 * (config.window - _DEFAULT.window),
+                base.ff + 4 * (config.window - _DEFAULT.window), membranes, base.dsp)
+
+
+def engine(config: CoreConfig) -> Area:
+    return unit(config).times(config.units) + BLOCKS["decoder"] + fetch(config) + drain(config)
+
+
+def memories(config: CoreConfig) -> dict[str, float]:
+    """BRAM36 by use."""
+    return {
+        "maps": config.pairs * ram36(config.map_bits, config.map_words),
+        "weights": config.pairs * ram36(WORD_BITS, config.weight_words),
+        "program": ram36(WORD_BITS, config.program_words, dual=False),
+        "membranes": config.engines * config.lanes * 0.5,
+        "counters and link": BLOCKS["rest"].bram,
+    }
+
+
+def estimate(config: CoreConfig) -> Area:
+    """Resources of the whole design."""
+    total = engine(config).times(config.engines) + BLOCKS["rest"]
+    return Area(round(total.lut), round(total.ff), sum(memories(config).values()), total.dsp)
+
+
+def most_engines(config: CoreConfig, device: Area) -> int:
+    """Most engines of this kind whose LUTs and DSPs fit the budget of a device."""
+    one, rest = engine(config), BLOCKS["rest"]
+    return int(min((device.lut * LUT_BUDGET - rest.lut) // one.lut,
+                   (device.dsp - rest.dsp) // one.dsp))
+
+
+def measure() -> dict[str, dict[str, int]]:
+    """Synthesise the blocks with Yosys; see the module's docstring."""
+    from . import area_yosys
+    return area_yosys.measure(_DEFAULT)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m sw.area", description="Resources of the presets on the boards' FPGAs.",
+        epilog="example: python -m sw.area --json")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--measure", action="store_true",
+                        help="synthesise the blocks with Yosys instead (takes minutes)")
+    args = parser.parse_args(argv)
+    if args.measure:
+        result = measure()
+    else:
+        result = {name: asdict(estimate(config)) | {"bram_by_use": memories(config)}
+                  for name, config in PRESETS.items()}
+    if args.json:
+        print(json.dumps(result, indent=1))
+        return 0
+    for name, entry in result.items():
+        print(f"{name:12}" + "  ".join(f"{key} {value:g}" for key, value in entry.items()
+                                       if not isinstance(value, dict)))
+    if not args.measure:
+        for name, device in DEVICES.items():
+            print(f"{name:12}" + "  ".join(f"{k} {v:g}" for k, v in asdict(device).items())
+                  + f"  (engines that fit {LUT_BUDGET:.0%}: "
+                  f"{most_engines(PRESETS['a35t'], device)})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The compiler's parts; `sw.compiler` is the entrance."""

@@ -1,0 +1,320 @@
+"""From a plan to program words and weight streams."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw import program
+from hw.config import WORD_BITS, CoreConfig
+
+from ..image import LayerInfo, MapLayout
+from ..network import INPUT, LEAK_ONE, entropy_bits
+from . import rice
+from .bounds import check_layer
+from .fit import LayoutError, Memory
+from .layout import Plan
+from .steps import Step
+from .taps import Tap, mask_bits, phase_planes
+
+DEFAULT_ACTIVITY = 0.25
+
+Activity = Mapping[str, np.ndarray]
+"""Map name -> fraction of active (position, group), [planes, C] as `sw.reference.activity`."""
+
+
+def plane_tables(plan: Plan, step: Step) -> list[list[list[tuple[int, int]]]]:
+    """(offset, shift) of every plane: [use][group][plane], relative to the use's lowest source."""
+    tables = []
+    for use in step.uses:
+        layouts = [plan.layouts[version] for version in use.versions]
+        first = min(layout.base for layout in layouts)
+        groups = []
+        for group in range(plan.groups):
+            entries = []
+            for layout in layouts:
+                for bit in range(layout.planes):
+                    start = (layout.base - first + bit * layout.plane_words
+                             + layout.copy_of_group[group] * layout.copy_words)
+                    entries += [(start + phase * layout.phase_words, bit)
+                                for phase in phase_planes(use)]
+            groups.append(entries)
+        tables.append(groups)
+    return tables
+
+
+def count_planes(plan: Plan, step: Step) -> tuple[int, int]:
+    """(n_planes, planes_per_group): groups that read the same planes share their entries."""
+    tables = plane_tables(plan, step)
+    per_group = sum(len(groups[0]) for groups in tables)
+    if all(entries == groups[0] for groups in tables for entries in groups):
+        return per_group, 0
+    return per_group * plan.groups, per_group
+
+
+@dataclass(eq=False)
+class Stream:
+    """Weight stream of a step: rows of all engines before they are placed in memory."""
+
+    k: int
+    width: int
+    rows: list[np.ndarray]          # bits of each output channel, uint8
+    survivors: np.ndarray           # stored weights of each output channel
+    value_bits: int
+    index_bits: int
+    header_bits: int
+
+
+def make_stream(plan: Plan, step: Step, taps: Sequence[Tap], config: CoreConfig) -> Stream:
+    """Encode all rows with the k that needs the fewest bits. Raises SpikeTicketError."""
+    layer = step.layer
+    if step.copy:
+        bias, threshold = layer.bias, layer.threshold
+    else:
+        original = next(item for item in plan.network.layers if item.name == layer.name)
+        bias, threshold = check_layer(plan.network, original, config.acc_bits,
+                                      step.readout_positions)
+    matrix = np.concatenate([tap.weights for tap in taps], axis=1)
+    width = rice.value_width(matrix)
+    best: tuple[int, int, list[np.ndarray], int] | None = None
+    for k in range(rice.MAX_K + 1):
+        counts = padded_channels(taps, k)
+        starts = stream_starts(taps, counts)
+        rows = [rice.indices(weights, starts) for weights in matrix]
+        bits = rice.code_bits(rows, sum(counts), width, k)
+        if best is None or bits < best[0]:
+            best = bits, k, rows, sum(counts)
+    bits, k, rows, total = best
+    try:
+        encoded = [
+            rice.encode_row({"channel": channel, "bias": bias[channel],
+                             "threshold": threshold[channel]},
+                            row, matrix[channel][matrix[channel] != 0], total, width, k)
+            for channel, row in enumerate(rows)]
+    except ValueError as error:
+        raise LayoutError(layer.name, str(error)) from error
+    survivors = np.count_nonzero(matrix, axis=1)
+    stored = int(survivors.sum())
+    return Stream(k, width, encoded, survivors, stored * width, bits - stored * width,
+                  len(rows) * program.row_header_bits())
+
+
+def padded_channels(taps: Sequence[Tap], k: int) -> list[int]:
+    """`TAP.channels` of every tap: 2^k must not exceed it, so small taps are padded."""
+    return [max(tap.channels, 1 << k) for tap in taps]
+
+
+def stream_starts(taps: Sequence[Tap], counts: Sequence[int]) -> np.ndarray:
+    """Stream index of every column of the concatenated tap weights."""
+    first = np.cumsum([0, *counts[:-1]])
+    return np.concatenate([start + np.arange(tap.channels)
+                           for start, tap in zip(first, taps, strict=True)])
+
+
+def row_work(plan: Plan, step: Step, taps: Sequence[Sequence[Tap]], config: CoreConfig,
+             activity: Activity) -> np.ndarray:
+    """Estimated cycles of every output channel on an engine, float [C_out]."""
+    work = np.zeros(step.layer.channels)
+    for use, use_taps in zip(step.uses, taps, strict=True):
+        rates = np.concatenate([
+            np.repeat(_rates(activity, plan.layouts[version]), use.pool ** 2, axis=0)
+            for version in use.versions])                      # [planes, C]
+        for tap in use_taps:
+            channels = np.arange(tap.channels) * use.weight.shape[1] // tap.channels
+            lanes = rates[:, channels] * (tap.active / max(1, tap.words))
+            cycles = np.maximum(1, lanes / config.units * 1.3).sum(axis=0) * tap.words
+            work += (tap.weights != 0) @ cycles
+    rows, columns = step.accumulated
+    drain = rows * columns / step.walk ** 2 / config.lanes + 10 * step.strips
+    return np.maximum(work, drain) * plan.groups + 4
+
+
+def _rates(activity: Activity, layout: MapLayout) -> np.ndarray:
+    rates = activity.get(layout.name)
+    shape = (layout.planes, layout.channels)
+    if rates is None:
+        return np.full(shape, 0.5 if layout.name == INPUT else DEFAULT_ACTIVITY)
+    rates = np.asarray(rates, float)
+    return np.broadcast_to(rates if rates.ndim == 2 else rates.mean(), shape)
+
+
+def deal_rows(work: np.ndarray, sizes: np.ndarray, used: Sequence[int],
+              config: CoreConfig) -> list[list[int]]:
+    """Rows of every engine: longest work first to the least loaded engine.
+
+    sizes: bits of each row. used: words already taken in each pair's weight memory; the engines
+    with most to store get the emptiest pairs.
+    """
+    bins: list[list[int]] = [[] for _ in range(config.engines)]
+    heap = [(0.0, n) for n in range(config.engines)]
+    for row in np.argsort(-work, kind="stable"):
+        load, n = heapq.heappop(heap)
+        bins[n].append(int(row))
+        heapq.heappush(heap, (load + work[row], n))
+    engines: list[list[int]] = [[] for _ in range(config.engines)]
+    fill = [WORD_BITS * words for words in used]
+    free = list(range(config.engines))
+    for rows in sorted(bins, key=lambda rows: -int(sizes[rows].sum())):
+        engine = min(free, key=lambda n: (fill[n // 2], n))
+        free.remove(engine)
+        engines[engine] = sorted(rows)
+        fill[engine // 2] += int(sizes[rows].sum())
+    return engines
+
+
+def header_fields(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, config: CoreConfig,
+                  last: bool) -> dict[str, int]:
+    """Fields of `hw.program.HEADER` for a step."""
+    window, pitch, layer = config.window, step.pitch, step.layer
+    walk, k = step.walk, step.pool_size
+    layout = plan.layouts[step.output] if step.output else None
+    factor = layout.factor if layout else 1
+    out_pitch = layout.pitch if layout else 1
+    n_planes, per_group = count_planes(plan, step)
+    neuron = layer.neuron
+    steps_last = (plan.network.timesteps - 1) % 4 + 1
+
+    strip_rows = step.strip_words * window // (pitch * step.row_unit) if step.strips > 1 else 0
+    out_rows = -(-step.height // factor)                    # output rows of a phase
+    rows_last = out_rows - (step.strips - 1) * strip_rows
+    count_oy = strip_rows if step.strips > 1 else out_rows
+    # rows of outputs (all phases) that really exist in the last strip
+    real_last = step.height - (step.strips - 1) * strip_rows * factor
+    columns = step.accumulated[1]
+    largest = step.pool is not None and step.pool.mode == "max"
+    paired = config.lanes == 2 and walk == 1 and pitch >= 2 and not largest
+    merge = paired and k % 2 == 0
+    pair = merge or (paired and k == 1 and factor == 1 and out_pitch >= 2)
+    half = pair and not merge
+    positions_last = ((real_last * k - 1) * walk) * pitch + columns
+    flush = layout is not None and (plan.groups > 1 or factor > 1)
+    counts = {
+        "count_kx": k // 2 if merge else k, "count_ky": k,
+        "count_px": factor, "count_py": factor,
+        "count_ox": -(-step.width // 2) if half else -(-step.width // factor),
+        "count_oy": count_oy,
+    }
+    steps = {
+        "inc_kx": 2 if merge else walk, "inc_ky": walk * pitch,
+        "inc_px": k * walk, "inc_py": k * walk * pitch,
+        "inc_ox": 2 if half else factor * k * walk, "inc_oy": factor * k * walk * pitch,
+    }
+    for name in list(steps):                                # an increment that is never taken
+        if counts[name.replace("inc", "count")] == 1:
+            steps[name] = 0
+    return {
+        "n_taps": len(taps), "n_planes": n_planes, "rice_k": stream.k, "value_bits": stream.width,
+        "readout": int(neuron is None), "soft_reset": int(neuron is not None
+                                                          and neuron.reset == "soft"),
+        "pool_max": int(step.pool is not None and step.pool.mode == "max"),
+        "pair": int(pair), "pair_merge": int(merge), "flush_strip": int(flush),
+        "last_layer": int(last), "leak": neuron.leak if neuron else LEAK_ONE,
+        "n_groups": plan.groups, "last_mask": (1 << steps_last) - 1,
+        "row_words_mask": max(1, pitch // window) - 1, "planes_per_group": per_group,
+        "v_reset": neuron.v_reset if neuron else 0, "n_strips": step.strips,
+        "strip_words": step.strip_words,
+        "strip_words_last": step.words(window) - step.strip_words * (step.strips - 1),
+        "positions": step.strip_words * window if step.strips > 1 else positions_last,
+        "positions_last": positions_last, "pitch_mask": pitch - 1, "row_valid": columns,
+        "out_pitch": out_pitch, "count_oy_last": rows_last, **counts, **steps,
+        "out_base": layout.base if layout else plan.results,
+        "out_channel_stride": layout.channel_words if layout else 1,
+        "out_group_stride": layout.copy_words if flush else 0,
+        "out_phase_stride": layout.phase_words if flush else 0,
+        "strip_out_words": -(-count_oy * out_pitch // window) if flush else 0,
+    }
+
+
+def step_words(plan: Plan, step: Step, taps: Sequence[Sequence[Tap]], header: dict[str, int],
+               engines: Sequence[tuple[int, int]], config: CoreConfig) -> list[int]:
+    """Program words of a step; engines: (start, rows). Raises LayoutError."""
+    try:
+        words = program.pack_words(program.HEADER, header)
+        words += [program.pack(program.ENGINE, {"start": start, "rows": rows})
+                  for start, rows in engines]
+        tables = plane_tables(plan, step)
+        groups = plan.groups if header["planes_per_group"] else 1
+        words += [program.pack(program.PLANE, {"offset": offset, "shift": shift})
+                  for group in range(groups) for table in tables
+                  for offset, shift in table[group]]
+        counts = iter(padded_channels([tap for use in taps for tap in use], header["rice_k"]))
+        plane_start = 0
+        for use, use_taps, table in zip(step.uses, taps, tables, strict=True):
+            layouts = [plan.layouts[version] for version in use.versions]
+            base = min(layout.base for layout in layouts)
+            for tap in use_taps:
+                words += program.pack_words(program.TAP, {
+                    "base": base + tap.phase * layouts[0].phase_words,
+                    "channel_stride": tap.channel_stride, "word_offset": tap.word_offset,
+                    "channels": next(counts), "shift": tap.shift, "extra": tap.extra,
+                    "edge": tap.edge, "mask": mask_bits(tap.lanes, tap.shift, config.units),
+                    "plane_start": plane_start, "plane_count": len(table[0]),
+                    "channel_words": tap.channel_words})
+            plane_start += len(table[0])
+    except ValueError as error:
+        raise LayoutError(step.layer.name, str(error)) from error
+    return words
+
+
+@dataclass(eq=False)
+class Assembly:
+    """Program words, weight words per pair and what each step took."""
+
+    program: np.ndarray
+    weights: list[np.ndarray]
+    layers: list[LayerInfo]
+    memories: list[Memory]
+
+
+def assemble(plan: Plan, config: CoreConfig, activity: Activity) -> Assembly:
+    """Encode, deal and place everything; memories may be overfull (the caller checks)."""
+    words: list[int] = []
+    streams: list[list[np.ndarray]] = [[] for _ in range(config.pairs)]
+    used = [0] * config.pairs
+    layers = []
+    most_taps = most_planes = 0
+    for index, (step, uses) in enumerate(zip(plan.steps, plan.taps, strict=True)):
+        taps = [tap for use in uses for tap in use]
+        stream = make_stream(plan, step, taps, config)
+        sizes = np.array([len(bits) for bits in stream.rows])
+        engines = deal_rows(row_work(plan, step, uses, config, activity), sizes, used, config)
+        header = header_fields(plan, step, taps, stream, config, index == len(plan.steps) - 1)
+        places, padding = [], 0
+        for engine, rows in enumerate(engines):
+            pair = engine // 2
+            block = rice.to_words([stream.rows[row] for row in rows])
+            places.append((used[pair], len(rows)))
+            padding += 32 * len(block) - int(sizes[rows].sum())
+            streams[pair].append(block)
+            used[pair] += len(block)
+        most_taps, most_planes = max(most_taps, len(taps)), max(most_planes, header["n_planes"])
+        if len(taps) <= config.taps and header["n_planes"] <= config.planes \
+                and max(used) <= config.weight_words and plan.map_words <= config.map_words:
+            words += step_words(plan, step, uses, header, places, config)
+        else:       # refused below; only the size still matters
+            words += [0] * (len(program.HEADER) + config.engines + header["n_planes"]
+                            + program.TAP_WORDS * len(taps))
+        layers.append(_info(plan, step, taps, stream, header, engines, padding))
+    memories = [
+        Memory("map memory", plan.map_words, config.map_words, "words"),
+        *(Memory(f"weight memory {pair}", used[pair], config.weight_words, "words")
+          for pair in range(config.pairs)),
+        Memory("program memory", len(words), config.program_words, "words"),
+        Memory("tap table", most_taps, config.taps, "entries"),
+        Memory("plane table", most_planes, config.planes, "entries")]
+    return Assembly(np.array(words, np.uint32),
+                    [np.concatenate([np.zeros(0, np.uint32), *blocks]) for blocks in streams],
+                    layers, memories)
+
+
+def _info(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, header: dict[str, int],
+          engines: list[list[int]], padding: int) -> LayerInfo:
+    density = step.surviving / step.weights if step.weights else 0.0
+    return LayerInfo(
+        step.layer.name, step.copy, step.weights, step.surviving, int(stream.survivors.sum()),
+        stream.width, stream.k, stream.value_bits, stream.index_bits, stream.header_bits, padding,
+        entropy_bits(density, stream.width) if step.surviving else 0.0, len(taps),
+        header["n_planes"], step.strips, plan.groups, step.pitch, engines)

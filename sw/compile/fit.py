@@ -1,0 +1,46 @@
+"""Refusals: a network that a core cannot hold, with every short memory and by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import SpikeTicketError
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Use of one memory or table: `used` of `available` entries (`unit` says of what)."""
+
+    name: str
+    used: int
+    available: int
+    unit: str
+
+    @property
+    def short(self) -> int:
+        """Entries missing, 0 if it fits."""
+        return max(0, self.used - self.available)
+
+    def __str__(self) -> str:
+        return f"{self.name} needs {self.used} of {self.available} {self.unit}"
+
+
+class DoesNotFit(SpikeTicketError):
+    """The network does not fit the core. `memories` has every memory that was sized."""
+
+    def __init__(self, network: str, memories: Sequence[Memory]):
+        self.memories = tuple(memories)
+        self.short = tuple(memory for memory in memories if memory.short)
+        missing = "; ".join(f"{memory.name} short by {memory.short} {memory.unit} "
+                            f"({memory.used} of {memory.available})" for memory in self.short)
+        super().__init__(f"network {network!r} does not fit: {missing}; prune further, use fewer "
+                         "channels or timesteps, or choose a larger board")
+
+
+class LayoutError(DoesNotFit):
+    """No arrangement of maps and strips lets the core run a layer."""
+
+    def __init__(self, where: str, reason: str):
+        self.memories = self.short = ()
+        SpikeTicketError.__init__(self, f"layer {where!r} does not fit: {reason}")

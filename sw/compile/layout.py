@@ -1,0 +1,247 @@
+"""Arrangement of maps: pitches, strips and addresses in the map memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hw.config import CoreConfig
+
+from ..image import MapLayout
+from ..network import INPUT, Network
+from .fit import LayoutError
+from .steps import Step, Version
+from .taps import MaskConflict, Tap, channel_words, make_taps
+
+GROUP = 4
+
+
+@dataclass(eq=False)
+class Plan:
+    """Steps with pitches, strips, taps (per use) and the layouts of all versions.
+
+    results: first word of the logits. map_words: words used, even if more than there are.
+    """
+
+    network: Network
+    steps: list[Step]
+    inputs: list[Version]
+    taps: list[list[list[Tap]]]
+    layouts: dict[Version, MapLayout]
+    results: int
+    map_words: int
+
+    @property
+    def groups(self) -> int:
+        return -(-self.network.timesteps // GROUP)
+
+
+def power_of_two(n: int) -> int:
+    """Smallest power of two >= n."""
+    return 1 << (n - 1).bit_length()
+
+
+def choose_pitches(steps: Sequence[Step], inputs: Sequence[Version], groups: int,
+                   config: CoreConfig) -> list[list[list[Tap]]]:
+    """Set pitches and strips of all steps; returns their taps. Raises LayoutError.
+
+    Maps that meet in one step share their pitch. A pitch grows where a step needs wider rows, where
+    a strip of outputs would not end at a word, or where masks could not separate rows.
+    """
+    versions = [*inputs, *(step.output for step in steps if step.output)]
+    leader = {version: version for version in versions}
+
+    def find(version: Version) -> Version:
+        while leader[version] is not version:
+            version = leader[version]
+        return version
+
+    need = {version: power_of_two(-(-version.width // version.factor)) for version in versions}
+    for step in steps:
+        sources = [version for use in step.uses for version in use.versions]
+        # Planes of one use share channel strides, so single-output steps need equal pitches too.
+        groups_of_sources = ([use.versions for use in step.uses] if step.single else [sources])
+        for members in groups_of_sources:
+            root = find(members[0])
+            for version in members[1:]:
+                leader[find(version)] = root
+    for version in versions:
+        need[find(version)] = max(need[find(version)], need[version])
+    for step in steps:
+        if not step.single:
+            root = find(step.uses[0].versions[0])
+            need[root] = max(need[root], power_of_two(_walked_columns(step)))
+
+    limit = max(config.window, config.tile_positions)
+    while True:
+        for version in versions:
+            version.pitch = need[find(version)]
+        grow = None
+        taps = []
+        for step in steps:
+            step.pitch = 1 if step.single else step.uses[0].versions[0].pitch
+            if step.output is not None and not choose_strips(step, groups, config):
+                grow = find(step.output)
+            elif step.output is None:
+                choose_strips(step, groups, config)
+            if grow is None:
+                try:
+                    taps.append([make_taps(step, use, config) for use in step.uses])
+                except MaskConflict:
+                    grow = find(step.uses[0].versions[0])
+            if grow is not None:
+                need[grow] *= 2
+                if need[grow] > limit:
+                    raise LayoutError(step.layer.name, f"its rows would need a pitch of "
+                                      f"{need[grow]}, more than a strip of {limit} positions; use "
+                                      "smaller maps")
+                break
+        if grow is None:
+            return taps
+
+
+def _walked_columns(step: Step) -> int:
+    """Columns that the drain walks over: an output row of every phase has the same length."""
+    factor = step.output.factor if step.output else 1
+    outputs = -(-step.width // factor) * factor * step.pool_size
+    return (outputs - 1) * step.walk + 1
+
+
+def choose_strips(step: Step, groups: int, config: CoreConfig) -> bool:
+    """Set strip_words and strips; False if the output's pitch must grow. Raises LayoutError."""
+    window, pitch, unit = config.window, step.pitch, step.row_unit
+    words = step.words(window)
+    if words <= config.tile_words:
+        step.strip_words, step.strips = words, 1
+        return True
+    factor, out_pitch = (step.output.factor, step.output.pitch) if step.output else (1, window)
+    flush = groups > 1 or factor > 1
+    whole_rows = False
+    for strip_words in range(config.tile_words, 0, -1):
+        positions = strip_words * window
+        if positions % (pitch * unit):
+            continue
+        whole_rows = True
+        per_strip = positions // (pitch * unit)
+        if flush and per_strip * out_pitch % window:
+            continue
+        step.strip_words = strip_words
+        step.strips = -(-(-(-step.height // factor)) // per_strip)
+        return True
+    if not whole_rows:
+        raise LayoutError(step.layer.name, f"{unit} rows of {pitch} positions that one output row "
+                          f"needs do not fit a strip of {config.tile_positions}; use smaller maps "
+                          "or pools")
+    return False
+
+
+def estimate_cycles(steps: Sequence[Step], taps: Sequence[Sequence[Sequence[Tap]]], groups: int,
+                    planes: Sequence[Sequence[int]], config: CoreConfig) -> float:
+    """Rough cycles of an arrangement at 25 % activity, to compare arrangements with."""
+    total = 0.0
+    for step, uses, counts in zip(steps, taps, planes, strict=True):
+        for use_taps, count in zip(uses, counts, strict=True):
+            for tap in use_taps:
+                cost = max(tap.words, 0.25 * tap.active / config.units * 1.4)
+                total += int((tap.weights != 0).sum()) * cost * count * groups
+        rows, columns = step.accumulated
+        visits = rows * columns / step.walk ** 2 / config.lanes
+        total += step.layer.channels * (visits + 8 * step.strips) * groups
+    return total / config.engines
+
+
+def make_layouts(network: Network, steps: Sequence[Step], inputs: Sequence[Version],
+                 config: CoreConfig, keep_all: bool) -> dict[Version, MapLayout]:
+    """Layouts without addresses, lifetimes included."""
+    timesteps = network.timesteps
+    groups = -(-timesteps // GROUP)
+    layouts = {}
+
+    def add(version: Version, born: int, planes: int, copies: int, copy_of: tuple[int, ...]):
+        words = channel_words(version.height, version.factor, version.pitch, config.window)
+        if words > 255:
+            raise LayoutError(version.name, f"a channel of {words} words exceeds the 255 of a "
+                              "map; use smaller maps")
+        layouts[version] = MapLayout(
+            version.name, version.channels, version.height, version.width, version.factor,
+            version.pitch, words, config.window, planes, copies, copy_of, born=born,
+            dies=len(steps) if keep_all else born)
+
+    for version in inputs:
+        if not network.input.static:
+            add(version, -1, network.input.bits, groups, tuple(range(groups)))
+        elif timesteps % GROUP == 0 or groups == 1:
+            add(version, -1, network.input.bits, 1, (0,) * groups)
+        else:
+            # The last group has fewer timesteps: a copy of the planes with shorter masks.
+            add(version, -1, network.input.bits, 2, (0,) * (groups - 1) + (1,))
+    for index, step in enumerate(steps):
+        if step.output is not None:
+            add(step.output, index, 1, groups, tuple(range(groups)))
+        for use in step.uses:
+            for version in use.versions:
+                layout = layouts[version]
+                layout.dies = max(layout.dies, index)
+    return layouts
+
+
+def allocate(layouts: Sequence[MapLayout], result_words: int, last: int) -> tuple[int, int]:
+    """Give every layout its base so that maps alive together never overlap.
+
+    Returns (first result word, words used). Several orders are tried; the least memory wins.
+    """
+    items = [(layout.words, layout.born, layout.dies) for layout in layouts]
+    items.append((result_words, last, last + 1))
+    indices = range(len(items))
+    orders = [sorted(indices, key=lambda n: -items[n][0]), list(indices),
+              sorted(indices, key=lambda n: (items[n][1] - items[n][2], -items[n][0]))]
+    shuffle = random.Random(0)
+    for _ in range(60):
+        orders.append(shuffle.sample(indices, len(items)))
+    bound = max(sum(words for words, born, dies in items if born <= step <= dies)
+                for step in range(-1, last + 2))
+    best: tuple[int, list[int]] | None = None
+    for order in orders:
+        bases = _place(items, order)
+        used = max(base + item[0] for base, item in zip(bases, items, strict=True))
+        if best is None or used < best[0]:
+            best = used, bases
+        if best[0] == bound:
+            break
+    used, bases = best
+    for layout, base in zip(layouts, bases, strict=False):
+        layout.base = base
+    return bases[-1], used
+
+
+def _place(items: Sequence[tuple[int, int, int]], order: Sequence[int]) -> list[int]:
+    bases = [0] * len(items)
+    placed: list[int] = []
+    for index in order:
+        words, born, dies = items[index]
+        taken = sorted((bases[n], bases[n] + items[n][0]) for n in placed
+                       if items[n][1] <= dies and born <= items[n][2])
+        base = 0
+        for low, high in taken:
+            if base + words <= low:
+                break
+            base = max(base, high)
+        bases[index] = base
+        placed.append(index)
+    return bases
+
+
+def input_layouts(plan: Plan) -> list[MapLayout]:
+    return [plan.layouts[version] for version in plan.inputs]
+
+
+def map_layouts(plan: Plan) -> dict[str, MapLayout]:
+    """The layout to read each map from: the one with most of the map."""
+    found: dict[str, MapLayout] = {}
+    for layout in plan.layouts.values():
+        other = found.get(layout.name)
+        if other is None or layout.height * layout.width > other.height * other.width:
+            found[layout.name] = layout
+    assert INPUT in found
+    return found

@@ -1,0 +1,428 @@
+"""The cycle-stepped model of one layer on the core: numba, one iteration per clock.
+
+Every register that can delay anything is modelled: decoder, fetch pipeline, queues, units, drain,
+neuron pipeline, packer, write arbiter. The stages and their rules are the cycle contract of
+`docs/core.md`, in the order of the gateware in `hw/`. `sw.cycles` prepares the arrays and names
+the results. Only activity matters here, never a value: a map word is the bit set of its lanes
+with a non-empty spike mask.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+# Columns of the tap table.
+(TAP_BASE, TAP_STRIDE, TAP_OFFSET, TAP_SHIFT, TAP_EXTRA, TAP_EDGE, TAP_PLANE, TAP_PLANES,
+ TAP_WORDS) = range(9)
+
+# Columns of the layer's vector.
+(L_GROUPS, L_STRIPS, L_STRIP_WORDS, L_STRIP_WORDS_LAST, L_ROW_WORDS_MASK, L_PLANES_PER_GROUP,
+ L_PAIR, L_PAIR_MERGE, L_POOL_MAX, L_READOUT, L_FLUSH, L_OUT_PITCH) = range(12)
+
+# Columns of the core's vector. C_PIPELINE: visits between the walk and the packer.
+C_ENGINES, C_UNITS, C_WINDOW, C_QUEUE, C_MARGIN, C_PIPELINE = range(6)
+
+# Flags of a step of the drain walk; the number of neurons it visits is above them.
+F_WINDOW_END, F_ROW_END, F_PHASE_END, F_LAST, F_COUNT = 1, 2, 4, 8, 16
+F_VALID, F_LAST_STRIP, F_LAST_PASS = 1 << 8, 1 << 9, 1 << 10
+
+# What an accumulate slot (a unit in a cycle) did: an update, or what kept it from one.
+(USED, SCAN, QUEUE, NEURON, PORT, DECODE, DONE) = range(7)
+CAUSES = 7
+
+# Counters.
+(N_WORDS, N_WEIGHTS, N_UPDATES, N_QUEUE, N_PORT, N_STARVED, N_BANK, N_NEURONS, N_WRITTEN,
+ N_CODES, N_PASSES, N_SILENT) = range(12)
+COUNTERS = 12
+
+HEADER_QUEUE = 4
+READER_RESTART = 4
+NOTHING, END = -2, -1
+IDLE, CHANNEL, BIAS, THRESHOLD, CODES = range(5)
+POP, BASE, WAIT, WALK = range(4)
+
+
+@njit(cache=True)
+def word_jobs(bits, start, limit, units, window, jobs):
+    """Active lanes per unit of a map word whose lane 0 is output position `start`."""
+    jobs[:] = 0
+    for i in range(window):
+        if (bits >> np.uint64(i)) & np.uint64(1):
+            q = start + i
+            if 0 <= q < limit:
+                jobs[q % units] += 1
+
+
+@njit(cache=True)
+def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start, code_tap,
+              code_channel, walk_start, walk_position, walk_flags):
+    """Step one layer from the start of the engines until the sequencer sees them done.
+
+    size, layer: vectors of the columns above. taps [n_taps, 9]; allowed [n_taps] uint64 by lane.
+    planes: word offsets. active: uint64 per map word. row_start [engines + 1] into the rows,
+    code_start [rows + 1] into the codes; code_tap is -1 for a skip bit. walk_start [3]: the steps
+    of any strip and of the last one in walk_position and walk_flags.
+    Returns (cycles, causes [CAUSES], counters [COUNTERS]); causes count unit-cycles.
+    """
+    engines, units, window = size[C_ENGINES], size[C_UNITS], size[C_WINDOW]
+    depth, margin, stages = size[C_QUEUE], size[C_MARGIN], size[C_PIPELINE]
+    groups, strips = layer[L_GROUPS], layer[L_STRIPS]
+    per_row = groups * strips
+    pair, readout, pool_max = layer[L_PAIR], layer[L_READOUT], layer[L_POOL_MAX]
+    two_outputs = pair and not layer[L_PAIR_MERGE]
+    pitch_lanes = (layer[L_OUT_PITCH] - 1) % window
+    pitch_words = (layer[L_OUT_PITCH] - 1) // window
+    causes = np.zeros(CAUSES, np.int64)
+    count = np.zeros(COUNTERS, np.int64)
+    finished_at = np.zeros(engines, np.int64)
+
+    # decoder: state, row, pass of the row, next code to extract, code extracted
+    state = np.full(engines, IDLE, np.int64)
+    row = row_start[:-1].copy()
+    sub = np.zeros(engines, np.int64)
+    code = np.zeros(engines, np.int64)
+    reader = np.full(engines, READER_RESTART, np.int64)
+    extracted = np.full(engines, NOTHING, np.int64)
+    header = np.zeros(engines, np.bool_)
+    # weights on their way through the fetch: item, s1, s2, w; with strip and group
+    stage = np.full((engines, 4), NOTHING, np.int64)
+    stage_sub = np.zeros((engines, 4), np.int64)
+    word = np.zeros(engines, np.int64)
+    first = np.zeros(engines, np.int64)
+    last = np.zeros(engines, np.int64)
+    plane = np.zeros(engines, np.int64)
+    # words between the fetch and the queues: valid (1 word, 2 end), lanes per unit
+    flight = np.zeros((engines, 3), np.int64)
+    flight_jobs = np.zeros((engines, 3, units), np.int64)
+    # queues and units; a job is its number of lanes, 0 ends the pass
+    queue = np.zeros((engines, units, depth), np.int64)
+    head_at = np.zeros((engines, units), np.int64)
+    level = np.zeros((engines, units), np.int64)
+    almost = np.zeros((engines, units), np.bool_)
+    job = np.full((engines, units), NOTHING, np.int64)
+    bank = np.zeros((engines, units), np.int64)
+    filled = np.zeros((engines, units, 2), np.bool_)
+    add = np.zeros((engines, units), np.bool_)
+    # drain
+    headers = np.zeros(engines, np.int64)
+    drain = np.full(engines, POP, np.int64)
+    drained = np.zeros(engines, np.int64)       # pass that is walked
+    in_flight = np.zeros(engines, np.int64)
+    step = np.full(engines, -1, np.int64)
+    tags = np.zeros((engines, stages), np.int64)
+    tag0_position = np.zeros(engines, np.int64)
+    at = np.zeros(engines, np.int64)            # ring index of the first stage
+    # packer
+    full = np.zeros(engines, np.int64)
+    fill = np.zeros(engines, np.int64)
+    fill_ends = np.zeros(engines, np.bool_)
+    lane = np.zeros(engines, np.int64)
+    index = np.zeros(engines, np.int64)
+    working = np.ones(engines, np.bool_)
+    # arbiter
+    served = 0
+    announce = False
+    write = False
+    jobs = np.zeros(units, np.int64)
+
+    for e in range(engines):
+        if row_start[e + 1] > row_start[e]:
+            state[e] = CHANNEL
+            code[e] = code_start[row[e]]
+    cycle = 0
+    while True:
+        cycle += 1
+        all_done = not announce and not write
+        # arbiter, from the packers' registers
+        choice = -1
+        for i in range(1, engines + 1):
+            e = (served + i) % engines
+            if full[e] > 0:
+                choice = e
+                break
+        if write:
+            count[N_WRITTEN] += 1
+        for e in range(engines):
+            decoder_idle = state[e] == IDLE and stage[e, 0] == NOTHING and not header[e]
+            packer_busy = full[e] > 0 or fill[e] > 0
+            drain_idle = (drain[e] == POP and headers[e] == 0 and in_flight[e] == 0
+                          and not packer_busy)
+            idle = decoder_idle and drain_idle
+            if idle and not working[e]:
+                causes[DONE] += units
+                continue
+            if not (idle and not working[e]):
+                all_done = False
+            working[e] = not idle
+
+            # ---- packer, neuron pipeline and drain
+            advance = full[e] < 2 and fill[e] == 0
+            push = False
+            release = -1
+            start_walk = False
+            pass_done = False
+            claim_at = -1
+            tag0 = tags[e, at[e]]
+            if advance:
+                tag = tags[e, (at[e] + stages - 1) % stages]
+                if tag & F_VALID:
+                    pass_done = (tag & F_LAST) != 0
+                    if readout:
+                        push = pass_done and (tag & F_LAST_PASS) != 0
+                    elif tag & F_WINDOW_END:
+                        row_end = (tag & F_ROW_END) != 0
+                        after = lane[e] + (2 if two_outputs else 1)
+                        if row_end:
+                            after = (lane[e] | pitch_lanes) + 1
+                        sequence_end = (tag & F_PHASE_END) != 0 and (
+                            layer[L_FLUSH] != 0 or (tag & F_LAST_STRIP) != 0)
+                        push = after >= window or sequence_end
+                        rest = pitch_words & ~(index[e] & 15) if row_end else 0
+                        lane[e] = after % window
+                        if push:
+                            index[e] += 1
+                            fill[e] = rest
+                        if sequence_end:
+                            lane[e] = 0
+                            fill_ends[e] = True
+                            if rest == 0:
+                                index[e] = 0
+                                fill_ends[e] = False
+                tag1 = tags[e, (at[e] + 1) % stages]
+                if tag1 & F_VALID and not readout and (tag1 & F_WINDOW_END or not pool_max):
+                    count[N_NEURONS] += (tag1 // F_COUNT) & 3
+                if tag0 & F_VALID and tag0 & F_LAST:
+                    release = (drained[e] - 1) & 1
+                if step[e] >= 0:
+                    claim_at = walk_position[step[e]]
+            else:
+                if tag0 & F_VALID:
+                    claim_at = tag0_position[e]
+                if fill[e] > 0 and full[e] < 2:
+                    push = True
+                    fill[e] -= 1
+                    index[e] += 1
+                    if fill[e] == 0 and fill_ends[e]:
+                        index[e] = 0
+                        fill_ends[e] = False
+
+            pop_header = False
+            walk_ends = False
+            if drain[e] == POP:
+                may_start = in_flight[e] < 2 if groups == 1 else in_flight[e] == 0
+                if headers[e] > 0 and may_start:
+                    pop_header = True
+                    drain[e] = BASE
+            elif drain[e] == BASE:
+                drain[e] = WAIT
+            elif drain[e] == WAIT:
+                ready = True
+                for u in range(units):
+                    ready = ready and filled[e, u, drained[e] & 1]
+                start_walk = ready
+            new_tag = 0
+            if step[e] >= 0 and advance:
+                which = drained[e] % per_row
+                new_tag = walk_flags[step[e]] | F_VALID
+                if which // groups == strips - 1:
+                    new_tag |= F_LAST_STRIP
+                if which == per_row - 1:
+                    new_tag |= F_LAST_PASS
+                if new_tag & F_LAST:
+                    walk_ends = True
+            if advance:
+                # tag2 of a maximum pool is valid once a window only; the others never push.
+                tag0_position[e] = claim_at
+                at[e] = (at[e] + stages - 1) % stages
+                tags[e, at[e]] = new_tag
+            if step[e] >= 0 and advance:
+                step[e] += 1
+            if walk_ends:
+                step[e] = -1
+                drained[e] += 1
+                drain[e] = POP
+            if start_walk:
+                drain[e] = WALK
+                final = (drained[e] % per_row) // groups == strips - 1
+                step[e] = walk_start[1] if final else walk_start[0]
+            in_flight[e] += int(start_walk) - int(pass_done)
+            if choice == e:
+                full[e] -= 1
+            if push:
+                full[e] += 1
+
+            # ---- fetch: what moves in this cycle
+            stalled = False
+            for u in range(units):
+                stalled = stalled or almost[e, u]
+            blocked = announce and e % 2 == 0
+            w = stage[e, 3]
+            go = w != NOTHING and not stalled and not blocked
+            empty = w >= 0 and first[e] > last[e]
+            finished = w == NOTHING
+            # words in flight reach the queues (below), then everything moves on
+            landing = flight[e, 2]
+            for u in range(units):
+                jobs[u] = flight_jobs[e, 2, u]
+            for i in range(2, 0, -1):
+                flight[e, i] = flight[e, i - 1]
+                for u in range(units):
+                    flight_jobs[e, i, u] = flight_jobs[e, i - 1, u]
+            flight[e, 0] = 0
+            why = DECODE
+            if w != NOTHING:
+                why = SCAN
+                if stalled:
+                    why = QUEUE
+                    count[N_QUEUE] += 1
+                elif blocked:
+                    why = PORT
+                    count[N_PORT] += 1
+            elif decoder_idle:
+                why = NEURON                    # only the last passes' drains are left
+            else:
+                count[N_STARVED] += 1
+            if go:
+                if w == END:
+                    flight[e, 0] = 2
+                    finished = True
+                    count[N_PASSES] += 1
+                elif empty:
+                    finished = True
+                else:
+                    tap = code_tap[w]
+                    sub_pass = stage_sub[e, 3]
+                    strip, group = sub_pass // groups, sub_pass % groups
+                    nw = layer[L_STRIP_WORDS_LAST if strip == strips - 1 else L_STRIP_WORDS]
+                    offset = planes[group * layer[L_PLANES_PER_GROUP] + taps[tap, TAP_PLANE]
+                                    + plane[e]]
+                    bits = active[taps[tap, TAP_BASE] + offset + word[e]
+                                  + code_channel[w] * taps[tap, TAP_STRIDE]]
+                    place = word[e] & layer[L_ROW_WORDS_MASK]
+                    edge = taps[tap, TAP_EDGE]
+                    if (edge == 0 or (edge == 1 and place == 0)
+                            or (edge == 2 and place == layer[L_ROW_WORDS_MASK])):
+                        bits = bits & allowed[tap]
+                    start = window * (word[e] - strip * layer[L_STRIP_WORDS]) - taps[tap, TAP_SHIFT]
+                    word_jobs(bits, start, window * nw, units, window, flight_jobs[e, 0])
+                    flight[e, 0] = 1
+                    count[N_WORDS] += 1
+                    if bits == 0:
+                        count[N_SILENT] += 1
+                    word[e] += 1
+                    if word[e] > last[e]:
+                        word[e] = first[e]
+                        plane[e] += 1
+                        finished = plane[e] == taps[tap, TAP_PLANES]
+                if finished and w >= 0:
+                    count[N_WEIGHTS] += 1
+            s2_free = stage[e, 2] == NOTHING or finished
+            s1_free = stage[e, 1] == NOTHING or s2_free
+            item_free = stage[e, 0] == NOTHING or s1_free
+            if finished:
+                stage[e, 3], stage_sub[e, 3] = stage[e, 2], stage_sub[e, 2]
+                w = stage[e, 3]
+                if w >= 0:
+                    tap, strip = code_tap[w], stage_sub[e, 3] // groups
+                    nw = layer[L_STRIP_WORDS_LAST if strip == strips - 1 else L_STRIP_WORDS]
+                    begin = strip * layer[L_STRIP_WORDS] + taps[tap, TAP_OFFSET]
+                    first[e] = max(begin, 0)
+                    last[e] = min(begin + nw - 1 + taps[tap, TAP_EXTRA], taps[tap, TAP_WORDS] - 1)
+                    word[e], plane[e] = first[e], 0
+            if s2_free:
+                stage[e, 2], stage_sub[e, 2] = stage[e, 1], stage_sub[e, 1]
+            if s1_free:
+                stage[e, 1], stage_sub[e, 1] = stage[e, 0], stage_sub[e, 0]
+                stage[e, 0] = NOTHING
+
+            # ---- decoder
+            header_taken = header[e] and headers[e] < HEADER_QUEUE
+            if state[e] == CHANNEL:
+                if reader[e] > 0:
+                    reader[e] -= 1
+                elif not header[e]:
+                    state[e] = BIAS
+            elif state[e] == BIAS:
+                state[e] = THRESHOLD
+            elif state[e] == THRESHOLD:
+                state[e] = CODES
+                header[e] = True
+                extracted[e] = NOTHING
+            elif state[e] == CODES:
+                end_of_row = code_start[row[e] + 1]
+                x = extracted[e]
+                if x >= 0 and x == end_of_row and item_free:
+                    # The filler bit waits: the pass ends.
+                    stage[e, 0], stage_sub[e, 0] = END, sub[e]
+                    sub[e] += 1
+                    state[e] = CHANNEL
+                    if sub[e] == per_row:
+                        sub[e] = 0
+                        row[e] += 1
+                        if row[e] == row_start[e + 1]:
+                            state[e] = IDLE
+                    else:
+                        reader[e] = READER_RESTART
+                    if state[e] == CHANNEL:
+                        code[e] = code_start[row[e]]
+                else:
+                    consume = x >= 0 and x < end_of_row and (item_free or code_tap[x] < 0)
+                    if consume:
+                        count[N_CODES] += 1
+                        if code_tap[x] >= 0:
+                            stage[e, 0], stage_sub[e, 0] = x, sub[e]
+                    if x == NOTHING or consume:
+                        extracted[e] = code[e]
+                        code[e] += 1
+            if header_taken:
+                header[e] = False
+            headers[e] += int(header_taken) - int(pop_header)
+
+            # ---- units
+            updates, waiting = 0, 0
+            for u in range(units):
+                claimed = claim_at >= 0 and (u == claim_at % units
+                                             or (pair and u == claim_at % units + 1))
+                if add[e, u]:
+                    updates += 1
+                take = job[e, u] > 0 and not claimed
+                add[e, u] = take
+                done = job[e, u] == NOTHING
+                if job[e, u] == 0:
+                    other = 1 - bank[e, u]
+                    if filled[e, u, other]:
+                        waiting += 1
+                    else:
+                        filled[e, u, bank[e, u]] = True
+                        bank[e, u] = other
+                        done = True
+                elif take:
+                    job[e, u] -= 1
+                    done = job[e, u] == 0
+                was = level[e, u]
+                if done:
+                    job[e, u] = NOTHING
+                    if was > 0:
+                        job[e, u] = queue[e, u, head_at[e, u]]
+                        head_at[e, u] = (head_at[e, u] + 1) % depth
+                        level[e, u] -= 1
+                almost[e, u] = was >= depth - margin
+                if landing == 2 or (landing == 1 and jobs[u] > 0):
+                    queue[e, u, (head_at[e, u] + level[e, u]) % depth] = (
+                        0 if landing == 2 else jobs[u])
+                    level[e, u] += 1
+                if release >= 0:
+                    filled[e, u, release] = False
+            count[N_UPDATES] += updates
+            count[N_BANK] += waiting
+            causes[USED] += updates
+            causes[NEURON] += waiting
+            causes[why] += units - updates - waiting
+        if all_done:
+            break
+        write = announce
+        announce = choice >= 0
+        if announce:
+            served = choice
+    return cycle, causes, count

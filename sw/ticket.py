@@ -1,0 +1,228 @@
+"""Ticket files: an integer network and how it was found, in one `.safetensors`.
+
+Layout (format "spiketicket-1"), for synapses j of layer i::
+
+    layer.i.synapses.j.mask    uint8, one bit per weight in C order of [C_out, C_in, kh, kw],
+                               first weight in the least significant bit; 1 = survives
+    layer.i.synapses.j.values  int8, the surviving weights in the same order, none of them zero
+    layer.i.bias, .threshold   int64 [C_out]
+
+The file's metadata holds `format`, `network` (JSON: everything but the arrays), `info` (JSON: a
+free dictionary: command, seed, accuracies, ...) and `sha256` over all of these, so a damaged
+ticket is never run. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as _decode
+from safetensors.numpy import save as _encode
+
+from .errors import SpikeTicketError
+from .network import InputSpec, Layer, Network, Neuron, Pool, Synapses
+
+FORMAT = "spiketicket-1"
+MAX_FILE_BYTES = 256 << 20
+MAX_WEIGHTS = 1 << 26
+"""Weights of one tensor, checked before anything of that size is allocated."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """network: the integer network; metadata: JSON-serialisable facts about how it was found."""
+
+    network: Network
+    metadata: dict = field(default_factory=dict)
+
+
+def to_bytes(network: Network, metadata: dict | None = None) -> bytes:
+    """The ticket as the bytes of a file."""
+    tensors: dict[str, np.ndarray] = {}
+    layers = []
+    for i, layer in enumerate(network.layers):
+        synapses = []
+        for j, syn in enumerate(layer.synapses):
+            alive = syn.weight.reshape(-1) != 0
+            tensors[f"layer.{i}.synapses.{j}.mask"] = np.packbits(alive, bitorder="little")
+            tensors[f"layer.{i}.synapses.{j}.values"] = syn.weight.reshape(-1)[alive]
+            synapses.append({"shape": list(syn.weight.shape), "sources": list(syn.sources),
+                             "stride": syn.stride, "padding": syn.padding,
+                             "sum_pool": syn.sum_pool, "bits": syn.bits})
+        tensors[f"layer.{i}.bias"] = layer.bias
+        tensors[f"layer.{i}.threshold"] = layer.threshold
+        layers.append({"name": layer.name, "synapses": synapses,
+                       "neuron": layer.neuron and vars(layer.neuron),
+                       "pool": layer.pool and vars(layer.pool)})
+    described = {"name": network.name, "timesteps": network.timesteps,
+                 "labels": list(network.labels), "input": vars(network.input), "layers": layers}
+    meta = {"format": FORMAT, "network": json.dumps(described, sort_keys=True),
+            "info": json.dumps(metadata or {}, sort_keys=True)}
+    meta["sha256"] = _digest(meta, tensors)
+    data = _encode({k: np.ascontiguousarray(v) for k, v in tensors.items()}, meta)
+    # safetensors writes the metadata in random order; the same ticket shall be the same file.
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:8 + length]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length:]
+
+
+def save(path: str | Path, network: Network, metadata: dict | None = None) -> None:
+    """Write a ticket; the file appears whole or not at all."""
+    path = Path(path)
+    data = to_bytes(network, metadata)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        raise SpikeTicketError(f"{path}: ticket cannot be written ({error})") from error
+
+
+def load(path: str | Path) -> Ticket:
+    """Read a ticket.
+
+    Raises SpikeTicketError naming the file and the reason when it is missing, truncated, damaged,
+    no ticket, or describes no valid network.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise SpikeTicketError(f"{path}: {size} bytes are more than a ticket's "
+                                   f"{MAX_FILE_BYTES}; is it a ticket?")
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise SpikeTicketError(f"{path}: no such ticket; python -m sw.run_inference --list "
+                               "names the bundled ones") from error
+    except OSError as error:
+        raise SpikeTicketError(f"{path}: cannot be read ({error})") from error
+    return from_bytes(data, str(path))
+
+
+def from_bytes(data: bytes, where: str = "ticket") -> Ticket:
+    """Read a ticket from the bytes of its file; `where` begins the message of an error."""
+    try:
+        tensors = _decode(data)
+        length = int.from_bytes(data[:8], "little")
+        meta = json.loads(data[8:8 + length]).get("__metadata__") or {}
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+        # TypeError, KeyError, AttributeError: a dtype that numpy does not have, by version
+        raise SpikeTicketError(f"{where}: truncated, damaged or not a safetensors file "
+                               f"({' '.join(str(error).split())})") from error
+    if meta.get("format") != FORMAT:
+        raise SpikeTicketError(f"{where}: not a ticket of this version (format "
+                               f"{meta.get('format', 'missing')!r}, expected {FORMAT!r})")
+    if set(meta) != {"format", "network", "info", "sha256"}:
+        raise SpikeTicketError(f"{where}: metadata keys {sorted(meta)} are not a ticket's")
+    if _digest(meta, tensors) != meta["sha256"]:
+        raise SpikeTicketError(f"{where}: checksum mismatch, the ticket is damaged; copy it again")
+    try:
+        network = _network(json.loads(meta["network"]), tensors)
+        info = json.loads(meta["info"])
+        if not isinstance(info, dict):
+            raise SpikeTicketError("info is not a JSON object")
+    except SpikeTicketError as error:
+        raise SpikeTicketError(f"{where}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        raise SpikeTicketError(f"{where}: the network's description is not valid "
+                               f"({type(error).__name__}: {error})") from error
+    return Ticket(network, info)
+
+
+def _digest(meta: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
+    sha = hashlib.sha256()
+    for key in ("format", "network", "info"):
+        part = meta[key].encode()
+        sha.update(f"{key} {len(part)}\n".encode() + part)
+    for name in sorted(tensors):
+        array = tensors[name]
+        sha.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+def _int(value: object, what: str) -> int:
+    if type(value) is not int or abs(value) > 1 << 31:
+        raise SpikeTicketError(f"{what} is {value!r}, not an integer of 32 bits")
+    return value
+
+
+def _str(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise SpikeTicketError(f"{what} is {value!r}, not a string")
+    return value
+
+
+def _network(described: dict, tensors: dict[str, np.ndarray]) -> Network:
+    """Rebuild the network; `tensors` is emptied on the way, so that leftovers show."""
+    spec = described["input"]
+    if type(spec["static"]) is not bool:
+        raise SpikeTicketError(f"input static is {spec['static']!r}, not true or false")
+    spec = InputSpec(*(_int(spec[k], f"input {k}")
+                       for k in ("channels", "height", "width", "bits")), static=spec["static"])
+    layers = []
+    for i, layer in enumerate(described["layers"]):
+        where = f"layer {_str(layer['name'], f'name of layer {i}')!r}"
+        synapses = tuple(_synapses(syn, f"layer.{i}.synapses.{j}", where, tensors)
+                         for j, syn in enumerate(layer["synapses"]))
+        arrays = []
+        for key in ("bias", "threshold"):
+            array = _take(tensors, f"layer.{i}.{key}", np.int64)
+            if array.size and (array.min() < -(1 << 31) or array.max() > 1 << 31):
+                raise SpikeTicketError(f"{where}: {key} exceeds 32 bits")
+            arrays.append(array)
+        neuron, pool = layer["neuron"], layer["pool"]
+        if neuron is not None:
+            neuron = Neuron(_int(neuron["leak"], f"{where}: leak"), neuron["reset"],
+                            _int(neuron["v_reset"], f"{where}: v_reset"))
+        if pool is not None:
+            pool = Pool(pool["mode"], _int(pool["size"], f"{where}: pool size"))
+        layers.append(Layer(layer["name"], synapses, *arrays, neuron, pool))
+    if tensors:
+        raise SpikeTicketError(f"arrays that no layer uses: {', '.join(sorted(tensors))}")
+    return Network(spec, _int(described["timesteps"], "timesteps"), tuple(layers),
+                   _str(described["name"], "name"),
+                   tuple(_str(x, "label") for x in described["labels"]))
+
+
+def _synapses(syn: dict, key: str, where: str, tensors: dict[str, np.ndarray]) -> Synapses:
+    shape = tuple(_int(n, f"{where}: weight shape") for n in syn["shape"])
+    if len(shape) != 4 or min(shape) < 1:
+        raise SpikeTicketError(f"{where}: weight shape {list(shape)} is not [C_out, C_in, kh, kw]")
+    count = shape[0] * shape[1] * shape[2] * shape[3]
+    if count > MAX_WEIGHTS:
+        raise SpikeTicketError(f"{where}: {count} weights are more than {MAX_WEIGHTS}")
+    packed = _take(tensors, f"{key}.mask", np.uint8)
+    values = _take(tensors, f"{key}.values", np.int8)
+    if packed.shape != ((count + 7) // 8,):
+        raise SpikeTicketError(f"{where}: mask of {packed.size} bytes for {count} weights")
+    bits = np.unpackbits(packed, bitorder="little")
+    if bits[count:].any():
+        raise SpikeTicketError(f"{where}: mask has bits beyond its {count} weights")
+    alive = bits[:count].astype(bool)
+    if values.shape != (int(alive.sum()),) or not values.all():
+        raise SpikeTicketError(f"{where}: {values.size} values for {int(alive.sum())} surviving "
+                               "weights, or one of them is zero")
+    weight = np.zeros(count, np.int8)
+    weight[alive] = values
+    return Synapses(weight.reshape(shape), tuple(_str(s, f"{where}: source")
+                                                 for s in syn["sources"]),
+                    *(_int(syn[k], f"{where}: {k}")
+                      for k in ("stride", "padding", "sum_pool", "bits")))
+
+
+def _take(tensors: dict[str, np.ndarray], key: str, dtype: type) -> np.ndarray:
+    if key not in tensors:
+        raise SpikeTicketError(f"array {key} is missing")
+    array = tensors.pop(key)
+    if array.dtype != dtype or array.ndim != 1:
+        raise SpikeTicketError(f"array {key} is {array.dtype} {list(array.shape)}, "
+                               f"not {np.dtype(dtype)} [n]")
+    return array

@@ -1,0 +1,1 @@
+"""Ticket searches: how the surviving weights are found."""

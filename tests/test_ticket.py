@@ -1,0 +1,225 @@
+"""Ticket files: round trips, and every kind of damage gives one line that names the file."""
+
+import hashlib
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save
+
+from sw import ticket
+from sw.errors import SpikeTicketError
+from sw.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
+
+
+def small_network() -> Network:
+    rng = np.random.default_rng(3)
+
+    def weight(*shape, bits=4, density=0.3):
+        top = max(1, (1 << bits - 1) - 1)
+        w = rng.integers(-top, top + 1, shape) * (rng.random(shape) < density)
+        return (np.sign(w) if bits == 1 else w).astype(np.int8)
+
+    def column(n, low, high):
+        return rng.integers(low, high, n)
+
+    layers = (
+        Layer("a", (Synapses(weight(5, 2, 3, 3), padding=1),), column(5, -9, 9),
+              column(5, 100, 900), Neuron(128, "hard", 0), Pool("or", 2)),
+        Layer("b", (Synapses(weight(5, 5, 1, 1, bits=1), ("a",), bits=1),
+                    Synapses(weight(5, 2, 1, 1, bits=8), ("input",), sum_pool=2, bits=8)),
+              column(5, -9, 9), column(5, 1, 9), Neuron(256, "soft")),
+        Layer("c", (Synapses(weight(5, 5, 3, 3), ("a", "b"), padding=1),), column(5, -9, 9),
+              column(5, 1, 9), Neuron(200, "hard", -3), Pool("max", 3)),
+        Layer("out", (Synapses(weight(3, 5, 1, 1, density=1.0), ("c",)),), column(3, -9, 9),
+              np.zeros(3, np.int64), None),
+    )
+    return Network(InputSpec(2, 6, 7, 8, static=False), 3, layers, "small", ("x", "y", "z"))
+
+
+def assert_same(a: Network, b: Network) -> None:
+    assert (a.input, a.timesteps, a.name, a.labels) == (b.input, b.timesteps, b.name, b.labels)
+    assert len(a.layers) == len(b.layers)
+    for x, y in zip(a.layers, b.layers, strict=True):
+        assert (x.name, x.neuron, x.pool) == (y.name, y.neuron, y.pool)
+        assert np.array_equal(x.bias, y.bias) and np.array_equal(x.threshold, y.threshold)
+        for s, t in zip(x.synapses, y.synapses, strict=True):
+            assert np.array_equal(s.weight, t.weight)
+            assert (s.sources, s.stride, s.padding, s.sum_pool, s.bits) == (
+                t.sources, t.stride, t.padding, t.sum_pool, t.bits)
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / "t.safetensors"
+    info = {"seed": 0, "command": "python -m sw.find_ticket", "accuracy": 0.9, "note": "λ"}
+    ticket.save(path, small_network(), info)
+    loaded = ticket.load(path)
+    assert_same(loaded.network, small_network())
+    assert loaded.metadata == info
+    assert [p.name for p in tmp_path.iterdir()] == ["t.safetensors"]
+
+
+def test_empty_layers_round_trip(tmp_path):
+    silent = Network(InputSpec(1, 1, 1), 1, (
+        Layer("out", (Synapses(np.zeros((2, 1, 1, 1), np.int8)),), np.zeros(2, np.int64),
+              np.zeros(2, np.int64), None),))
+    ticket.save(tmp_path / "t", silent)
+    assert_same(ticket.load(tmp_path / "t").network, silent)
+
+
+def test_the_same_ticket_has_the_same_bytes():
+    assert ticket.to_bytes(small_network(), {"b": 1, "a": 2}) == ticket.to_bytes(
+        small_network(), {"a": 2, "b": 1})
+
+
+def test_removed_weights_take_one_bit(tmp_path):
+    weight = np.zeros((64, 64, 3, 3), np.int8)
+    weight[0, 0, 0, 0] = 1
+    network = Network(InputSpec(64, 3, 3), 1, (
+        Layer("out", (Synapses(weight),), np.zeros(64, np.int64), np.zeros(64, np.int64), None),))
+    assert len(ticket.to_bytes(network)) < weight.size / 8 + 4000
+
+
+def test_every_truncation_is_refused(tmp_path):
+    whole = ticket.to_bytes(small_network(), {"seed": 1})
+    path = tmp_path / "cut.safetensors"
+    for length in [*range(0, 40), *range(40, len(whole), 61), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(SpikeTicketError, match=r"cut\.safetensors: truncated, damaged"):
+            ticket.load(path)
+
+
+def test_every_flipped_bit_is_refused():
+    whole = ticket.to_bytes(small_network(), {"seed": 1})
+    for byte in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[byte] ^= 1 << byte * 5 % 8
+        with pytest.raises(SpikeTicketError, match="flipped: ") as error:
+            ticket.from_bytes(bytes(damaged), "flipped")
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{}", b"\x89PNG\r\n\x1a\n" + bytes(100), b"PK\x03\x04" + bytes(100),
+    pickle.dumps({"a": 1}), json.dumps({"weights": [1]}).encode(), b"\xff" * 1000,
+], ids=["empty", "json", "png", "zip", "pickle", "json-data", "ones"])
+def test_foreign_files(tmp_path, content):
+    path = tmp_path / "foreign"
+    path.write_bytes(content)
+    with pytest.raises(SpikeTicketError, match="foreign: "):
+        ticket.load(path)
+
+
+def test_a_pickled_checkpoint_is_not_run(tmp_path):
+    torch.save({"w": torch.zeros(2)}, tmp_path / "x.pt")
+    with pytest.raises(SpikeTicketError, match=r"x\.pt"):
+        ticket.load(tmp_path / "x.pt")
+
+
+def test_another_safetensors(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(save({"w": np.zeros(3, np.float32)}, {"format": "pt"}))
+    with pytest.raises(SpikeTicketError, match=r"not a ticket of this version \(format 'pt'"):
+        ticket.load(path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(SpikeTicketError, match="no such ticket"):
+        ticket.load(tmp_path / "none")
+    with pytest.raises(SpikeTicketError):
+        ticket.load(tmp_path)
+    with pytest.raises(SpikeTicketError, match="cannot be written"):
+        ticket.save(tmp_path / "no" / "t", small_network())
+
+
+def test_size_is_checked_before_reading(tmp_path, monkeypatch):
+    path = tmp_path / "big"
+    path.write_bytes(bytes(100))
+    monkeypatch.setattr(ticket, "MAX_FILE_BYTES", 50)
+    with pytest.raises(SpikeTicketError, match="100 bytes are more"):
+        ticket.load(path)
+
+
+def forged(tmp_path, change, tensors_change=None):
+    """A ticket with a valid checksum whose description is changed."""
+    whole = ticket.to_bytes(small_network())
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:8 + length])
+    from safetensors.numpy import load
+    tensors, meta = load(whole), header["__metadata__"]
+    described = json.loads(meta["network"])
+    change(described)
+    if tensors_change:
+        tensors_change(tensors)
+    meta["network"] = json.dumps(described)
+    meta["sha256"] = ticket._digest(meta, tensors)
+    path = tmp_path / "forged"
+    path.write_bytes(save(tensors, meta))
+    return path
+
+
+def put(path, value):
+    def change(d):
+        *keys, last = path
+        for key in keys:
+            d = d[key]
+        d[last] = value
+    return change
+
+
+@pytest.mark.parametrize("path, value, message", [
+    (("timesteps",), 17, "timesteps 17"),
+    (("timesteps",), "3", "timesteps is '3'"),
+    (("timesteps",), True, "timesteps is True"),
+    (("input", "bits"), 9, "input bits 9"),
+    (("input", "static"), 1, "static is 1"),
+    (("layers", 0, "neuron", "leak"), 300, "leak 300"),
+    (("layers", 0, "neuron", "reset"), "none", "reset 'none'"),
+    (("layers", 0, "pool", "mode"), "avg", "pool mode 'avg'"),
+    (("layers", 0, "name"), 7, "name of layer 0 is 7"),
+    (("layers", 0, "synapses", 0, "bits"), 2, "2 bits hold"),
+    (("layers", 0, "synapses", 0, "stride"), 0, "stride 0"),
+    (("layers", 0, "synapses", 0, "sources"), ["zz"], "'zz' is not an earlier map"),
+    (("layers", 0, "synapses", 0, "shape"), [5, 2, 3], r"shape \[5, 2, 3\]"),
+    (("layers", 0, "synapses", 0, "shape"), [1 << 20, 1 << 20, 1 << 20, 1], "more than"),
+    (("layers", 0, "synapses", 0, "shape"), [5, 2, 3, 30], "mask of"),
+    (("layers", 0, "synapses", 0, "shape"), [-5, 2, 3, 3], "shape"),
+    (("layers",), [], "arrays that no layer uses"),
+    (("layers",), 5, "not valid"),
+    (("labels",), [1], "label is 1"),
+])
+def test_forged_descriptions(tmp_path, path, value, message):
+    with pytest.raises(SpikeTicketError, match=message) as error:
+        ticket.load(forged(tmp_path, put(path, value)))
+    assert "forged: " in str(error.value)
+
+
+@pytest.mark.parametrize("name, array, message", [
+    ("layer.0.bias", None, "array layer.0.bias is missing"),
+    ("layer.0.bias", np.zeros(5, np.float32), "float32"),
+    ("layer.0.bias", np.full(5, 1 << 40), "bias exceeds 32 bits"),
+    ("layer.0.bias", np.full(5, -(1 << 63)), "bias exceeds 32 bits"),
+    ("layer.0.bias", np.zeros(4, np.int64), r"bias must be int64 \[5\]"),
+    ("layer.0.synapses.0.values", np.zeros(2, np.int8), "2 values for"),
+    ("layer.0.synapses.0.mask", np.full(12, 255, np.uint8), "beyond its 90 weights"),
+    ("extra", np.zeros(1, np.int64), "no layer uses: extra"),
+])
+def test_forged_arrays(tmp_path, name, array, message):
+    def change(tensors):
+        if array is None:
+            del tensors[name]
+        else:
+            tensors[name] = array
+    with pytest.raises(SpikeTicketError, match=message):
+        ticket.load(forged(tmp_path, lambda d: None, change))
+
+
+def test_checksum_covers_names_types_and_values():
+    meta = {"format": "f", "network": "n", "info": "i"}
+    base = ticket._digest(meta, {"a": np.zeros(2, np.int8)})
+    others = [{"b": np.zeros(2, np.int8)}, {"a": np.zeros(2, np.uint8)},
+              {"a": np.array([0, 1], np.int8)}, {"a": np.zeros((2, 1), np.int8)}]
+    assert len({base, *(ticket._digest(meta, t) for t in others)}) == 5
+    assert len(base) == len(hashlib.sha256().hexdigest())
