@@ -29,7 +29,8 @@ class Commands(wiring.Component):
     bus: memories. start, first_layer_address, stop_after, done: of the core.
     core_reset: a pulse that resets the core (its memories keep their content).
 
-    A request answered with an error has had no effect, except a run that timed out. The request
+    After a reset every request is refused until one with `sync`. A request answered with an error
+    has had no effect, except a run that timed out. The request
     before the expected one is answered again without being done again. A run ends after its cycle
     limit at the latest, so every request is answered. A write takes one cycle a word (4 where it
     expands), a read at least 3; the sender needs 4.
@@ -54,7 +55,7 @@ class Commands(wiring.Component):
         index = Signal(range(max(REQUEST_WORDS, REPLY_WORDS)))
         payload = Signal(range(registers.FRAME_WORDS))  # words to take from the request
         lane = Signal(2)
-        expected, executed, repeat = Signal(16), Signal(), Signal()
+        expected, synced, repeat = Signal(16), Signal(), Signal()
         fault = Signal(Status)   # a frame was lost and the host does not know yet
         status, last_status = Signal(Status), Signal(Status)
         seq, count, left, cycles = Signal(16), Signal(16), Signal(16), Signal(32)
@@ -106,12 +107,12 @@ class Commands(wiring.Component):
                 m.d.sync += [index.eq(0), seq.eq(header.seq), status.eq(verdict)]
                 with m.If((header.version != PROTOCOL) | header.reply):
                     m.d.comb += verdict.eq(Status.VERSION)
-                with m.Elif(header.sync | (header.seq == expected)):
+                with m.Elif(header.sync | (synced & (header.seq == expected))):
                     m.d.comb += [verdict.eq(self._verdict(m, header, payload)),
                                  self.core_reset.eq(header.sync)]
-                    m.d.sync += [expected.eq(header.seq + 1), executed.eq(1), cycles.eq(0),
+                    m.d.sync += [expected.eq(header.seq + 1), synced.eq(1), cycles.eq(0),
                                  last_status.eq(verdict)]
-                with m.Elif(executed & ((header.seq + 1)[:16] == expected)):
+                with m.Elif(synced & ((header.seq + 1)[:16] == expected)):
                     m.d.comb += verdict.eq(last_status)
                     m.d.sync += repeat.eq(1)
                 with m.Else():

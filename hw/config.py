@@ -46,8 +46,8 @@ class CoreConfig:
     map_words: int = 1024
     weight_words: int = 4096
     program_words: int = 1024
-    taps: int = 64
-    planes: int = 64
+    taps: int = 32
+    planes: int = 32
     clock_hz: int = 100_000_000
 
     def __post_init__(self):

@@ -38,15 +38,25 @@ class Walker(wiring.Component):
         limits = {name: layer[f"count_{name}"] for name in LEVELS}
         limits["oy"] = Mux(self.last_strip, layer.count_oy_last, layer.count_oy)
         count = {name: Signal(8, name=f"count_{name}") for name in LEVELS}
-        base = {name: Signal(10, name=f"base_{name}") for name in LEVELS}
         at_end = {name: Signal(name=f"end_{name}") for name in LEVELS}
         m.d.comb += [at_end[name].eq(count[name] + 1 == limits[name]) for name in LEVELS]
 
         def ends(*names):
             return Cat(at_end[name] for name in names).all()
 
+        # Innermost loop that is not at its end turns; the loops inside start again. The steps
+        # take back what those have moved, so one adder serves all loops.
+        phase_start, start_from, step = Signal(10), Signal(10), Signal(10)
+        m.d.comb += start_from.eq(self.position)
+        for i, name in enumerate(LEVELS):
+            with m.If(ends(*LEVELS[:i]) if i else 1):
+                m.d.comb += step.eq(layer[f"step_{name}"])
+        new_phase = self.phase_end
+        with m.If(new_phase):
+            m.d.comb += start_from.eq(phase_start)
+        moved = Signal(10)
         m.d.comb += [
-            self.position.eq(base["kx"]),
+            moved.eq(start_from + step),
             self.window_first.eq((count["kx"] == 0) & (count["ky"] == 0)),
             self.window_last.eq(ends("kx", "ky")),
             self.row_end.eq(ends("ox")),
@@ -54,20 +64,19 @@ class Walker(wiring.Component):
             self.last.eq(ends(*LEVELS)),
         ]
         with m.If(self.start):
-            m.d.sync += [self.running.eq(1), self.first.eq(1)]
-            m.d.sync += [s.eq(0) for s in (*count.values(), *base.values())]
+            m.d.sync += [
+                self.running.eq(1), self.first.eq(1), self.position.eq(0), phase_start.eq(0),
+            ]
+            m.d.sync += [s.eq(0) for s in count.values()]
         with m.Elif(self.step):
-            m.d.sync += self.first.eq(0)
+            m.d.sync += [self.first.eq(0), self.position.eq(moved)]
+            with m.If(new_phase):
+                m.d.sync += phase_start.eq(moved)
             with m.If(self.last):
                 m.d.sync += self.running.eq(0)
-            # Innermost loop that is not at its end steps; all loops inside restart from it.
             for i, name in enumerate(LEVELS):
-                inner = LEVELS[:i]
-                moved = base[name] + layer[f"inc_{name}"]
-                with m.If(~at_end[name] & (ends(*inner) if inner else 1)):
-                    m.d.sync += [count[name].eq(count[name] + 1), base[name].eq(moved)]
-                    for other in inner:
-                        m.d.sync += [count[other].eq(0), base[other].eq(moved)]
+                with m.If(ends(*LEVELS[:i]) if i else 1):
+                    m.d.sync += count[name].eq(Mux(at_end[name], 0, count[name] + 1))
         return m
 
 
@@ -91,7 +100,8 @@ class Drain(wiring.Component):
             "headers": In(stream.Signature(layouts.pass_header())),
             "filled": In(data.ArrayLayout(2, config.units)),
             "release": Out(1), "bank": Out(1),
-            "claim": Out(config.units), "read": Out(config.units), "address": Out(range(config.acc_depth)),
+            "claim": Out(config.units), "read": Out(config.units),
+            "address": Out(range(config.acc_depth)),
             "currents": In(data.ArrayLayout(layouts.currents(config), config.units)),
             "o": Out(stream.Signature(layouts.map_write(config))),
             "visits": Out(2), "idle": Out(1),
@@ -240,8 +250,7 @@ class Drain(wiring.Component):
             with m.If(tag1.valid & (tag1.window_last | ~layer.pool_max)):
                 m.d.sync += slot.eq(Mux(tag1.pass_end, 0, slot + 1))
             m.d.sync += sums.eq(
-                Mux(tag1.inside[0], sum(currents1[0][t] for t in range(4)), 0)
-                + Mux(tag1.inside[1], sum(currents1[1][t] for t in range(4)), 0))
+                Mux(tag1.inside[0], sum(currents1[0][t] for t in range(4)), 0))
 
         # Neuron lanes; the tag and the readout's sum travel alongside.
         tags, totals = tag2, sums

@@ -78,7 +78,8 @@ class Fetch(wiring.Component):
         m.d.comb += tap_of_item.addr.eq(self.items.payload.tap)
         with m.If(s1_free):
             m.d.sync += [
-                s1.eq(self.items.payload), s1_valid.eq(self.items.valid), s1_tap.eq(tap_of_item.data),
+                s1.eq(self.items.payload), s1_valid.eq(self.items.valid),
+                s1_tap.eq(tap_of_item.data),
                 s1_product.eq(self.items.payload.channel * tap_of_item.data.channel_stride),
             ]
         words = Signal(5)
@@ -138,10 +139,16 @@ class Fetch(wiring.Component):
                 ]
         m.d.comb += plane_read.addr.eq(plane_index)
 
+        # Accumulator row of sub-position 0 before the borrow. Rows subs or more outside the strip
+        # cannot matter: `near` says so, and then a few bits are enough.
+        row_bits = (cfg.acc_depth + subs).bit_length() + 1
+        row = Signal(signed(14))
+        m.d.comb += row.eq(subs * (word - w.strip_word) - (w_tap.shift >> unit_bits))
+
         # Stage 4: the address is at the memory. Everything else travels along.
         rest = data.StructLayout({
-            "valid": 1, "end": 1, "mask": cfg.window, "row": signed(14), "rotate": unit_bits,
-            "positions": 10, "weight": signed(cfg.acc_bits),
+            "valid": 1, "end": 1, "mask": cfg.window, "row": signed(row_bits), "near": 1,
+            "rotate": unit_bits, "positions": 10, "weight": signed(cfg.acc_bits),
         })
         a, b, c = Signal(rest), Signal(rest), Signal(rest)
         edge_word = word & layer.row_words_mask
@@ -153,13 +160,11 @@ class Fetch(wiring.Component):
                 m.d.comb += use_mask.eq(edge_word == layer.row_words_mask)
             with m.Default():
                 m.d.comb += use_mask.eq(1)
-        shift_rows = w_tap.shift >> unit_bits
         m.d.sync += [
             self.map_address.eq(w_base + plane_read.data.offset + word),
             a.valid.eq(go & ~w_empty), a.end.eq(w.end),
             a.mask.eq(w_tap.mask[:cfg.window] | (~use_mask).replicate(cfg.window)),
-            # Accumulator row (address of sub-position 0 before the borrow).
-            a.row.eq(subs * (word - w.strip_word) - shift_rows),
+            a.row.eq(row), a.near.eq((row >> row_bits - 1 == 0) | (row >> row_bits - 1 == -1)),
             a.rotate.eq(w_tap.shift[:unit_bits]),
             a.positions.eq(Mux(w.last_strip, layer.positions_last, layer.positions)),
             a.weight.eq(w.value << plane_read.data.shift),
@@ -175,12 +180,12 @@ class Fetch(wiring.Component):
                 m.d.sync += rotated[i * units + u].eq(choices[b.rotate])
         # Which accumulator rows row-1 .. row+subs-1 lie in the strip; its last row may be partial.
         in_strip, in_last_row = Signal(subs + 1), Signal(subs + 1)
-        full_rows = b.positions >> unit_bits
+        full_rows = (b.positions >> unit_bits)[:row_bits]
         for d in range(-1, subs):
-            row = b.row + d
+            this_row = (b.row + d)[:row_bits + 1].as_signed()
             m.d.sync += [
-                in_strip[d + 1].eq((row >= 0) & (row < full_rows)),
-                in_last_row[d + 1].eq(row == full_rows),
+                in_strip[d + 1].eq(b.near & (this_row >= 0) & (this_row < full_rows)),
+                in_last_row[d + 1].eq(b.near & (this_row == full_rows)),
             ]
         m.d.sync += c.eq(b)
 

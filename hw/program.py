@@ -25,9 +25,9 @@ HEADER: tuple[Fields, ...] = (
     (("strip_words", 5), ("strip_words_last", 5), ("positions", 10), ("positions_last", 10)),
     (("pitch_mask", 10), ("row_valid", 10), ("out_pitch", 10)),
     (("count_kx", 5), ("count_ky", 5), ("count_ox", 8), ("count_oy", 7), ("count_oy_last", 7)),
-    (("count_px", 5), ("count_py", 5), ("inc_kx", 10), ("inc_ky", 10)),
-    (("inc_ox", 10), ("inc_oy", 10), ("inc_px", 10)),
-    (("inc_py", 10), ("out_base", 14), ("out_channel_stride", 8)),
+    (("count_px", 5), ("count_py", 5), ("step_kx", 10), ("step_ky", 10)),
+    (("step_ox", 10), ("step_oy", 10), ("step_px", 10)),
+    (("step_py", 10), ("out_base", 14), ("out_channel_stride", 8)),
     (("out_group_stride", 14), ("out_phase_stride", 12)),
     (("strip_out_words", 8),),
 )
@@ -92,6 +92,38 @@ def unpack_words(table: Sequence[Fields], words: Sequence[int]) -> dict[str, int
     for fields, word in zip(table, words, strict=True):
         values |= unpack(fields, word)
     return values
+
+
+WALK_BITS = 10
+_INNER, _PHASES = ("kx", "ky", "ox", "oy"), ("px", "py")
+
+
+def walk_steps(counts: Mapping[str, int], increments: Mapping[str, int]) -> dict[str, int]:
+    """Steps of the drain walk from the flat increments of its loops.
+
+    increments `inc_*` say how far one turn of a loop moves; the steps `step_*` also take back what
+    the loops inside have moved, modulo 2^10, so that the walker needs one adder. The phase loops
+    start from the strip's position 0 and contain none of the inner four.
+    """
+    steps = {}
+    for loops in (_INNER, _PHASES):
+        moved = 0
+        for name in loops:
+            steps[f"step_{name}"] = (increments[f"inc_{name}"] - moved) % (1 << WALK_BITS)
+            moved += (counts[f"count_{name}"] - 1) * increments[f"inc_{name}"]
+    return steps
+
+
+def walk_increments(header: Mapping[str, int]) -> dict[str, int]:
+    """Inverse of `walk_steps`: the increments `inc_*` of a layer's header."""
+    increments = {}
+    for loops in (_INNER, _PHASES):
+        moved = 0
+        for name in loops:
+            step = (header[f"step_{name}"] + moved) % (1 << WALK_BITS)
+            increments[f"inc_{name}"] = step
+            moved += (header[f"count_{name}"] - 1) * step
+    return increments
 
 
 def row_header_bits() -> int:

@@ -108,9 +108,9 @@ COUNTER_WORDS = 16
 COUNTER_LAYERS = 32
 """Layers whose counters are kept; later layers of a longer program are not logged."""
 
-COUNTERS = ("cycles", "words_read", "weights_decoded", "updates", "queue_stall", "port_stall",
-            "weight_wait", "bank_wait", "neuron_updates", "words_written")
-"""Counters of a layer, by word. The stalls count engine-cycles, bank_wait counts unit-cycles."""
+COUNTERS = ("cycles", "words", "weights", "updates", "queue_stall", "port_stall", "starved",
+            "bank_wait", "neurons", "written")
+"""Counters of a layer, by word; stalls are summed over engines (bank_wait: over units)."""
 
 MIN_DIVISOR = 4 * 16
 """Four clock cycles a bit is the fastest UART setting."""

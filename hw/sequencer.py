@@ -22,7 +22,7 @@ class Sequencer(wiring.Component):
     layer, rows: parameters for all engines, and each engine's share.
     tap_*, plane_*: table writes, to all engines.
     run: start of the engines. engines_done: all are done and every word is written.
-    begin: a layer starts (counters clear). log: its counters are to be stored; takes until `logged`.
+    begin: a layer starts (counters clear). log: its counters are stored, until `logged`.
     index: index of the running layer.
     next_address: program address after the last layer that was run.
     """

@@ -73,7 +73,8 @@ class AccumulateUnit(wiring.Component):
         super().__init__({
             "push": In(1), "job": In(layouts.job(config)), "almost_full": Out(1),
             "filled": Out(2), "release": In(1), "release_bank": In(1),
-            "claim": In(1), "drain": In(1), "drain_bank": In(1), "drain_address": In(range(config.acc_depth)),
+            "claim": In(1), "drain": In(1), "drain_bank": In(1),
+            "drain_address": In(range(config.acc_depth)),
             "currents": Out(layouts.currents(config)),
             "sweep": In(1), "update": Out(1), "waiting": Out(1),
         })

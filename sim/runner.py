@@ -83,8 +83,8 @@ def _runner(sim: str):
 def _control_file(text: str, top: str) -> str:
     """Verilator control file that makes the top module's ports public."""
     body = text[text.index(f"module {top}("):]
-    ports = re.findall(r"^  (?:input|output) (?:\[[0-9:]+\] )?(\w+);", body[:body.index("endmodule")],
-                       re.MULTILINE)
+    ports = re.findall(r"^  (?:input|output) (?:\[[0-9:]+\] )?(\w+);",
+                       body[:body.index("endmodule")], re.MULTILINE)
     lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in ports]
     return "`verilator_config\n" + "\n".join(lines) + "\n"
 
@@ -127,8 +127,8 @@ def run_bench(component, module: str, *, sim: str = "icarus", top: str = "dut",
         folder = build / f"run-{unique}"
         folder.mkdir(exist_ok=True)
         results = runner.test(
-            hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=module, build_dir=build, test_dir=folder,
-            results_xml=str(folder / "results.xml"), timescale=("1ns", "1ps"),
+            hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=module, build_dir=build,
+            test_dir=folder, results_xml=str(folder / "results.xml"), timescale=("1ns", "1ps"),
             extra_env={"BENCH_SETTINGS": json.dumps(settings), "PYTHONPATH": f"{ROOT}:"
                        + ":".join(p for p in sys.path if p)},
             log_file=folder / "run.log")

@@ -35,6 +35,9 @@ from .network import Network
 
 __all__ = ["DoesNotFit", "LayoutError", "Memory", "compile_network"]
 
+RICE_SLACK = 1.05
+"""Weight streams may be this much longer than the shortest for the decoder's sake, if they fit."""
+
 MAX_VARIANTS = 64
 """Arrangements tried at most."""
 
@@ -45,8 +48,8 @@ def compile_network(network: Network, config: CoreConfig, activity: Activity | N
 
     activity: fraction of active positions per map (`sw.reference.activity`), to balance the
         engines; None assumes 25 %.
-    keep_all: give every map words of its own, so that all can be read after an inference
-        (needs more map memory).
+    keep_all: never reuse the words of a layer's map, so that all maps but the input can be read
+        after an inference (needs more map memory).
 
     Raises DoesNotFit (a SpikeTicketError) when a memory is too small, SpikeTicketError when an
     integer could overflow.
@@ -54,10 +57,11 @@ def compile_network(network: Network, config: CoreConfig, activity: Activity | N
     refused: list[DoesNotFit] = []
     plans = _plans(network, config, keep_all, refused)
     for plan in plans:
-        try:
-            return _compile_plan(plan, config, activity or {}, keep_all)
-        except DoesNotFit as error:
-            refused.append(error)
+        for slack in (RICE_SLACK, 1.0):
+            try:
+                return _compile_plan(plan, config, activity or {}, keep_all, slack)
+            except DoesNotFit as error:
+                refused.append(error)
     sized = [error for error in refused if error.memories]
     raise min(sized, key=_shortage) if sized else refused[0]
 
@@ -66,9 +70,10 @@ def _shortage(error: DoesNotFit) -> float:
     return sum(memory.short / memory.available for memory in error.memories)
 
 
-def _compile_plan(plan: Plan, config: CoreConfig, activity: Activity, keep_all: bool) -> Image:
+def _compile_plan(plan: Plan, config: CoreConfig, activity: Activity, keep_all: bool,
+                  slack: float) -> Image:
     network = plan.network
-    assembly = assemble(plan, config, activity)
+    assembly = assemble(plan, config, activity, slack)
     if any(memory.short for memory in assembly.memories):
         raise DoesNotFit(network.name, assembly.memories)
     spec = network.input

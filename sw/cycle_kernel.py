@@ -18,7 +18,8 @@ from numba import njit
 
 # Columns of the layer's vector.
 (L_GROUPS, L_STRIPS, L_STRIP_WORDS, L_STRIP_WORDS_LAST, L_ROW_WORDS_MASK, L_PLANES_PER_GROUP,
- L_PAIR, L_PAIR_MERGE, L_POOL_MAX, L_READOUT, L_FLUSH, L_OUT_PITCH) = range(12)
+ L_PAIR, L_PAIR_MERGE, L_POOL_MAX, L_READOUT, L_FLUSH, L_OUT_PITCH, L_POSITIONS,
+ L_POSITIONS_LAST) = range(14)
 
 # Columns of the core's vector. C_PIPELINE: visits between the walk and the packer.
 C_ENGINES, C_UNITS, C_WINDOW, C_QUEUE, C_MARGIN, C_PIPELINE = range(6)
@@ -56,14 +57,15 @@ def word_jobs(bits, start, limit, units, window, jobs):
 
 @njit(cache=True)
 def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start, code_tap,
-              code_channel, walk_start, walk_position, walk_flags):
+              code_channel, walk_start, walk_position, walk_flags, served):
     """Step one layer from the start of the engines until the sequencer sees them done.
 
     size, layer: vectors of the columns above. taps [n_taps, 9]; allowed [n_taps] uint64 by lane.
     planes: word offsets. active: uint64 per map word. row_start [engines + 1] into the rows,
     code_start [rows + 1] into the codes; code_tap is -1 for a skip bit. walk_start [3]: the steps
-    of any strip and of the last one in walk_position and walk_flags.
-    Returns (cycles, causes [CAUSES], counters [COUNTERS]); causes count unit-cycles.
+    of any strip and of the last one in walk_position and walk_flags. served: the engine whose word
+    was written last.
+    Returns (cycles, causes [CAUSES], counters [COUNTERS], served); causes count unit-cycles.
     """
     engines, units, window = size[C_ENGINES], size[C_UNITS], size[C_WINDOW]
     depth, margin, stages = size[C_QUEUE], size[C_MARGIN], size[C_PIPELINE]
@@ -75,7 +77,6 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     pitch_words = (layer[L_OUT_PITCH] - 1) // window
     causes = np.zeros(CAUSES, np.int64)
     count = np.zeros(COUNTERS, np.int64)
-    finished_at = np.zeros(engines, np.int64)
 
     # decoder: state, row, pass of the row, next code to extract, code extracted
     state = np.full(engines, IDLE, np.int64)
@@ -121,7 +122,6 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     index = np.zeros(engines, np.int64)
     working = np.ones(engines, np.bool_)
     # arbiter
-    served = 0
     announce = False
     write = False
     jobs = np.zeros(units, np.int64)
@@ -294,7 +294,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                     tap = code_tap[w]
                     sub_pass = stage_sub[e, 3]
                     strip, group = sub_pass // groups, sub_pass % groups
-                    nw = layer[L_STRIP_WORDS_LAST if strip == strips - 1 else L_STRIP_WORDS]
+                    limit = layer[L_POSITIONS_LAST if strip == strips - 1 else L_POSITIONS]
                     offset = planes[group * layer[L_PLANES_PER_GROUP] + taps[tap, TAP_PLANE]
                                     + plane[e]]
                     bits = active[taps[tap, TAP_BASE] + offset + word[e]
@@ -305,7 +305,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                             or (edge == 2 and place == layer[L_ROW_WORDS_MASK])):
                         bits = bits & allowed[tap]
                     start = window * (word[e] - strip * layer[L_STRIP_WORDS]) - taps[tap, TAP_SHIFT]
-                    word_jobs(bits, start, window * nw, units, window, flight_jobs[e, 0])
+                    word_jobs(bits, start, limit, units, window, flight_jobs[e, 0])
                     flight[e, 0] = 1
                     count[N_WORDS] += 1
                     if bits == 0:
@@ -425,4 +425,4 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
         announce = choice >= 0
         if announce:
             served = choice
-    return cycle, causes, count
+    return cycle, causes, count, served

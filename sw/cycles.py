@@ -23,7 +23,7 @@ from . import cycle_kernel as kernel
 from . import machine
 from .compile.listing import LayerCode, read_program
 from .errors import SpikeTicketError
-from .image import Image, MapLayout, encode_input, words_to_lanes
+from .image import Image, LayerInfo, MapLayout, encode_input, words_to_lanes
 from .network import INPUT
 
 CAUSES = ("synapses", "event_scan", "queue_stall", "neuron_update", "port_stall", "weight_decode",
@@ -44,8 +44,8 @@ for a queue, for the map port, for a weight; unit-cycles waiting for a bank; neu
 words written, codes decoded, passes, and fetched words without an allowed active lane. The
 first nine are the gateware's counters too."""
 
-STEP_OVERHEAD = 12
-"""Cycles around a layer that its counter does not see: begin, start, and the log of its counters."""
+STEP_OVERHEAD = 11
+"""Cycles around a layer that its counter does not see: its begin and the log of ten counters."""
 
 DEFAULT_ACTIVITY = 0.25
 DEFAULT_INPUT_ACTIVITY = 0.5
@@ -53,13 +53,18 @@ DEFAULT_INPUT_ACTIVITY = 0.5
 
 @dataclass
 class LayerCycles:
-    """One layer of the program. cycles: program words and engines, as the core's own counter."""
+    """One layer of the program.
+
+    cycles: program words and engines, as the core's own counter. by_cause, counters: by the names
+    in CAUSES and COUNTERS. served: engine that the write arbiter served last.
+    """
 
     name: str
     copy: bool
     cycles: int
     by_cause: dict[str, float]
     counters: dict[str, int]
+    served: int = 0
 
 
 @dataclass
@@ -125,7 +130,7 @@ def simulate(image: Image, array: np.ndarray) -> Cycles:
         lanes[address:address + len(words)] = words_to_lanes(words)
     result = Cycles(config)
     for code, info in zip(read_program(image.program, config), image.layers, strict=True):
-        result.layers.append(run_layer(code, image.weights, lanes, config, info.name, info.copy))
+        _append(result, code, info, image, lanes)
         machine.run_layer(code, image.weights, lanes, config)
     return result
 
@@ -143,7 +148,7 @@ def replay(image: Image, spikes: Mapping[str, np.ndarray]) -> Cycles:
     result = Cycles(config)
     steps = zip(read_program(image.program, config), image.layers, strict=True)
     for index, (code, info) in enumerate(steps):
-        result.layers.append(run_layer(code, image.weights, lanes, config, info.name, info.copy))
+        _append(result, code, info, image, lanes)
         if info.copy:
             machine.run_layer(code, image.weights, lanes, config)
         for layout in image.maps.values():
@@ -183,6 +188,14 @@ def forecast(image: Image, activity: Mapping[str, object] | None = None, seed: i
     return replay(image, spikes)
 
 
+def _append(result: Cycles, code: LayerCode, info: LayerInfo, image: Image,
+            lanes: np.ndarray) -> None:
+    served = result.layers[-1].served if result.layers else 0
+    layer = run_layer(code, image.weights, lanes, image.config, served)
+    layer.name, layer.copy = info.name, info.copy
+    result.layers.append(layer)
+
+
 def _place(lanes: np.ndarray, layout: MapLayout, spikes: Mapping[str, np.ndarray]) -> None:
     """Put the spikes of a map at its place in memory."""
     if layout.name not in spikes:
@@ -197,8 +210,11 @@ def _place(lanes: np.ndarray, layout: MapLayout, spikes: Mapping[str, np.ndarray
 
 
 def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, config: CoreConfig,
-              name: str = "layer", copy: bool = False) -> LayerCycles:
-    """Cycles of one layer on the map memory `lanes`, uint8 [map_words, window] (not changed)."""
+              served: int = 0) -> LayerCycles:
+    """Cycles of one layer on the map memory `lanes`, uint8 [map_words, window] (not changed).
+
+    served: engine that the write arbiter served last in the layer before.
+    """
     h = code.header
     bits = np.uint64(1) << np.arange(config.window, dtype=np.uint64)
     active = ((lanes != 0) * bits).sum(1, dtype=np.uint64)
@@ -208,18 +224,20 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, con
     layer = np.array([h[field] for field in (
         "n_groups", "n_strips", "strip_words", "strip_words_last", "row_words_mask",
         "planes_per_group", "pair", "pair_merge", "pool_max", "readout", "flush_strip",
-        "out_pitch")], np.int64)
+        "out_pitch", "positions", "positions_last")], np.int64)
     size = np.array([config.engines, config.units, config.window, config.queue_depth,
                      QUEUE_MARGIN, DRAIN_STAGES], np.int64)
-    cycles, causes, counters = kernel.run_layer(
+    cycles, causes, counters, served = kernel.run_layer(
         size, layer, taps, _allowed(code, config),
         np.array([plane["offset"] for plane in code.planes], np.int64), active,
-        *_streams(code, weights, config), *_walk(h))
+        *_streams(code, weights, config), *_walk(h), served)
     slots = config.slots
     by_cause = {cause: float(value) / slots for cause, value in zip(CAUSES, causes, strict=False)}
-    by_cause["program"] = float(code.words)
-    return LayerCycles(name, copy, int(cycles) + code.words, by_cause,
-                       dict(zip(COUNTERS, counters.tolist(), strict=True)))
+    # The accumulators are swept meanwhile, a cycle a place; then the engines are started.
+    loading = max(code.words, 2 * config.acc_depth) + 1
+    by_cause["program"] = float(loading)
+    return LayerCycles("", False, int(cycles) + loading, by_cause,
+                       dict(zip(COUNTERS, counters.tolist(), strict=True)), int(served))
 
 
 QUEUE_MARGIN = 6
@@ -317,5 +335,6 @@ def _decode(stream, at, rows, channels, k, width, header_bits):
             if tap < channels.size and channel >= channels[tap]:
                 channel -= channels[tap]
                 tap += 1
+        at += 1                                             # the filler bit
         lengths[row] = n - begin
     return lengths, taps[:n], chans[:n]

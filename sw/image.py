@@ -12,7 +12,7 @@ import json
 import os
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,6 @@ from hw.config import TIMESTEPS_PER_GROUP, CoreConfig
 
 from .compile.fit import Memory
 from .errors import SpikeTicketError
-from .network import INPUT
 
 FORMAT = "spiketicket-image-1"
 
@@ -112,7 +111,8 @@ class MapLayout:
 class LayerInfo:
     """What the compiler did with one layer of the program.
 
-    name: layer of the network; `copy` marks a layer that only rearranges the map `name`.
+    name: layer of the network; `copy` marks an extra one that only rearranges (or OR-pools) its
+        map.
     weights, surviving: of the network's tensors. stored: weights in the streams (a sum pool that
         could not use phases repeats some; a weight that no output reaches is left out).
     *_bits: the streams' bits by use: `value_bits` of each value, `index_bits` (gaps),
@@ -149,7 +149,7 @@ class Image:
     inputs: layouts the host fills. maps: layout of every map that can be read back, the input
         included. results: first word of the logits, one word per class.
     memories: use of every memory. layers: one entry per layer of the program, in order.
-    keep_all: no map's words are reused, so that all can be read after an inference.
+    keep_all: no layer's map is overwritten, so that all can be read after an inference.
     """
 
     name: str
@@ -168,12 +168,16 @@ class Image:
     layers: list[LayerInfo]
     keep_all: bool = False
     labels: tuple[str, ...] = ()
-    extra: dict[str, str] = field(default_factory=dict)
 
     @property
     def groups(self) -> int:
         """Groups of 4 timesteps."""
         return -(-self.timesteps // TIMESTEPS_PER_GROUP)
+
+    @property
+    def weights_total(self) -> int:
+        """Weights of the network, removed ones included (copy layers not counted)."""
+        return sum(layer.weights for layer in self.layers if not layer.copy)
 
     @property
     def surviving(self) -> int:
@@ -213,7 +217,7 @@ class Image:
     def load(cls, path: str | os.PathLike) -> Image:
         """Read an image. Raises SpikeTicketError naming the file and the reason."""
         try:
-            with np.load(path, allow_pickle=False) as data:
+            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as data:
                 if str(data["format"]) != FORMAT:
                     raise SpikeTicketError(f"{path}: image format {data['format']} is unknown; "
                                            "compile the ticket again")

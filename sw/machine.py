@@ -25,7 +25,8 @@ was empty; jobs put into unit queues; updates (active lanes); drain steps; words
 
 _TAP = ("base", "channel_stride", "word_offset", "channels", "shift", "extra", "edge", "mask",
         "plane_start", "plane_count", "channel_words")
-_HEADER = tuple(program.plain(name) for fields in program.HEADER for name, _ in fields)
+_HEADER = (*(program.plain(name) for fields in program.HEADER for name, _ in fields),
+           *(f"inc_{name}" for name in ("kx", "ky", "ox", "oy", "px", "py")))
 _H = {name: index for index, name in enumerate(_HEADER)}
 
 

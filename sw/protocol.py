@@ -7,7 +7,7 @@ side.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,8 +78,9 @@ def digest(words: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(words, dtype="<u4").tobytes())
 
 
-def _no_words() -> np.ndarray:
-    return np.zeros(0, np.uint32)
+def words(values: Iterable[int] = ()) -> np.ndarray:
+    """Integers as words of a frame: uint32 [n]."""
+    return np.array(list(values), np.uint32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ class Write:
 
     space: Space
     address: int
-    words: np.ndarray = field(default_factory=_no_words)
+    words: np.ndarray = field(default_factory=words)
     expand: int = 0
 
 
@@ -131,6 +132,16 @@ class Request:
     run: Run | None = None
     read: Read | None = None
     sync: bool = False
+
+    @property
+    def frame_words(self) -> int:
+        """Words of the frame, CRC included; as many of the board's buffer does it take."""
+        return len(REQUEST) + 1 + (len(self.write.words) if self.write else 0)
+
+    @property
+    def reply_words(self) -> int:
+        """Words that the reply carries if all goes well."""
+        return self.read.reply_words if self.read else 0
 
     def encode(self, seq: int) -> bytes:
         """The frame. Raises ValueError naming a field that does not fit."""

@@ -177,7 +177,8 @@ def _convolve(x: np.ndarray, syn: Synapses, dtype: type) -> np.ndarray:
     columns = np.empty((len(used), x.shape[0], height, width), dtype)
     for row, (ci, yi, xi) in enumerate(used):
         columns[row] = windows[:, ci, :, :, yi, xi]
-    product = syn.weight[:, c, dy, dx].astype(dtype) @ columns.reshape(len(used), x.shape[0] * height * width)
+    columns = columns.reshape(len(used), x.shape[0] * height * width)
+    product = syn.weight[:, c, dy, dx].astype(dtype) @ columns
     product = product.reshape(c_out, steps, images, height, width)
     return np.moveaxis(product, 0, 2).astype(np.int64)
 

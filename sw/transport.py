@@ -1,4 +1,4 @@
-"""Ways to reach a board: a serial port, or the simulated board. The driver sees only `Transport`."""
+"""Ways to reach a board: a serial port, or the simulated board; the driver sees a `Transport`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Transport(ABC):
     def close(self) -> None:
         """Let go of the board; further calls fail."""
 
+    @abstractmethod
     def reset(self) -> None:
         """Bring the line back to its power-up state (a break on a serial line)."""
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 
 from sw import find_ticket, ticket
 from sw.datasets import Images
 from sw.errors import SpikeTicketError
-from sw.tickets import imp, training
+from sw.tickets import checkpoint, imp, training
 from sw.tickets.imp import Search, SearchOptions, global_masks
 
 TINY = SearchOptions(network="4p-6", rounds=2, sparsity=0.75, rewind_epoch=1, epochs_dense=2,
@@ -236,13 +237,25 @@ def test_a_damaged_checkpoint_is_refused(whole, tmp_path, content):
 
 
 def test_a_foreign_checkpoint_is_refused(whole, tmp_path):
-    (tmp_path / "state.safetensors").write_bytes((whole.folder / "dense.safetensors").read_bytes())
+    (tmp_path / "state.safetensors").write_bytes(save({"a": np.zeros(3)}))
     with pytest.raises(SpikeTicketError, match="not a checkpoint of a ticket search"):
+        Search(TINY, TRAIN, TEST, tmp_path).run()
+    data = (whole.folder / "dense.safetensors").read_bytes()  # weights, but no search
+    (tmp_path / "state.safetensors").write_bytes(data)
+    with pytest.raises(SpikeTicketError, match="other options"):
+        Search(TINY, TRAIN, TEST, tmp_path).run()
+
+
+def test_a_checkpoint_without_its_tensors_is_refused(whole, tmp_path):
+    groups, meta = checkpoint.load(whole.folder / "state.safetensors")
+    del groups["model"]["convs.0.weight"]
+    checkpoint.save(tmp_path / "state.safetensors", groups, meta)
+    with pytest.raises(SpikeTicketError, match="does not hold this search's state"):
         Search(TINY, TRAIN, TEST, tmp_path).run()
 
 
 def test_two_searches_do_not_share_a_folder(tmp_path):
-    with imp._locked(tmp_path), pytest.raises(SpikeTicketError, match="another search is running"):
+    with checkpoint.locked(tmp_path), pytest.raises(SpikeTicketError, match="another search is running"):
         Search(TINY, TRAIN, TEST, tmp_path).run()
 
 

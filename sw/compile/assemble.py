@@ -17,7 +17,7 @@ from . import rice
 from .bounds import check_layer
 from .fit import LayoutError, Memory
 from .layout import Plan
-from .steps import Step
+from .steps import UNPOOLED, Step, ceil_div
 from .taps import Tap, mask_bits, phase_planes
 
 DEFAULT_ACTIVITY = 0.25
@@ -68,8 +68,13 @@ class Stream:
     header_bits: int
 
 
-def make_stream(plan: Plan, step: Step, taps: Sequence[Tap], config: CoreConfig) -> Stream:
-    """Encode all rows with the k that needs the fewest bits. Raises SpikeTicketError."""
+def make_stream(plan: Plan, step: Step, taps: Sequence[Tap], config: CoreConfig,
+                slack: float) -> Stream:
+    """Encode all rows. Raises SpikeTicketError.
+
+    k is the largest whose codes need at most `slack` times the fewest bits: a larger k has fewer
+    skip bits, and the decoder takes a cycle for each.
+    """
     layer = step.layer
     if step.copy:
         bias, threshold = layer.bias, layer.threshold
@@ -79,15 +84,14 @@ def make_stream(plan: Plan, step: Step, taps: Sequence[Tap], config: CoreConfig)
                                       step.readout_positions)
     matrix = np.concatenate([tap.weights for tap in taps], axis=1)
     width = rice.value_width(matrix)
-    best: tuple[int, int, list[np.ndarray], int] | None = None
+    tried = []
     for k in range(rice.MAX_K + 1):
         counts = padded_channels(taps, k)
         starts = stream_starts(taps, counts)
         rows = [rice.indices(weights, starts) for weights in matrix]
-        bits = rice.code_bits(rows, sum(counts), width, k)
-        if best is None or bits < best[0]:
-            best = bits, k, rows, sum(counts)
-    bits, k, rows, total = best
+        tried.append((rice.code_bits(rows, sum(counts), width, k), k, rows, sum(counts)))
+    fewest = min(bits for bits, *_ in tried)
+    bits, k, rows, total = [found for found in tried if found[0] <= slack * fewest][-1]
     try:
         encoded = [
             rice.encode_row({"channel": channel, "bias": bias[channel],
@@ -137,8 +141,7 @@ def _rates(activity: Activity, layout: MapLayout) -> np.ndarray:
     shape = (layout.planes, layout.channels)
     if rates is None:
         return np.full(shape, 0.5 if layout.name == INPUT else DEFAULT_ACTIVITY)
-    rates = np.asarray(rates, float)
-    return np.broadcast_to(rates if rates.ndim == 2 else rates.mean(), shape)
+    return np.broadcast_to(np.asarray(rates, float), shape)
 
 
 def deal_rows(work: np.ndarray, sizes: np.ndarray, used: Sequence[int],
@@ -178,14 +181,15 @@ def header_fields(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, c
     steps_last = (plan.network.timesteps - 1) % 4 + 1
 
     strip_rows = step.strip_words * window // (pitch * step.row_unit) if step.strips > 1 else 0
-    out_rows = -(-step.height // factor)                    # output rows of a phase
+    out_rows = ceil_div(step.height, factor)                    # output rows of a phase
     rows_last = out_rows - (step.strips - 1) * strip_rows
     count_oy = strip_rows if step.strips > 1 else out_rows
     # rows of outputs (all phases) that really exist in the last strip
     real_last = step.height - (step.strips - 1) * strip_rows * factor
     columns = step.accumulated[1]
     largest = step.pool is not None and step.pool.mode == "max"
-    paired = config.lanes == 2 and walk == 1 and pitch >= 2 and not largest
+    paired = (config.lanes == 2 and walk == 1 and pitch >= 2 and not largest
+              and neuron is not None)
     merge = paired and k % 2 == 0
     pair = merge or (paired and k == 1 and factor == 1 and out_pitch >= 2)
     half = pair and not merge
@@ -194,7 +198,7 @@ def header_fields(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, c
     counts = {
         "count_kx": k // 2 if merge else k, "count_ky": k,
         "count_px": factor, "count_py": factor,
-        "count_ox": -(-step.width // 2) if half else -(-step.width // factor),
+        "count_ox": ceil_div(step.width, 2) if half else ceil_div(step.width, factor),
         "count_oy": count_oy,
     }
     steps = {
@@ -219,12 +223,13 @@ def header_fields(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, c
         "strip_words_last": step.words(window) - step.strip_words * (step.strips - 1),
         "positions": step.strip_words * window if step.strips > 1 else positions_last,
         "positions_last": positions_last, "pitch_mask": pitch - 1, "row_valid": columns,
-        "out_pitch": out_pitch, "count_oy_last": rows_last, **counts, **steps,
+        "out_pitch": out_pitch, "count_oy_last": rows_last, **counts,
+        **program.walk_steps(counts, steps),
         "out_base": layout.base if layout else plan.results,
         "out_channel_stride": layout.channel_words if layout else 1,
         "out_group_stride": layout.copy_words if flush else 0,
         "out_phase_stride": layout.phase_words if flush else 0,
-        "strip_out_words": -(-count_oy * out_pitch // window) if flush else 0,
+        "strip_out_words": ceil_div(count_oy * out_pitch, window) if flush else 0,
     }
 
 
@@ -269,8 +274,11 @@ class Assembly:
     memories: list[Memory]
 
 
-def assemble(plan: Plan, config: CoreConfig, activity: Activity) -> Assembly:
-    """Encode, deal and place everything; memories may be overfull (the caller checks)."""
+def assemble(plan: Plan, config: CoreConfig, activity: Activity, slack: float) -> Assembly:
+    """Encode, deal and place everything; memories may be overfull (the caller checks).
+
+    slack: see `make_stream`.
+    """
     words: list[int] = []
     streams: list[list[np.ndarray]] = [[] for _ in range(config.pairs)]
     used = [0] * config.pairs
@@ -278,7 +286,7 @@ def assemble(plan: Plan, config: CoreConfig, activity: Activity) -> Assembly:
     most_taps = most_planes = 0
     for index, (step, uses) in enumerate(zip(plan.steps, plan.taps, strict=True)):
         taps = [tap for use in uses for tap in use]
-        stream = make_stream(plan, step, taps, config)
+        stream = make_stream(plan, step, taps, config, slack)
         sizes = np.array([len(bits) for bits in stream.rows])
         engines = deal_rows(row_work(plan, step, uses, config, activity), sizes, used, config)
         header = header_fields(plan, step, taps, stream, config, index == len(plan.steps) - 1)
@@ -314,7 +322,7 @@ def _info(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, header: d
           engines: list[list[int]], padding: int) -> LayerInfo:
     density = step.surviving / step.weights if step.weights else 0.0
     return LayerInfo(
-        step.layer.name, step.copy, step.weights, step.surviving, int(stream.survivors.sum()),
+        step.layer.name.removesuffix(UNPOOLED), step.copy, step.weights, step.surviving, int(stream.survivors.sum()),
         stream.width, stream.k, stream.value_bits, stream.index_bits, stream.header_bits, padding,
         entropy_bits(density, stream.width) if step.surviving else 0.0, len(taps),
         header["n_planes"], step.strips, plan.groups, step.pitch, engines)

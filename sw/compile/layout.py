@@ -11,7 +11,7 @@ from hw.config import CoreConfig
 from ..image import MapLayout
 from ..network import INPUT, Network
 from .fit import LayoutError
-from .steps import Step, Version
+from .steps import Step, Version, ceil_div
 from .taps import MaskConflict, Tap, channel_words, make_taps
 
 GROUP = 4
@@ -34,7 +34,7 @@ class Plan:
 
     @property
     def groups(self) -> int:
-        return -(-self.network.timesteps // GROUP)
+        return ceil_div(self.network.timesteps, GROUP)
 
 
 def power_of_two(n: int) -> int:
@@ -57,7 +57,7 @@ def choose_pitches(steps: Sequence[Step], inputs: Sequence[Version], groups: int
             version = leader[version]
         return version
 
-    need = {version: power_of_two(-(-version.width // version.factor)) for version in versions}
+    need = {version: power_of_two(ceil_div(version.width, version.factor)) for version in versions}
     for step in steps:
         sources = [version for use in step.uses for version in use.versions]
         # Planes of one use share channel strides, so single-output steps need equal pitches too.
@@ -104,7 +104,7 @@ def choose_pitches(steps: Sequence[Step], inputs: Sequence[Version], groups: int
 def _walked_columns(step: Step) -> int:
     """Columns that the drain walks over: an output row of every phase has the same length."""
     factor = step.output.factor if step.output else 1
-    outputs = -(-step.width // factor) * factor * step.pool_size
+    outputs = ceil_div(step.width, factor) * factor * step.pool_size
     return (outputs - 1) * step.walk + 1
 
 
@@ -127,7 +127,7 @@ def choose_strips(step: Step, groups: int, config: CoreConfig) -> bool:
         if flush and per_strip * out_pitch % window:
             continue
         step.strip_words = strip_words
-        step.strips = -(-(-(-step.height // factor)) // per_strip)
+        step.strips = ceil_div(ceil_div(step.height, factor), per_strip)
         return True
     if not whole_rows:
         raise LayoutError(step.layer.name, f"{unit} rows of {pitch} positions that one output row "
@@ -155,7 +155,7 @@ def make_layouts(network: Network, steps: Sequence[Step], inputs: Sequence[Versi
                  config: CoreConfig, keep_all: bool) -> dict[Version, MapLayout]:
     """Layouts without addresses, lifetimes included."""
     timesteps = network.timesteps
-    groups = -(-timesteps // GROUP)
+    groups = ceil_div(timesteps, GROUP)
     layouts = {}
 
     def add(version: Version, born: int, planes: int, copies: int, copy_of: tuple[int, ...]):
@@ -166,7 +166,7 @@ def make_layouts(network: Network, steps: Sequence[Step], inputs: Sequence[Versi
         layouts[version] = MapLayout(
             version.name, version.channels, version.height, version.width, version.factor,
             version.pitch, words, config.window, planes, copies, copy_of, born=born,
-            dies=len(steps) if keep_all else born)
+            dies=len(steps) if keep_all and born >= 0 else born)
 
     for version in inputs:
         if not network.input.static:

@@ -43,6 +43,7 @@ def read_program(words: Sequence[int], config: CoreConfig) -> list[LayerCode]:
             return [int(word) for word in words[at - count:at]]
 
         header = program.unpack_words(program.HEADER, take(len(program.HEADER)))
+        header |= program.walk_increments(header)
         engines = [program.unpack(program.ENGINE, word) for word in take(config.engines)]
         planes = [program.unpack(program.PLANE, word) for word in take(header["n_planes"])]
         taps = [program.unpack_words(program.TAP, take(program.TAP_WORDS))

@@ -15,11 +15,15 @@ import numpy as np
 
 from ..network import INPUT, Layer, Network, Neuron, Pool, Synapses
 
-
 PHASES, WALK, EXPAND = range(3)
 """Ways to read the source of a stride or sum pool. PHASES: the map is split so that neighbouring
 outputs read neighbouring positions. WALK: as few phases as possible; the drain visits only every
 n-th accumulator. EXPAND: as WALK, with a sum pool as repeated weights, not as planes."""
+
+
+def ceil_div(a: int, b: int) -> int:
+    """a / b rounded up."""
+    return -(-a // b)
 
 
 @dataclass(eq=False)
@@ -65,6 +69,7 @@ class Step:
 
     height, width: pooled outputs (for a readout: positions summed). walk: distance of outputs in
     accumulator positions. single: one output only, computed at accumulator position 0.
+    copy: an extra step that only rearranges (or pools) a map; its layer is no layer of the network.
     """
 
     layer: Layer
@@ -101,7 +106,7 @@ class Step:
     def words(self, window: int) -> int:
         """Words of accumulator positions, all strips together."""
         rows, columns = self.accumulated
-        return -(-((rows - 1) * self.pitch + columns) // window)
+        return ceil_div((rows - 1) * self.pitch + columns, window)
 
     @property
     def row_unit(self) -> int:
@@ -114,11 +119,15 @@ def expand_sum_pool(weight: np.ndarray, pool: int) -> np.ndarray:
     return weight.repeat(pool, axis=2).repeat(pool, axis=3)
 
 
+UNPOOLED = ".unpooled"
+"""Suffix of a layer whose OR pool became a layer of its own (`lower_pools`)."""
+
+
 def lower_pools(network: Network, names: Collection[str]) -> Network:
     """The same network with the OR pools of these layers as layers of their own.
 
     An OR over k x k spikes is an IF neuron with threshold 1 on their sum. The layer's spikes
-    before the pool become a map named `<layer>.unpooled`.
+    before the pool become a map of their own.
     """
     if not names:
         return network
@@ -127,11 +136,11 @@ def lower_pools(network: Network, names: Collection[str]) -> Network:
         if layer.name not in names:
             layers.append(layer)
             continue
-        inner = f"{layer.name}.unpooled"
+        inner = layer.name + UNPOOLED
         layers.append(Layer(inner, layer.synapses, layer.bias, layer.threshold, layer.neuron))
         eye = np.eye(layer.channels, dtype=np.int8)[:, :, None, None]
-        layers.append(Layer(layer.name, (Synapses(eye, (inner,), sum_pool=layer.pool.size, bits=1),),
-                            *_unit_neuron(layer.channels)))
+        pool = Synapses(eye, (inner,), sum_pool=layer.pool.size, bits=1)
+        layers.append(Layer(layer.name, (pool,), *_unit_neuron(layer.channels)))
     return Network(network.input, network.timesteps, tuple(layers), network.name, network.labels)
 
 
@@ -191,7 +200,8 @@ def _make_step(network: Network, layer: Layer, shapes: dict, way: int) -> Step:
             stride, padding, rows, columns = total, padding * pool, rows * pool, columns * pool
             pool = 1
         uses.append(Use(weight, syn.sources, stride, padding, pool, factor, rows, columns, crop))
-    step = Step(layer, uses, layer.pool, height, width, walk, single)
+    lowered = any(syn.sources == (layer.name + UNPOOLED,) for syn in layer.synapses)
+    step = Step(layer, uses, layer.pool, height, width, walk, single, copy=lowered)
     step.readout_positions = out.height * out.width if layer.neuron is None else 0
     step.weights = sum(syn.weight.size for syn in layer.synapses)
     step.surviving = sum(int(np.count_nonzero(syn.weight)) for syn in layer.synapses)

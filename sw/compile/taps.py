@@ -14,7 +14,7 @@ import numpy as np
 from hw import program
 from hw.config import CoreConfig
 
-from .steps import Step, Use
+from .steps import Step, Use, ceil_div
 
 
 @dataclass(eq=False)
@@ -98,7 +98,7 @@ def _single_taps(use: Use, config: CoreConfig) -> list[Tap]:
 
 def channel_words(height: int, factor: int, pitch: int, window: int) -> int:
     """Map words of one channel of one phase."""
-    return -(-(-(-height // factor) * pitch) // window)
+    return ceil_div(ceil_div(height, factor) * pitch, window)
 
 
 def _flat_tap(step: Step, use: Use, config: CoreConfig, weights: np.ndarray, dy: int,
@@ -111,7 +111,8 @@ def _flat_tap(step: Step, use: Use, config: CoreConfig, weights: np.ndarray, dy:
 
     flat = np.arange(words * window)
     y, x = np.divmod(flat, pitch)
-    inside = (y < -(-version.height // version.factor)) & (x < -(-version.width // version.factor))
+    inside = ((y < ceil_div(version.height, version.factor))
+              & (x < ceil_div(version.width, version.factor)))
     out = flat - shift
     yo, xo = np.divmod(out, pitch)
     rows, columns = step.accumulated

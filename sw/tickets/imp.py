@@ -14,9 +14,7 @@ would have had; only safetensors are read, never pickle.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import time
@@ -24,15 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from ..datasets import Images
 from ..errors import SpikeTicketError
 from ..models import CNNConfig, SpikingCNN
-from . import training
+from . import checkpoint, training
 from .integer_training import IntegerTrainee
 
 WARMUP_STEPS = 100
@@ -152,7 +148,7 @@ class Search:
     def run(self) -> IntegerTrainee:
         """Run every stage that is not finished; returns the fine-tuned integer network."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder):
+        with checkpoint.locked(self.folder):
             self._resume()
             self._run()
         return self.trainee
@@ -219,9 +215,8 @@ class Search:
         """Move on to the next stage: prune and rewind, or fold and quantise."""
         o = self.options
         name = self.stages[self.stage][0].replace(" ", "-")
-        weights = {k: v.detach().clone(memory_format=torch.contiguous_format)
-                   for k, v in self.network.state_dict().items()}
-        _replace(self.folder / f"{name}.safetensors", lambda p: save_file(weights, p))
+        checkpoint.save(self.folder / f"{name}.safetensors", {"model": self.network.state_dict()},
+                        {"stage": name})
         self.stage, self.epoch = self.stage + 1, 0
         if self.stage == len(self.stages):
             return
@@ -257,22 +252,18 @@ class Search:
     # -- checkpoints --------------------------------------------------------------------------
 
     def _save(self) -> None:
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"rewind.{k}": v for k, v in self.rewind.items()}
-        tensors |= {f"mask.{k}": v for k, v in self.masks.items()}
+        adam = {f"{i}.{k}": torch.as_tensor(v)
+                for i, state in self.optimizer.state_dict()["state"].items()
+                for k, v in state.items()}
+        groups = {"model": self.model.state_dict(), "rewind": self.rewind, "mask": self.masks,
+                  "adam": adam}
         if self.trainee is not None:
-            tensors |= {f"trainee.{k}": v for k, v in self.trainee.state_dict().items()}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        tensors = {k: v.detach().clone(memory_format=torch.contiguous_format)
-                   for k, v in tensors.items()}
-        meta = {"format": "spiketicket-search-1", "options": self._identity(),
-                "stage": str(self.stage), "epoch": str(self.epoch),
-                "integer": str(int(self.trainee is not None)),
-                "history": json.dumps(self.history)}
-        _replace(self.folder / "state.safetensors", lambda p: save_file(tensors, p, meta))
-        lines = "".join(json.dumps(r) + "\n" for r in self.history)
-        _replace(self.folder / "log.jsonl", lambda p: p.write_text(lines))
+            groups["trainee"] = self.trainee.state_dict()
+        checkpoint.save(self.folder / "state.safetensors", groups, {
+            "options": self._identity(), "stage": str(self.stage), "epoch": str(self.epoch),
+            "history": json.dumps(self.history)})
+        lines = "".join(json.dumps(record) + "\n" for record in self.history)
+        checkpoint.replace(self.folder / "log.jsonl", lambda part: part.write_text(lines))
 
     def _identity(self) -> str:
         return json.dumps({**dataclasses.asdict(self.options), "train": len(self.train),
@@ -282,51 +273,24 @@ class Search:
         path = self.folder / "state.safetensors"
         if not path.exists():
             return
-        try:
-            with safe_open(path, "pt") as file:
-                meta = file.metadata() or {}
-                tensors = {k: file.get_tensor(k) for k in file.keys()}
-        except (SafetensorError, OSError) as error:
-            raise SpikeTicketError(f"{path}: not a readable checkpoint ({error}); remove it to "
-                                   "start again") from error
-        if meta.get("format") != "spiketicket-search-1":
-            raise SpikeTicketError(f"{path}: not a checkpoint of a ticket search; remove it")
-        if meta["options"] != self._identity():
+        groups, meta = checkpoint.load(path)
+        if meta.get("options") != self._identity():
             raise SpikeTicketError(f"{path}: belongs to a search with other options "
-                                   f"({meta['options']}); give those, or another --out")
-        groups: dict[str, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            kind, _, name = key.partition(".")
-            groups.setdefault(kind, {})[name] = value
-        self.stage, self.epoch = int(meta["stage"]), int(meta["epoch"])
-        self.history = json.loads(meta["history"])
-        self.model.load_state_dict(groups["model"])
-        self.masks, self.rewind = groups.get("mask", {}), groups.get("rewind", {})
-        if meta["integer"] == "1":
-            self.trainee = IntegerTrainee(self.model.config, self.options.bits)
-            self.trainee.load_state_dict(groups["trainee"])
-        self.optimizer = self._new_optimizer()
-        adam = self.optimizer.state_dict()
-        for key, value in groups.get("adam", {}).items():
-            index, _, field = key.partition(".")
-            adam["state"].setdefault(int(index), {})[field] = value
-        self.optimizer.load_state_dict(adam)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path):
-    """Hold the folder, so that two searches never write the same checkpoint."""
-    with open(folder / "lock", "w") as file:
+                                   f"({meta.get('options')}); give those, or another --out")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SpikeTicketError(f"{folder}: another search is running there; wait for it, or "
-                                   "give another --out") from error
-        yield
-
-
-def _replace(path: Path, write) -> None:
-    """Write a file under another name, then move it into place."""
-    part = path.with_name(path.name + ".part")
-    write(part)
-    os.replace(part, path)
+            self.stage, self.epoch = int(meta["stage"]), int(meta["epoch"])
+            self.history = json.loads(meta["history"])
+            self.model.load_state_dict(groups["model"])
+            self.masks, self.rewind = groups.get("mask", {}), groups.get("rewind", {})
+            if "trainee" in groups:
+                self.trainee = IntegerTrainee(self.model.config, self.options.bits)
+                self.trainee.load_state_dict(groups["trainee"])
+            self.optimizer = self._new_optimizer()
+            adam = self.optimizer.state_dict()
+            for key, value in groups.get("adam", {}).items():
+                index, _, field = key.partition(".")
+                adam["state"].setdefault(int(index), {})[field] = value
+            self.optimizer.load_state_dict(adam)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise SpikeTicketError(f"{path}: does not hold this search's state "
+                                   f"({type(error).__name__}); remove it to start again") from error

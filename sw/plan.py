@@ -1,0 +1,150 @@
+"""Does a ticket fit a board, and how fast will it be?
+
+    python -m sw.plan bundled/fmnist-scnn.safetensors
+    python -m sw.plan my.safetensors --board arty_a7_100 --json
+    python -m sw.plan my.safetensors --data bundled/fashion-mnist-test500.npz
+
+prints every memory's use, bits per surviving weight against the entropy bound, and the cycle
+model's forecast. Nothing is sent to a board. Exit code 0 if the ticket fits, 1 if it does not,
+2 for bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from hw.boards import BOARDS, DEFAULT_BOARD, Board
+
+from . import cycles, datasets, reference, ticket
+from .compile.fit import Memory
+from .compiler import DoesNotFit, compile_network
+from .errors import SpikeTicketError
+from .image import Image
+from .network import Network
+
+SAMPLE = 32
+"""Images of `--data` that the activity is measured on."""
+
+
+def plan(found: ticket.Ticket, board: Board, data: str | None = None) -> dict:
+    """Fit and forecast of a ticket on a board, JSON-serialisable.
+
+    data: images (as `sw.run_inference --data`) to measure the activity on; None takes what the
+        ticket says, else assumes 25 % of (neuron, position) active and half the input's bits.
+    """
+    network = found.network
+    activity, source = {}, "assumed: 25 % (--data measures it)"
+    if data:
+        activity, source = measure(network, data), f"measured on {data}"
+    elif recorded := recorded_activity(found):
+        activity, source = recorded, "as the ticket records it"
+    result: dict[str, object] = {
+        "network": network.name, "board": board.name, "sparsity": network.sparsity,
+        "weights": network.weights_total, "weights_surviving": network.weights_surviving,
+        "activity": source}
+    try:
+        image = compile_network(network, board.config, activity)
+    except DoesNotFit as error:
+        return result | {"fits": False, "reason": str(error), "memories": _memories(error.memories),
+                         "cycles_per_image": None, "frames_per_s": None}
+    forecast = cycles.forecast(image, activity)
+    return result | {
+        "fits": True, "memories": _memories(image.memories),
+        "cycles_per_image": forecast.total, "frames_per_s": forecast.frames_per_s,
+        "cycles_by_layer": forecast.by_layer, "cycles_by_cause": forecast.by_cause,
+        "useful_updates_per_cycle": forecast.updates_per_cycle,
+        "useful_fraction": forecast.useful_fraction, "clock_hz": board.config.clock_hz,
+        "bits_per_weight": image.bits_per_weight,
+        "entropy_bits_per_weight": image.entropy_bits_per_weight, "layers": _layers(image)}
+
+
+def measure(network: Network, data: str) -> dict[str, np.ndarray]:
+    """Activity of every map on the first images of a data set (`sw.reference.activity`)."""
+    inputs = datasets.load(data).images[:SAMPLE]
+    return reference.activity(network, reference.run(network, inputs).spikes)
+
+
+def recorded_activity(found: ticket.Ticket) -> dict[str, np.ndarray]:
+    """Active fraction by layer from the ticket's metadata, {} if it has none."""
+    layers = found.metadata.get("activity_by_layer")
+    names = {layer.name for layer in found.network.layers[:-1]}
+    if not isinstance(layers, dict):
+        return {}
+    return {name: np.full((1, 1), float(rates["active"])) for name, rates in layers.items()
+            if name in names and isinstance(rates, dict) and "active" in rates}
+
+
+def _memories(memories: tuple[Memory, ...] | list[Memory]) -> list[dict]:
+    return [{"name": m.name, "used": m.used, "available": m.available, "unit": m.unit,
+             "short": m.short} for m in memories]
+
+
+def _layers(image: Image) -> list[dict]:
+    names = ("name", "copy", "weights", "surviving", "stored", "value_width", "rice_k",
+             "value_bits", "index_bits", "header_bits", "padding_bits", "entropy_bits", "taps",
+             "planes", "strips", "groups", "pitch")
+    return [{name: getattr(layer, name) for name in names} for layer in image.layers]
+
+
+def report(result: dict) -> str:
+    """The plan as text."""
+    lines = [f"{result['network']} on {result['board']} ({BOARDS[result['board']].title}): "
+             + ("fits" if result["fits"] else "does NOT fit"),
+             f"  weights {result['weights_surviving']:,} of {result['weights']:,} survive "
+             f"(sparsity {100 * result['sparsity']:.2f} %)"]
+    if result["memories"]:
+        width = max(len(memory["name"]) for memory in result["memories"])
+        for memory in result["memories"]:
+            short = f"  SHORT BY {memory['short']}" if memory["short"] else ""
+            share = 100 * memory["used"] / memory["available"]
+            lines.append(f"  {memory['name']:<{width}}  {memory['used']:>7,} of "
+                         f"{memory['available']:>6,} {memory['unit']:<7} {share:6.1f} %{short}")
+    if not result["fits"]:
+        return "\n".join([*lines, f"  {result['reason']}"])
+    lines += ["", "  layer           kept of weights    bits (bound)   k  strips  groups     cycles"]
+    for layer in result["layers"]:
+        stored = layer["value_bits"] + layer["index_bits"] + layer["padding_bits"]
+        label = layer["name"] + (" (copy)" if layer["copy"] else "")
+        cost = f"{stored / layer['stored']:5.2f} ({layer['entropy_bits']:5.2f})" \
+            if layer["stored"] and not layer["copy"] else "-"
+        count = "" if layer["copy"] else f"{result['cycles_by_layer'][layer['name']]:,}"
+        kept = f"{layer['surviving']:,} of {layer['weights']:,}"
+        lines.append(f"  {label:<14} {kept:>18}  {cost:>14}  {layer['rice_k']:>2}  "
+                     f"{layer['strips']:>6}  {layer['groups']:>6}  {count:>9}")
+    return "\n".join([
+        *lines, "",
+        f"  {result['bits_per_weight']:.2f} bits per surviving weight, entropy bound "
+        f"{result['entropy_bits_per_weight']:.2f}",
+        f"  forecast {result['cycles_per_image']:,} cycles per image, "
+        f"{result['frames_per_s']:,.0f} frames/s at {result['clock_hz'] / 1e6:g} MHz, "
+        f"{result['useful_updates_per_cycle']:.1f} useful updates a cycle",
+        f"  (activity {result['activity']})"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m sw.plan", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ticket", metavar="TICKET", help="ticket file (.safetensors)")
+    parser.add_argument("--board", choices=sorted(BOARDS), default=DEFAULT_BOARD,
+                        help="board to plan for (default: %(default)s)")
+    parser.add_argument("--data", metavar="DATA",
+                        help="images to measure the activity on (an .npz file or a data set name)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args(argv)
+    try:
+        result = plan(ticket.load(Path(arguments.ticket)), BOARDS[arguments.board], arguments.data)
+    except SpikeTicketError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(result, indent=2) if arguments.json else report(result))
+    return 0 if result["fits"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

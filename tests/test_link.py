@@ -1,0 +1,510 @@
+# amaranth: UnusedElaboratable=no
+"""The link's gateware at its byte streams, with a stand-in core, against the host's protocol."""
+
+import random
+import warnings
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from hw import program, registers
+from hw.config import PRESETS
+from hw.framing import CobsEncoder, FrameReceiver, FrameSender
+from hw.link import RegisterFile
+from hw.registers import PROTOCOL, REQUEST, Register, Space, Status
+from hw.top import Top
+from sw.protocol import (
+    MAX_PAYLOAD,
+    FrameError,
+    Read,
+    Reply,
+    Request,
+    Run,
+    Splitter,
+    Write,
+    cobs_encode,
+    decode_frame,
+    digest,
+    encode_frame,
+)
+
+from .stand_in import LAYER_CYCLES, STUCK, StandInCore
+
+TINY = PRESETS["tiny"]
+TIMEOUT = 40_000
+"""Cycles after which a bench gives up."""
+
+STALLS = {"full speed": (0, 0), "slow input": (0.7, 0), "slow output": (0, 0.7), "both": (0.4, 0.4)}
+"""Chance that a byte is held back in a cycle: on the way in, on the way out."""
+
+
+def simulate(design, testbench):
+    simulator = Simulator(design)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(testbench)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        simulator.run()
+
+
+class Host:
+    """Sends bytes to `Top` and collects its replies, stalling at random (seeded)."""
+
+    def __init__(self, ctx, top, stalls=(0, 0), seed=0):
+        self.ctx, self.top = ctx, top
+        self.slow_in, self.slow_out = stalls
+        self.random = random.Random(seed)
+        self.splitter, self.queue, self.replies = Splitter(), bytearray(), []
+        self.cycle = 0
+        self.held = None
+
+    async def step(self):
+        ctx, rx, tx = self.ctx, self.top.rx, self.top.tx
+        give = bool(self.queue) and self.random.random() >= self.slow_in
+        take = self.random.random() >= self.slow_out
+        ctx.set(rx.valid, give)
+        if give:
+            ctx.set(rx.payload, self.queue.pop(0))
+            assert ctx.get(rx.ready)
+        ctx.set(tx.ready, take)
+        if ctx.get(tx.valid):
+            byte = ctx.get(tx.payload)
+            assert self.held in (None, byte), "a waiting byte changed"
+            self.held = None if take else byte
+            if take:
+                for frame in self.splitter.feed(bytes([byte])):
+                    self.replies.append(Reply.decode(frame))
+        else:
+            assert self.held is None, "a waiting byte was withdrawn"
+        await ctx.tick()
+        self.cycle += 1
+
+    async def collect(self, count):
+        """The next `count` replies."""
+        limit = self.cycle + TIMEOUT
+        while len(self.replies) < count:
+            await self.step()
+            assert self.cycle < limit, f"{len(self.replies)} of {count} replies"
+        got, self.replies = self.replies[:count], self.replies[count:]
+        return got
+
+    async def ask(self, request, seq):
+        self.queue += request.encode(seq) if isinstance(request, Request) else request
+        return (await self.collect(1))[0]
+
+    async def quiet(self, cycles=200):
+        for _ in range(cycles):
+            await self.step()
+        assert not self.replies
+
+
+def on_top(stalls=(0, 0), seed=0):
+    """Decorator: run the test's coroutine with a Host on a `Top`."""
+    def run(test):
+        def wrapper():
+            top = Top(TINY, core=StandInCore(TINY))
+
+            async def testbench(ctx):
+                host = Host(ctx, top, stalls, seed)
+                reply = await host.ask(Request(sync=True), 0xFFFF)
+                assert (reply.status, reply.expected) == (Status.OK, 0)
+                await test(host)
+            simulate(top, testbench)
+        wrapper.__name__, wrapper.__doc__ = test.__name__, test.__doc__
+        return wrapper
+    return run
+
+
+def words(*values):
+    return np.array(values, np.uint32)
+
+
+def sequence(count, seed=1):
+    return np.random.default_rng(seed).integers(0, 1 << 32, count, np.uint32)
+
+
+def program_of(layers):
+    return Write(Space.PROGRAM, 5, words(layers))
+
+
+@on_top()
+async def test_identity_and_registers(host):
+    reply = await host.ask(Request(read=Read(Space.REGISTER, 0, len(Register))), 0)
+    identity = registers.identity(TINY)
+    assert reply.words[:5].tolist() == [registers.MAGIC, PROTOCOL, identity & 0xFFFFFFFF,
+                                        identity >> 32, TINY.clock_hz]
+    assert reply.words[Register.FRAMES] == 2 and reply.words[Register.BAD_FRAMES] == 0
+    reply = await host.ask(Request(Write(Space.REGISTER, Register.SCRATCH, words(0xDEADBEEF)),
+                                   read=Read(Space.REGISTER, Register.SCRATCH, 1)), 1)
+    assert reply.words.tolist() == [0xDEADBEEF]
+    reply = await host.ask(Request(Write(Space.REGISTER, Register.DIVISOR, words(100))), 2)
+    assert host.ctx.get(host.top.divisor) == 100
+    await host.ask(Request(Write(Space.REGISTER, Register.DIVISOR, words(3))), 3)
+    assert host.ctx.get(host.top.divisor) == 100, "a divisor that cannot work was taken"
+    host.ctx.set(host.top.restore_divisor, 1)
+    await host.quiet(3)
+    assert host.ctx.get(host.top.divisor) == 1600
+
+
+@pytest.mark.parametrize("stalls", STALLS)
+def test_write_and_read_back(stalls):
+    @on_top(STALLS[stalls], seed=len(stalls))
+    async def bench(host):
+        seq = 0
+        for space in (Space.MAP, Space.WEIGHT, Space.PROGRAM):
+            data = sequence(70, seed=space)
+            data[3:40:2] = 0
+            reply = await host.ask(Request(Write(space, 11, data), read=Read(space, 11, 70)), seq)
+            assert reply.status == Status.OK and reply.seq == seq and reply.expected == seq + 1
+            assert (reply.words == data).all()
+            seq += 1
+        reply = await host.ask(Request(read=Read(Space.PROGRAM, 11, 10, stride=7)), seq)
+        assert (reply.words == data[::7]).all()
+    bench()
+
+
+@on_top()
+async def test_expanded_write(host):
+    data = words(0x8000_0001, 0x1234_5678)
+    reply = await host.ask(Request(Write(Space.MAP, 8, data, expand=0b0101),
+                                   read=Read(Space.MAP, 8, 8)), 0)
+    bits = [int(word) >> i & 1 for word in data for i in range(32)]
+    assert reply.words.tolist() == [
+        sum(0b0101 * bits[8 * word + i] << 4 * i for i in range(8)) for word in range(8)]
+
+
+@on_top()
+async def test_run_answers_with_its_cycles_and_results(host):
+    await host.ask(Request(program_of(3)), 0)
+    reply = await host.ask(Request(Write(Space.MAP, 0, words(100)), Run(start=5),
+                                   Read(Space.MAP, 0, 1)), 1)
+    assert reply.words.tolist() == [103]
+    assert 3 * LAYER_CYCLES <= reply.cycles <= 3 * LAYER_CYCLES + 5
+    reply = await host.ask(Request(run=Run(start=5, stop_after=2), read=Read(Space.MAP, 0, 1)), 2)
+    assert reply.words.tolist() == [105]
+    reply = await host.ask(Request(read=Read(Space.COUNTER, 0, 3, registers.COUNTER_WORDS)), 3)
+    assert reply.words.tolist() == [LAYER_CYCLES] * 3
+
+
+@on_top()
+async def test_a_run_that_does_not_end_is_stopped(host):
+    await host.ask(Request(program_of(STUCK)), 0)
+    for seq in (1, 1):  # the repeated question gets the same answer
+        reply = await host.ask(Request(run=Run(5, max_cycles=300), read=Read(Space.MAP, 0, 1)), seq)
+        assert reply.status == Status.TIMEOUT and len(reply.words) == 0 and reply.cycles == 301
+    await host.ask(Request(program_of(1)), 2)
+    reply = await host.ask(Request(run=Run(5)), 3)
+    assert reply.status == Status.OK
+
+
+@on_top()
+async def test_repeated_frame_is_answered_but_not_done_again(host):
+    await host.ask(Request(program_of(1)), 0)
+    request = Request(Write(Space.MAP, 0, words(7)), Run(5), Read(Space.MAP, 0, 1))
+    first = await host.ask(request, 1)
+    again = await host.ask(request, 1)
+    other = await host.ask(Request(run=Run(5), read=Read(Space.MAP, 0, 1)), 1)
+    for reply in (again, other):
+        assert (reply.status, reply.seq, reply.cycles) == (Status.OK, 1, first.cycles)
+        assert reply.words.tolist() == first.words.tolist() == [8]
+
+
+@on_top()
+async def test_frames_out_of_order_are_refused(host):
+    await host.ask(Request(Write(Space.MAP, 0, words(1))), 0)
+    for seq in (2, 3, 0x8000, 0xFFFF):
+        reply = await host.ask(Request(Write(Space.MAP, 0, words(9)), read=Read(Space.MAP, 0, 1)),
+                               seq)
+        assert (reply.status, reply.seq, reply.expected) == (Status.ORDER, seq, 1)
+        assert len(reply.words) == 0
+    reply = await host.ask(Request(read=Read(Space.MAP, 0, 1)), 1)
+    assert reply.words.tolist() == [1]
+
+
+@on_top()
+async def test_sync_sets_the_sequence_anew(host):
+    reply = await host.ask(Request(read=Read(Space.REGISTER, 0, 1)), 0)
+    assert (reply.status, reply.expected) == (Status.OK, 1)
+    reply = await host.ask(Request(sync=True), 77)
+    assert reply.expected == 78
+
+
+@on_top()
+async def test_damaged_frames_have_no_effect_and_are_reported(host):
+    await host.ask(Request(Write(Space.MAP, 0, words(1, 2, 3))), 0)
+    good = Request(Write(Space.MAP, 0, words(0x11, 0x22, 0x33))).encode(1)
+    rng = random.Random(1)
+    for _ in range(40):
+        bad = bytearray(good)
+        for _ in range(rng.randint(1, 3)):
+            bad[rng.randrange(len(bad) - 1)] ^= rng.randint(1, 255)
+        if rng.random() < 0.3:
+            del bad[rng.randrange(len(bad) - 1)]
+        if bad[:-1] == good[:-1]:
+            continue
+        host.queue += bad + b"\0"
+        await host.quiet_or_errors()
+    reply = await host.ask(Request(read=Read(Space.MAP, 0, 3)), 1)
+    assert reply.words.tolist() == [1, 2, 3]
+
+
+async def quiet_or_errors(self):
+    """Let the board answer; every answer says that a frame was damaged."""
+    limit = self.cycle + TIMEOUT
+    while self.queue or self.ctx.get(self.top.busy):
+        await self.step()
+        assert self.cycle < limit
+    await self.step()
+    assert {reply.status for reply in self.replies} <= {Status.BAD_FRAME}
+    assert self.replies
+    self.replies.clear()
+
+
+Host.quiet_or_errors = quiet_or_errors
+
+
+def header(**values):
+    fields = {"version": PROTOCOL, "reply": 0, "sync": 0, "write": 0, "run": 0, "read": 0,
+              "digest": 0, "unused": 0, "seq": 0, "write_addr": 0, "write_space": 0, "expand": 0,
+              "read_addr": 0, "read_space": 0, "read_count": 0, "read_stride": 0, "start": 0,
+              "stop_after": 0, "max_cycles": 0} | values
+    return program.pack_words(REQUEST, fields)
+
+
+@on_top()
+async def test_requests_that_cannot_be_done(host):
+    sizes = registers.space_words(TINY)
+    bad = [
+        (Request(Write(Space.MAP, sizes[Space.MAP] - 1, words(1, 2))), Status.RANGE),
+        (Request(Write(Space.MAP, sizes[Space.MAP] - 7, words(1, 2), 15)), Status.RANGE),
+        (Request(Write(Space.PROGRAM, 0xFFFFFF, words(1))), Status.RANGE),
+        (Request(Write(Space.COUNTER, 0, words(1))), Status.BAD_REQUEST),
+        (header(write=1, write_space=9), Status.BAD_REQUEST),
+        (header(read=1, read_space=5, read_count=1), Status.BAD_REQUEST),
+        (header(digest=1), Status.BAD_REQUEST),
+        (header(unused=4), Status.BAD_REQUEST),
+        ([*header(), 1], Status.BAD_REQUEST),
+        (header(version=2), Status.VERSION),
+        (header(reply=1), Status.VERSION),
+    ]
+    seq = 0
+    for request, status in bad:
+        if not isinstance(request, Request):
+            request[0] |= seq << 16
+            request = encode_frame(np.array(request, np.uint32))
+        for _ in range(2):
+            reply = await host.ask(request, seq)
+            assert (reply.status, len(reply.words)) == (status, 0)
+        seq += status != Status.VERSION
+    reply = await host.ask(Request(Write(Space.MAP, sizes[Space.MAP] - 4, words(5), 15),
+                                   read=Read(Space.MAP, sizes[Space.MAP] - 4, 6)), seq)
+    assert reply.words.tolist() == [0xF0F, 0, 0, 0, 0, 0], "outside reads give zeros"
+
+
+@pytest.mark.parametrize("count", [0, 1, 50])
+def test_digest_of_a_memory(count):
+    @on_top((0, 0.3))
+    async def bench(host):
+        data = sequence(50)
+        await host.ask(Request(Write(Space.WEIGHT, 3, data)), 0)
+        reply = await host.ask(Request(read=Read(Space.WEIGHT, 3, count, digest=True)), 1)
+        assert reply.words.tolist() == [digest(data[:count])]
+        reply = await host.ask(Request(read=Read(Space.WEIGHT, 3, 5)), 2)
+        assert (reply.words == data[:5]).all()
+        host.queue += Request(read=Read(Space.WEIGHT, 3, 5)).encode(3)
+        host.queue += Request(read=Read(Space.WEIGHT, 13, 5, digest=True)).encode(4)
+        replies = await host.collect(2)
+        assert replies[1].words.tolist() == [digest(data[10:15])]
+    bench()
+
+
+@on_top()
+async def test_longest_frame_and_the_next_longer(host):
+    data = sequence(MAX_PAYLOAD)
+    frame = Request(Write(Space.MAP, 0, data)).encode(0)
+    assert 4 * MAX_PAYLOAD / len(frame) > 0.97, "share of payload in a bulk frame"
+    start = host.cycle
+    reply = await host.ask(frame, 0)
+    assert reply.status == Status.OK
+    assert host.cycle - start < len(frame) + MAX_PAYLOAD + 100, "slower than the bytes come"
+    too_long = encode_frame(np.array([*header(write=1, seq=1), *data, 0], np.uint32))
+    assert (await host.ask(too_long, 1)).status == Status.BAD_FRAME
+    reply = await host.ask(Request(read=Read(Space.MAP, MAX_PAYLOAD - 2, 2)), 1)
+    assert (reply.words == data[-2:]).all()
+
+
+@on_top()
+async def test_short_frames_are_refused(host):
+    for count in range(6):
+        reply = await host.ask(encode_frame(np.array(header()[:count], np.uint32)), 0)
+        assert reply.status == Status.BAD_FRAME
+    host.queue += b"\0\0\0\0"
+    await host.quiet()
+
+
+@on_top()
+async def test_back_to_back_frames_are_all_answered(host):
+    frames = [Request(Write(Space.MAP, 8 * i, sequence(8, i))).encode(i) for i in range(8)]
+    host.queue += b"".join(frames)
+    replies = await host.collect(8)
+    assert [(r.status, r.seq, r.expected) for r in replies] == [
+        (Status.OK, i, i + 1) for i in range(8)]
+    reply = await host.ask(Request(read=Read(Space.MAP, 0, 64)), 8)
+    assert (reply.words == np.concatenate([sequence(8, i) for i in range(8)])).all()
+
+
+@on_top()
+async def test_overrun_is_reported_and_survived(host):
+    await host.ask(Request(program_of(STUCK)), 0)
+    host.queue += Request(run=Run(5, max_cycles=9000)).encode(1)
+    for seq in range(2, 6):  # the run holds them up; the third does not fit
+        host.queue += Request(Write(Space.MAP, 0, np.full(450, seq, np.uint32))).encode(seq)
+    replies = await host.collect(4)
+    assert [(r.status, r.seq) for r in replies] == [
+        (Status.TIMEOUT, 1), (Status.OVERRUN, 2), (Status.OK, 2), (Status.OK, 3)]
+    await host.quiet()
+    reply = await host.ask(Request(read=Read(Space.MAP, 449, 2)), 4)
+    assert reply.words.tolist() == [3, 0]
+    reply = await host.ask(Request(read=Read(Space.REGISTER, Register.OVERRUNS, 1)), 5)
+    assert reply.words.tolist() == [2]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_in_step_after_one_zero_whatever_came_before(seed):
+    @on_top()
+    async def bench(host):
+        rng = random.Random(seed)
+        frame = Request(read=Read(Space.REGISTER, 0, 3), sync=True).encode(9)
+        for _ in range(4):
+            if rng.random() < 0.5:
+                garbage = rng.randbytes(rng.randint(1, 300))
+            else:  # a frame that breaks off
+                garbage = frame[:rng.randrange(1, len(frame))]
+            host.queue += garbage + b"\0" + frame
+            limit = host.cycle + TIMEOUT
+            while not (host.replies and host.replies[-1].status == Status.OK):
+                await host.step()
+                assert host.cycle < limit
+            assert host.replies[-1].seq == 9
+            assert {r.status for r in host.replies[:-1]} <= {Status.BAD_FRAME}
+            host.replies.clear()
+    bench()
+
+
+def test_mutated_frames_never_hang_the_board():
+    """Whatever comes, the next good request is answered, and memory holds what good frames say."""
+    @on_top()
+    async def bench(host):
+        rng = random.Random(11)
+        await host.ask(Request(program_of(1)), 0)
+        for _ in range(60):
+            request = Request(
+                Write(Space.MAP, 0, words(*(rng.getrandbits(32) for _ in range(rng.randint(1, 4))))),
+                Run(5, max_cycles=100) if rng.random() < 0.5 else None,
+                Read(Space.MAP, 0, rng.randint(0, 3), digest=rng.random() < 0.3))
+            frame = bytearray(request.encode(rng.choice([1, 0, 2])))
+            for _ in range(rng.randint(1, 4)):
+                where = rng.randrange(len(frame))
+                match rng.randrange(4):
+                    case 0:
+                        frame[where] ^= 1 << rng.randrange(8)
+                    case 1:
+                        frame[where:where] = rng.randbytes(rng.randint(1, 5))
+                    case 2:
+                        del frame[where:where + rng.randint(1, 5)]
+                    case 3:
+                        frame += frame[where:]
+                frame = frame or bytearray(b"\0")
+            host.queue += frame
+        host.queue += b"\0" + Request(sync=True, read=Read(Space.REGISTER, 0, 1)).encode(500)
+        limit = host.cycle + TIMEOUT
+        while not (host.replies and host.replies[-1].expected == 501):
+            await host.step()
+            assert host.cycle < limit
+        assert host.replies[-1].words.tolist() == [registers.MAGIC]
+    bench()
+
+
+@pytest.mark.parametrize("stalls", STALLS)
+def test_sender_against_the_host(stalls):
+    slow_in, slow_out = STALLS[stalls]
+    rng = random.Random(stalls)
+    frames = [[rng.getrandbits(32) if rng.random() < 0.7 else 0 for _ in range(count)]
+              for count in (1, 2, 3, 70, 127, 128, 1)]
+    frames += [[0x01010101] * 63, [0x01010101] * 64, [0x01010101] * 130, [0] * 70]
+    sender = FrameSender()
+    got, splitter = [], Splitter()
+
+    async def testbench(ctx):
+        queue = [(word, i == len(frame) - 1) for frame in frames for i, word in enumerate(frame)]
+        for _ in range(TIMEOUT):
+            give = bool(queue) and rng.random() >= slow_in
+            take = rng.random() >= slow_out
+            ctx.set(sender.i.valid, give)
+            if give:
+                ctx.set(sender.i.payload.data, queue[0][0])
+                ctx.set(sender.i.payload.last, queue[0][1])
+            ctx.set(sender.o.ready, take)
+            if take and ctx.get(sender.o.valid):
+                got.extend(splitter.feed(bytes([ctx.get(sender.o.payload)])))
+            if give and ctx.get(sender.i.ready):
+                queue.pop(0)
+            if len(got) == len(frames):
+                break
+            await ctx.tick()
+    simulate(sender, testbench)
+    assert [decode_frame(frame).tolist() for frame in got] == frames
+
+
+def test_receiver_needs_room_for_a_frame():
+    with pytest.raises(ValueError, match="depth 512"):
+        FrameReceiver(min_words=7, max_words=512, depth=512)
+
+
+def test_divisor_is_checked():
+    with pytest.raises(ValueError, match="divisor 5"):
+        RegisterFile(TINY, divisor=5)
+
+
+def test_board_asks_for_sync_after_reset():
+    top = Top(TINY, core=StandInCore(TINY))
+
+    async def testbench(ctx):
+        host = Host(ctx, top)
+        for seq in (0, 0, 0xFFFF, 1):
+            reply = await host.ask(Request(read=Read(Space.REGISTER, 0, 1)), seq)
+            assert (reply.status, len(reply.words)) == (Status.ORDER, 0)
+        assert (await host.ask(Request(sync=True), 0)).status == Status.OK
+    simulate(top, testbench)
+
+
+def test_encoder_blocks():
+    """Blocks of 254 bytes, the edge of the stuffing, in every alignment."""
+    encoder = CobsEncoder()
+    lengths = [253, 254, 255, 508, 509]
+    out = bytearray()
+
+    async def testbench(ctx):
+        ctx.set(encoder.o.ready, 1)
+        for length in lengths:
+            for byte in [*[1] * length, None]:
+                ctx.set(encoder.i.valid, 1)
+                ctx.set(encoder.i.payload.data, byte or 0)
+                ctx.set(encoder.i.payload.end, byte is None)
+                taken = False
+                while not taken:
+                    taken = ctx.get(encoder.i.ready)
+                    if ctx.get(encoder.o.valid):
+                        out.append(ctx.get(encoder.o.payload))
+                    await ctx.tick()
+        ctx.set(encoder.i.valid, 0)
+        for _ in range(600):
+            if ctx.get(encoder.o.valid):
+                out.append(ctx.get(encoder.o.payload))
+            await ctx.tick()
+        assert ctx.get(encoder.idle)
+    simulate(encoder, testbench)
+    assert bytes(out).split(b"\0")[:-1] == [cobs_encode(b"\1" * n) for n in lengths]
+    with pytest.raises(FrameError):
+        decode_frame(b"\1")
