@@ -36,15 +36,15 @@ class CoreConfig:
     clock_hz: clock the core is meant to run at.
     """
 
-    engines: int = 6
+    engines: int = 4
     units: int = 8
     window: int = 32
     acc_bits: int = 16
     acc_depth: int = 16
     queue_depth: int = 32
     lanes: int = 2
-    map_words: int = 1024
-    weight_words: int = 4096
+    map_words: int = 2048
+    weight_words: int = 8192
     program_words: int = 1024
     taps: int = 32
     planes: int = 32
@@ -105,7 +105,7 @@ class CoreConfig:
 PRESETS: dict[str, CoreConfig] = {
     "tiny": CoreConfig(engines=2, units=4, window=16, acc_depth=16, map_words=512,
                        weight_words=1024, taps=32, planes=32, lanes=1),
-    "a35t": CoreConfig(engines=6, map_words=1024, weight_words=8192),
-    "a100t": CoreConfig(engines=16, map_words=1024, weight_words=8192),
+    "a35t": CoreConfig(engines=4, map_words=2048, weight_words=8192),
+    "a100t": CoreConfig(engines=14, map_words=1024, weight_words=8192),
 }
 """Named cores; hw.build maps boards to them. "tiny" is for tests and quick simulation."""

@@ -112,6 +112,9 @@ COUNTERS = ("cycles", "words", "weights", "updates", "queue_stall", "port_stall"
             "bank_wait", "neurons", "written")
 """Counters of a layer, by word; stalls are summed over engines (bank_wait: over units)."""
 
+DEFAULT_BAUD = 3_000_000
+"""Rate of a board's UART after power-up and after a break; the host may change it."""
+
 MIN_DIVISOR = 4 * 16
 """Four clock cycles a bit is the fastest UART setting."""
 

@@ -12,10 +12,8 @@ from amaranth.lib.wiring import In, Out
 from .config import CoreConfig
 from .core import Core
 from .link import Link
+from .registers import DEFAULT_BAUD
 from .uart import UartReceiver, UartSender, divisor_for
-
-DEFAULT_BAUD = 1_000_000
-"""Rate after power-up and after a break; the host may change it."""
 
 
 class Top(wiring.Component):
@@ -55,17 +53,18 @@ class SerialTop(wiring.Component):
     """`Top` behind a UART.
 
     A new bit time takes effect when the reply to the request that set it has left. A break (the
-    line at 0 for 2^18 cycles) brings the default rate back.
+    line at 0 for `break_cycles`) brings the default rate back.
     """
 
-    def __init__(self, config: CoreConfig, *, core: wiring.Component | None = None):
-        self._config, self._core = config, core
+    def __init__(self, config: CoreConfig, *, core: wiring.Component | None = None,
+                 break_cycles: int = 1 << 18):
+        self._config, self._core, self._break = config, core, break_cycles
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.top = top = Top(self._config, core=self._core)
-        m.submodules.receiver = receiver = UartReceiver()
+        m.submodules.receiver = receiver = UartReceiver(break_cycles=self._break)
         m.submodules.sender = sender = UartSender()
         divisor = Signal(20, init=divisor_for(self._config.clock_hz, DEFAULT_BAUD))
         with m.If((~top.busy & sender.idle) | receiver.broken):

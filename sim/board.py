@@ -25,12 +25,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from hw.boards import BOARDS
 from hw.config import PRESETS, CoreConfig
 from sw.errors import SpikeTicketError
 from sw.transport import Transport
 
 HARNESS = Path(__file__).with_name("harness.cpp")
-DEFAULT_PRESET = "a35t"
+DEFAULT_PRESET = BOARDS["sim"].preset
 
 VERILATOR = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--threads", "1",
              "--output-split", "20000")

@@ -22,6 +22,14 @@ from amaranth.back import verilog
 from sw.errors import SpikeTicketError
 
 ROOT = Path(__file__).resolve().parent.parent
+# Yosys starts its combinational blocks with an initialised register. Icarus initialises it before
+# the blocks listen under SystemVerilog (cocotb's choice), so that they would stay X; the older
+# language makes it an event.
+BUILD_ARGS = {
+    "verilator": ["-Wno-fatal", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-CFLAGS",
+                  "-O1"],
+    "icarus": ["-g2005"],
+}
 TIMEOUT_NOTE = "benches have their own watchdog; a run that hangs is a failure of the bench"
 
 
@@ -100,7 +108,7 @@ def run_bench(component, module: str, *, sim: str = "icarus", top: str = "dut",
 
     # Amaranth notes where a signal was made; the path must not change the build's identity.
     text = verilog.convert(component, name=top, strip_internal_attrs=True)
-    versions = f"{sim} {metadata.version('cocotb')} {sys.version}"
+    versions = f"{sim} {BUILD_ARGS[sim]} {metadata.version('cocotb')} {sys.version}"
     digest = hashlib.sha256((versions + text).encode()).hexdigest()[:16]
     build = cache_dir() / f"bench-{sim}-{digest}"
     source = build / f"{top}.v"
@@ -117,8 +125,7 @@ def run_bench(component, module: str, *, sim: str = "icarus", top: str = "dut",
                 control = build / f"{top}.vlt"
                 control.write_text(_control_file(text, top))
                 sources = [control, source]
-            args = ["-Wno-fatal", "-O3", "--x-assign", "fast", "--x-initial", "fast",
-                    "-CFLAGS", "-O1"] if sim == "verilator" else []
+            args = BUILD_ARGS[sim]
             runner.build(sources=sources, hdl_toplevel=top, build_dir=build, build_args=args,
                          timescale=("1ns", "1ps"), log_file=build / "build.log")
             (build / "built").touch()

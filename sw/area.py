@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 
 from hw.config import PRESETS, WORD_BITS, CoreConfig
 
+from .errors import SpikeTicketError
+
 LUT_BUDGET = 0.85
 """Share of a device's LUTs that a design should take at most."""
 
@@ -155,11 +157,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--measure", action="store_true",
                         help="synthesise the blocks with Yosys instead (takes minutes)")
     args = parser.parse_args(argv)
-    if args.measure:
-        result = measure()
-    else:
-        result = {name: asdict(estimate(config)) | {"bram_by_use": memories(config)}
-                  for name, config in PRESETS.items()}
+    try:
+        result = measure() if args.measure else {
+            name: asdict(estimate(config)) | {"bram_by_use": memories(config)}
+            for name, config in PRESETS.items()}
+    except SpikeTicketError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if args.json:
         print(json.dumps(result, indent=1))
         return 0

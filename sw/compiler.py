@@ -28,7 +28,7 @@ from .compile.layout import (
     make_layouts,
     map_layouts,
 )
-from .compile.steps import alternatives, lower_pools, make_steps
+from .compile.steps import alternatives, make_steps
 from .compile.taps import Tap
 from .image import Image
 from .network import Network
@@ -88,19 +88,13 @@ def _plans(network: Network, config: CoreConfig, keep_all: bool,
            refused: list[DoesNotFit]) -> list[Plan]:
     """Possible arrangements, best first: those that fit the map memory by estimated cycles."""
     found: list[tuple[bool, float, int, Plan]] = []
-    pooled = [layer.name for layer in network.layers
-              if layer.pool is not None and layer.pool.mode == "or" and layer.pool.size > 1]
-    for lowered in ([], pooled) if pooled else ([],):
-        rewritten = lower_pools(network, lowered)
-        for ways in _choices(alternatives(rewritten)):
-            try:
-                plan, cycles = _arrange(rewritten, ways, config, keep_all)
-            except DoesNotFit as error:
-                refused.append(error)
-                continue
-            found.append((plan.map_words > config.map_words, cycles, len(found), plan))
-        if any(not too_big for too_big, *_ in found):
-            break
+    for ways in _choices(alternatives(network)):
+        try:
+            plan, cycles = _arrange(network, ways, config, keep_all)
+        except DoesNotFit as error:
+            refused.append(error)
+            continue
+        found.append((plan.map_words > config.map_words, cycles, len(found), plan))
     return [plan for *_, plan in sorted(found, key=lambda item: item[:3])]
 
 

@@ -21,8 +21,9 @@ from numba import njit
  L_PAIR, L_PAIR_MERGE, L_POOL_MAX, L_READOUT, L_FLUSH, L_OUT_PITCH, L_POSITIONS,
  L_POSITIONS_LAST) = range(14)
 
-# Columns of the core's vector. C_PIPELINE: visits between the walk and the packer.
-C_ENGINES, C_UNITS, C_WINDOW, C_QUEUE, C_MARGIN, C_PIPELINE = range(6)
+# Columns of the core's vector. C_PIPELINE: visits between the walk and the packer. C_SKIP: words
+# without any spike are not fetched (the study's variant; the gateware has no such skip).
+C_ENGINES, C_UNITS, C_WINDOW, C_QUEUE, C_MARGIN, C_PIPELINE, C_SKIP = range(7)
 
 # Flags of a step of the drain walk; the number of neurons it visits is above them.
 F_WINDOW_END, F_ROW_END, F_PHASE_END, F_LAST, F_COUNT = 1, 2, 4, 8, 16
@@ -56,6 +57,21 @@ def word_jobs(bits, start, limit, units, window, jobs):
 
 
 @njit(cache=True)
+def next_word(word, plane, first, last, tap, channel, group, layer, taps, planes, active):
+    """The next word with a spike, in this plane or a later one: (word, plane)."""
+    base = taps[tap, TAP_BASE] + channel * taps[tap, TAP_STRIDE]
+    while plane < taps[tap, TAP_PLANES]:
+        offset = base + planes[group * layer[L_PLANES_PER_GROUP] + taps[tap, TAP_PLANE] + plane]
+        while word <= last and active[offset + word] == 0:
+            word += 1
+        if word <= last:
+            break
+        word = first
+        plane += 1
+    return word, plane
+
+
+@njit(cache=True)
 def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start, code_tap,
               code_channel, walk_start, walk_position, walk_flags, served):
     """Step one layer from the start of the engines until the sequencer sees them done.
@@ -69,6 +85,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     """
     engines, units, window = size[C_ENGINES], size[C_UNITS], size[C_WINDOW]
     depth, margin, stages = size[C_QUEUE], size[C_MARGIN], size[C_PIPELINE]
+    skip = size[C_SKIP] != 0
     groups, strips = layer[L_GROUPS], layer[L_STRIPS]
     per_row = groups * strips
     pair, readout, pool_max = layer[L_PAIR], layer[L_READOUT], layer[L_POOL_MAX]
@@ -314,7 +331,11 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                     if word[e] > last[e]:
                         word[e] = first[e]
                         plane[e] += 1
-                        finished = plane[e] == taps[tap, TAP_PLANES]
+                    if skip:
+                        word[e], plane[e] = next_word(
+                            word[e], plane[e], first[e], last[e], tap, code_channel[w], group,
+                            layer, taps, planes, active)
+                    finished = plane[e] == taps[tap, TAP_PLANES]
                 if finished and w >= 0:
                     count[N_WEIGHTS] += 1
             s2_free = stage[e, 2] == NOTHING or finished
@@ -330,6 +351,12 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                     first[e] = max(begin, 0)
                     last[e] = min(begin + nw - 1 + taps[tap, TAP_EXTRA], taps[tap, TAP_WORDS] - 1)
                     word[e], plane[e] = first[e], 0
+                    if skip:
+                        word[e], plane[e] = next_word(
+                            first[e], 0, first[e], last[e], tap, code_channel[w],
+                            stage_sub[e, 3] % groups, layer, taps, planes, active)
+                        if plane[e] == taps[tap, TAP_PLANES]:
+                            last[e] = first[e] - 1          # silent: a cycle, as an empty range
             if s2_free:
                 stage[e, 2], stage_sub[e, 2] = stage[e, 1], stage_sub[e, 1]
             if s1_free:

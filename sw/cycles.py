@@ -135,11 +135,13 @@ def simulate(image: Image, array: np.ndarray) -> Cycles:
     return result
 
 
-def replay(image: Image, spikes: Mapping[str, np.ndarray]) -> Cycles:
+def replay(image: Image, spikes: Mapping[str, np.ndarray], *,
+           skip_silent: bool = False) -> Cycles:
     """Cycles for given spikes of every map that a layer reads, whatever the weights would make.
 
     spikes: map name -> uint8 [T, C, H, W] (the input: its values), as `sw.reference.Run.spikes`
         for one image.
+    skip_silent: a variant of the core for `sw.study`, whose fetch passes over silent map words.
     """
     config = image.config
     lanes = np.zeros((config.map_words, config.window), np.uint8)
@@ -148,7 +150,7 @@ def replay(image: Image, spikes: Mapping[str, np.ndarray]) -> Cycles:
     result = Cycles(config)
     steps = zip(read_program(image.program, config), image.layers, strict=True)
     for index, (code, info) in enumerate(steps):
-        _append(result, code, info, image, lanes)
+        _append(result, code, info, image, lanes, skip_silent)
         if info.copy:
             machine.run_layer(code, image.weights, lanes, config)
         for layout in image.maps.values():
@@ -189,9 +191,9 @@ def forecast(image: Image, activity: Mapping[str, object] | None = None, seed: i
 
 
 def _append(result: Cycles, code: LayerCode, info: LayerInfo, image: Image,
-            lanes: np.ndarray) -> None:
+            lanes: np.ndarray, skip_silent: bool = False) -> None:
     served = result.layers[-1].served if result.layers else 0
-    layer = run_layer(code, image.weights, lanes, image.config, served)
+    layer = run_layer(code, image.weights, lanes, image.config, served, skip_silent)
     layer.name, layer.copy = info.name, info.copy
     result.layers.append(layer)
 
@@ -210,10 +212,11 @@ def _place(lanes: np.ndarray, layout: MapLayout, spikes: Mapping[str, np.ndarray
 
 
 def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, config: CoreConfig,
-              served: int = 0) -> LayerCycles:
+              served: int = 0, skip_silent: bool = False) -> LayerCycles:
     """Cycles of one layer on the map memory `lanes`, uint8 [map_words, window] (not changed).
 
-    served: engine that the write arbiter served last in the layer before.
+    served: engine that the write arbiter served last in the layer before. skip_silent: see
+        `replay`.
     """
     h = code.header
     bits = np.uint64(1) << np.arange(config.window, dtype=np.uint64)
@@ -226,7 +229,7 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, con
         "planes_per_group", "pair", "pair_merge", "pool_max", "readout", "flush_strip",
         "out_pitch", "positions", "positions_last")], np.int64)
     size = np.array([config.engines, config.units, config.window, config.queue_depth,
-                     QUEUE_MARGIN, DRAIN_STAGES], np.int64)
+                     QUEUE_MARGIN, DRAIN_STAGES, skip_silent], np.int64)
     cycles, causes, counters, served = kernel.run_layer(
         size, layer, taps, _allowed(code, config),
         np.array([plane["offset"] for plane in code.planes], np.int64), active,

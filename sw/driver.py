@@ -36,7 +36,7 @@ class Inference:
 
     logits: int64 [B, classes]. cycles: int64 [B], of the run as the link counts them.
     counters: int64 [B, layers of the program, len(registers.COUNTERS)], or None.
-    request_bytes, reply_bytes: on the line for the first image, without repetitions.
+    request_bytes, reply_bytes: on the line for the first image, without repetitions and counters.
     """
 
     logits: np.ndarray
@@ -182,7 +182,7 @@ class Accelerator:
             if counters:
                 log[i] = answers[-1].words.reshape(-1, registers.COUNTER_WORDS)[
                     :, :len(registers.COUNTERS)]
-        sent, received = _line_bytes(jobs[0]) if jobs else (0, 0)
+        sent, received = _line_bytes(jobs[0][:-1] if counters else jobs[0]) if jobs else (0, 0)
         return Inference(logits, cycles, log if counters else None, sent, received)
 
     def trace(self, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 EXAMPLES = """\
 examples:
-  python -m sw.find_ticket --data fashion-mnist --out runs/fmnist
-  python -m sw.find_ticket --data fashion-mnist --rounds 2 --epochs-dense 1 --epochs-final 1 \\
-      --train-images 6000 --out runs/quick          # a minute: to see it work
+  python -m sw.find_ticket --data fashion-mnist --out runs/fmnist     # the bundled ticket
+  python -m sw.find_ticket --rounds 1 --rewind-epoch 1 --epochs-dense 1 --epochs-final 1 \\
+      --epochs-integer 1 --train-images 6000 --test-images 1000 --out runs/quick  # a minute
   python -m sw.find_ticket --data my-pack.npz --network 16p-32p-64 --sparsity 0.95
 """
 

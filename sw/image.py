@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from hw import program
 from hw.config import TIMESTEPS_PER_GROUP, CoreConfig
 
 from .compile.fit import Memory
+from .compile.listing import read_program
 from .errors import SpikeTicketError
 
 FORMAT = "spiketicket-image-1"
@@ -111,8 +113,7 @@ class MapLayout:
 class LayerInfo:
     """What the compiler did with one layer of the program.
 
-    name: layer of the network; `copy` marks an extra one that only rearranges (or OR-pools) its
-        map.
+    name: layer of the network; `copy` marks an extra one that only rearranges its map.
     weights, surviving: of the network's tensors. stored: weights in the streams (a sum pool that
         could not use phases repeats some; a weight that no output reaches is left out).
     *_bits: the streams' bits by use: `value_bits` of each value, `index_bits` (gaps),
@@ -296,6 +297,19 @@ def decode_map(image: Image, words: np.ndarray, name: str) -> np.ndarray:
         for bit in range(layout.planes):
             result[t] |= planes[bit] << bit
     return result
+
+
+def program_through(image: Image, layer: int) -> np.ndarray:
+    """The program, stopping after this layer (index in `image.layers`); uint32 [n].
+
+    For reading a map that later layers overwrite: run this instead, then `decode_map`.
+    """
+    words = image.program.copy()
+    code = read_program(words, image.config)[layer]
+    fields = program.HEADER[0]
+    words[code.address] = program.pack(
+        fields, program.unpack(fields, int(words[code.address])) | {"last_layer": 1})
+    return words
 
 
 def decode_logits(image: Image, words: np.ndarray) -> np.ndarray:

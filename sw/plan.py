@@ -38,7 +38,7 @@ def plan(found: ticket.Ticket, board: Board, data: str | None = None) -> dict:
         ticket says, else assumes 25 % of (neuron, position) active and half the input's bits.
     """
     network = found.network
-    activity, source = {}, "assumed: 25 % (--data measures it)"
+    activity, source = {}, "assumed 25 % (--data measures it)"
     if data:
         activity, source = measure(network, data), f"measured on {data}"
     elif recorded := recorded_activity(found):
@@ -93,37 +93,38 @@ def _layers(image: Image) -> list[dict]:
 
 def report(result: dict) -> str:
     """The plan as text."""
-    lines = [f"{result['network']} on {result['board']} ({BOARDS[result['board']].title}): "
-             + ("fits" if result["fits"] else "does NOT fit"),
-             f"  weights {result['weights_surviving']:,} of {result['weights']:,} survive "
-             f"(sparsity {100 * result['sparsity']:.2f} %)"]
-    if result["memories"]:
-        width = max(len(memory["name"]) for memory in result["memories"])
-        for memory in result["memories"]:
-            short = f"  SHORT BY {memory['short']}" if memory["short"] else ""
-            share = 100 * memory["used"] / memory["available"]
-            lines.append(f"  {memory['name']:<{width}}  {memory['used']:>7,} of "
-                         f"{memory['available']:>6,} {memory['unit']:<7} {share:6.1f} %{short}")
+    verdict = "fits" if result["fits"] else "does NOT fit"
+    board = BOARDS[result["board"]]
+    lines = [f"{result['network']} on {board.name} ({board.title}): {verdict}"]
+    lines.append(f"  weights {result['weights_surviving']:,} of {result['weights']:,} survive "
+                 f"(sparsity {100 * result['sparsity']:.2f} %)")
+    for memory in result["memories"]:
+        short = f"  SHORT BY {memory['short']:,}" if memory["short"] else ""
+        share = 100 * memory["used"] / memory["available"]
+        lines.append(f"  {memory['name']:<16} {memory['used']:>8,} of {memory['available']:>6,} "
+                     f"{memory['unit']:<7} {share:6.1f} %{short}")
     if not result["fits"]:
         return "\n".join([*lines, f"  {result['reason']}"])
-    lines += ["", "  layer           kept of weights    bits (bound)   k  strips  groups     cycles"]
+    lines.append("")
+    lines.append(f"  {'layer':<14} {'kept of weights':>18}  {'bits (bound)':>14}  {'k':>2}  strips"
+                 f"  groups {'cycles':>10}")
     for layer in result["layers"]:
         stored = layer["value_bits"] + layer["index_bits"] + layer["padding_bits"]
-        label = layer["name"] + (" (copy)" if layer["copy"] else "")
-        cost = f"{stored / layer['stored']:5.2f} ({layer['entropy_bits']:5.2f})" \
-            if layer["stored"] and not layer["copy"] else "-"
-        count = "" if layer["copy"] else f"{result['cycles_by_layer'][layer['name']]:,}"
-        kept = f"{layer['surviving']:,} of {layer['weights']:,}"
+        label, kept, cost, count = f"{layer['name']} (copy)", "", "", ""
+        if not layer["copy"]:
+            label, kept = layer["name"], f"{layer['surviving']:,} of {layer['weights']:,}"
+            cost = f"{stored / max(1, layer['stored']):5.2f} ({layer['entropy_bits']:5.2f})"
+            count = f"{result['cycles_by_layer'][layer['name']]:,}"
         lines.append(f"  {label:<14} {kept:>18}  {cost:>14}  {layer['rice_k']:>2}  "
-                     f"{layer['strips']:>6}  {layer['groups']:>6}  {count:>9}")
-    return "\n".join([
-        *lines, "",
-        f"  {result['bits_per_weight']:.2f} bits per surviving weight, entropy bound "
-        f"{result['entropy_bits_per_weight']:.2f}",
-        f"  forecast {result['cycles_per_image']:,} cycles per image, "
-        f"{result['frames_per_s']:,.0f} frames/s at {result['clock_hz'] / 1e6:g} MHz, "
-        f"{result['useful_updates_per_cycle']:.1f} useful updates a cycle",
-        f"  (activity {result['activity']})"])
+                     f"{layer['strips']:>6}  {layer['groups']:>6} {count:>10}")
+    lines.append("")
+    lines.append(f"  {result['bits_per_weight']:.2f} bits per surviving weight (entropy bound "
+                 f"{result['entropy_bits_per_weight']:.2f})")
+    lines.append(f"  forecast: {result['cycles_per_image']:,} cycles per image, "
+                 f"{result['frames_per_s']:,.0f} frames/s at {result['clock_hz'] / 1e6:g} MHz, "
+                 f"{result['useful_updates_per_cycle']:.1f} useful updates a cycle")
+    lines.append(f"  activity: {result['activity']}")
+    return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -111,12 +111,12 @@ def _run_chunk(network: Network, values: np.ndarray, keep: set[str], unpooled: b
             result.logits = current.sum(axis=(0, 3, 4)) * repeats
             break
         if layer.pool is not None and layer.pool.mode == "max":
-            current = _windows(current, layer.pool.size).max(axis=(-3, -1))
+            current = _pool(current, layer.pool.size, np.maximum)
         spikes = fire(layer, current, timesteps)
         if layer.pool is not None and layer.pool.mode == "or":
             if unpooled:
                 result.unpooled[layer.name] = spikes
-            spikes = _windows(spikes, layer.pool.size).max(axis=(-3, -1))
+            spikes = _pool(spikes, layer.pool.size, np.bitwise_or)
         maps[layer.name] = spikes
         if layer.name in keep:
             result.spikes[layer.name] = spikes
@@ -125,11 +125,15 @@ def _run_chunk(network: Network, values: np.ndarray, keep: set[str], unpooled: b
     return result
 
 
-def _windows(x: np.ndarray, size: int) -> np.ndarray:
-    """[..., H, W] as [..., H // k, k, W // k, k]; what no window covers is dropped."""
+def _pool(x: np.ndarray, size: int, combine: np.ufunc) -> np.ndarray:
+    """Combine k x k windows of the last two axes; what no window covers is dropped."""
     height, width = x.shape[-2] // size, x.shape[-1] // size
-    x = x[..., :height * size, :width * size]
-    return x.reshape(*x.shape[:-2], height, size, width, size)
+    parts = (x[..., dy:height * size:size, dx:width * size:size]
+             for dy in range(size) for dx in range(size))
+    result = next(parts).copy()
+    for part in parts:
+        combine(result, part, out=result)
+    return result
 
 
 def operand(syn: Synapses, maps: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -138,7 +142,7 @@ def operand(syn: Synapses, maps: Mapping[str, np.ndarray]) -> np.ndarray:
     for name in syn.sources[1:]:
         total = total + maps[name]
     if syn.sum_pool > 1:
-        total = _windows(total, syn.sum_pool).sum(axis=(-3, -1), dtype=np.int32)
+        total = _pool(total, syn.sum_pool, np.add)
     return total
 
 
@@ -262,7 +266,7 @@ def _tap_sum(counts: np.ndarray, syn: Synapses, fanout: np.ndarray, height: int,
              width: int) -> int:
     """Sum over taps and outputs (height x width) of counts at the tap's input x fanout."""
     if syn.sum_pool > 1:
-        counts = _windows(counts, syn.sum_pool).sum(axis=(-3, -1))
+        counts = _pool(counts, syn.sum_pool, np.add)
     s = syn.stride
     margin = (syn.padding, max(0, (height - 1) * s + syn.weight.shape[2] - counts.shape[1]),
               max(0, (width - 1) * s + syn.weight.shape[3] - counts.shape[2]))

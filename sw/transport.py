@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 
-from .errors import SpikeTicketError
+from hw.boards import BOARDS
+from hw.registers import DEFAULT_BAUD
 
-DEFAULT_BAUD = 1_000_000
-"""Rate of a board after power-up and after a break, as in `hw.top`."""
+from .errors import SpikeTicketError
 
 
 class Transport(ABC):
@@ -97,12 +97,16 @@ class SerialTransport(Transport):
         return SpikeTicketError(f"{self.name}: the board is gone ({error}); plug it in, try again")
 
 
-def open_transport(board: str, port: str | None = None, baud: int = DEFAULT_BAUD) -> Transport:
-    """Transport to a board: "sim" builds and starts the simulated one, else `port` is opened."""
-    if board == "sim":
-        from sim.board import SimTransport
+def open_transport(board: str, port: str | None = None, baud: int = DEFAULT_BAUD,
+                   progress: bool = True) -> Transport:
+    """Transport to a board of `hw.boards`: "sim" builds and starts the simulated one.
 
-        return SimTransport()
+    Any other needs its serial port; `baud` is the rate the board is set to now.
+    """
+    if board == "sim":
+        from sim.board import SimTransport  # only the simulated board needs the gateware
+
+        return SimTransport(BOARDS[board].config, progress=progress)
     if port is None:
-        raise SpikeTicketError(f"board {board!r} needs --port, for example --port /dev/ttyUSB1")
+        raise SpikeTicketError(f"board {board!r} needs its port: --port /dev/ttyUSB1, for example")
     return SerialTransport(port, baud)

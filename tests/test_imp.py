@@ -240,8 +240,8 @@ def test_a_foreign_checkpoint_is_refused(whole, tmp_path):
     (tmp_path / "state.safetensors").write_bytes(save({"a": np.zeros(3)}))
     with pytest.raises(SpikeTicketError, match="not a checkpoint of a ticket search"):
         Search(TINY, TRAIN, TEST, tmp_path).run()
-    data = (whole.folder / "dense.safetensors").read_bytes()  # weights, but no search
-    (tmp_path / "state.safetensors").write_bytes(data)
+    weights = (whole.folder / "dense.safetensors").read_bytes()  # of a stage, not of a search
+    (tmp_path / "state.safetensors").write_bytes(weights)
     with pytest.raises(SpikeTicketError, match="other options"):
         Search(TINY, TRAIN, TEST, tmp_path).run()
 
@@ -255,7 +255,8 @@ def test_a_checkpoint_without_its_tensors_is_refused(whole, tmp_path):
 
 
 def test_two_searches_do_not_share_a_folder(tmp_path):
-    with checkpoint.locked(tmp_path), pytest.raises(SpikeTicketError, match="another search is running"):
+    refused = pytest.raises(SpikeTicketError, match="another search is running")
+    with checkpoint.locked(tmp_path), refused:
         Search(TINY, TRAIN, TEST, tmp_path).run()
 
 

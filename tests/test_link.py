@@ -14,6 +14,7 @@ from hw.framing import CobsEncoder, FrameReceiver, FrameSender
 from hw.link import RegisterFile
 from hw.registers import PROTOCOL, REQUEST, Register, Space, Status
 from hw.top import Top
+from hw.uart import divisor_for
 from sw.protocol import (
     MAX_PAYLOAD,
     FrameError,
@@ -144,7 +145,7 @@ async def test_identity_and_registers(host):
     assert host.ctx.get(host.top.divisor) == 100, "a divisor that cannot work was taken"
     host.ctx.set(host.top.restore_divisor, 1)
     await host.quiet(3)
-    assert host.ctx.get(host.top.divisor) == 1600
+    assert host.ctx.get(host.top.divisor) == divisor_for(TINY.clock_hz, registers.DEFAULT_BAUD)
 
 
 @pytest.mark.parametrize("stalls", STALLS)

@@ -17,7 +17,7 @@ from . import rice
 from .bounds import check_layer
 from .fit import LayoutError, Memory
 from .layout import Plan
-from .steps import UNPOOLED, Step, ceil_div
+from .steps import Step, ceil_div
 from .taps import Tap, mask_bits, phase_planes
 
 DEFAULT_ACTIVITY = 0.25
@@ -322,7 +322,7 @@ def _info(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, header: d
           engines: list[list[int]], padding: int) -> LayerInfo:
     density = step.surviving / step.weights if step.weights else 0.0
     return LayerInfo(
-        step.layer.name.removesuffix(UNPOOLED), step.copy, step.weights, step.surviving, int(stream.survivors.sum()),
+        step.layer.name, step.copy, step.weights, step.surviving, int(stream.survivors.sum()),
         stream.width, stream.k, stream.value_bits, stream.index_bits, stream.header_bits, padding,
         entropy_bits(density, stream.width) if step.surviving else 0.0, len(taps),
         header["n_planes"], step.strips, plan.groups, step.pitch, engines)

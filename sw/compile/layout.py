@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hw import program
 from hw.config import CoreConfig
 
 from ..image import MapLayout
@@ -15,6 +16,9 @@ from .steps import Step, Version, ceil_div
 from .taps import MaskConflict, Tap, channel_words, make_taps
 
 GROUP = 4
+
+WALK_POSITIONS = 1 << program.WALK_BITS
+"""Accumulator positions that the drain can count (a strip, and phases reaching beyond it)."""
 
 
 @dataclass(eq=False)
@@ -112,6 +116,10 @@ def choose_strips(step: Step, groups: int, config: CoreConfig) -> bool:
     """Set strip_words and strips; False if the output's pitch must grow. Raises LayoutError."""
     window, pitch, unit = config.window, step.pitch, step.row_unit
     words = step.words(window)
+    if step.output and min(words, config.tile_words) * window + unit * pitch > WALK_POSITIONS:
+        raise LayoutError(step.layer.name, f"its output in {step.output.factor} x "
+                          f"{step.output.factor} phases exceeds the drain's walk of "
+                          f"{WALK_POSITIONS} positions; use smaller strides or pools")
     if words <= config.tile_words:
         step.strip_words, step.strips = words, 1
         return True

@@ -8,7 +8,7 @@ steps with identity weights; the host simply writes the input once for each arra
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +69,7 @@ class Step:
 
     height, width: pooled outputs (for a readout: positions summed). walk: distance of outputs in
     accumulator positions. single: one output only, computed at accumulator position 0.
-    copy: an extra step that only rearranges (or pools) a map; its layer is no layer of the network.
+    copy: an extra step that only rearranges a map; its layer is no layer of the network.
     """
 
     layer: Layer
@@ -117,31 +117,6 @@ class Step:
 def expand_sum_pool(weight: np.ndarray, pool: int) -> np.ndarray:
     """Weights of the convolution on the operand before its pool x pool sums (each repeated)."""
     return weight.repeat(pool, axis=2).repeat(pool, axis=3)
-
-
-UNPOOLED = ".unpooled"
-"""Suffix of a layer whose OR pool became a layer of its own (`lower_pools`)."""
-
-
-def lower_pools(network: Network, names: Collection[str]) -> Network:
-    """The same network with the OR pools of these layers as layers of their own.
-
-    An OR over k x k spikes is an IF neuron with threshold 1 on their sum. The layer's spikes
-    before the pool become a map of their own.
-    """
-    if not names:
-        return network
-    layers = []
-    for layer in network.layers:
-        if layer.name not in names:
-            layers.append(layer)
-            continue
-        inner = layer.name + UNPOOLED
-        layers.append(Layer(inner, layer.synapses, layer.bias, layer.threshold, layer.neuron))
-        eye = np.eye(layer.channels, dtype=np.int8)[:, :, None, None]
-        pool = Synapses(eye, (inner,), sum_pool=layer.pool.size, bits=1)
-        layers.append(Layer(layer.name, (pool,), *_unit_neuron(layer.channels)))
-    return Network(network.input, network.timesteps, tuple(layers), network.name, network.labels)
 
 
 def _unit_neuron(channels: int) -> tuple[np.ndarray, np.ndarray, Neuron]:
@@ -200,8 +175,7 @@ def _make_step(network: Network, layer: Layer, shapes: dict, way: int) -> Step:
             stride, padding, rows, columns = total, padding * pool, rows * pool, columns * pool
             pool = 1
         uses.append(Use(weight, syn.sources, stride, padding, pool, factor, rows, columns, crop))
-    lowered = any(syn.sources == (layer.name + UNPOOLED,) for syn in layer.synapses)
-    step = Step(layer, uses, layer.pool, height, width, walk, single, copy=lowered)
+    step = Step(layer, uses, layer.pool, height, width, walk, single)
     step.readout_positions = out.height * out.width if layer.neuron is None else 0
     step.weights = sum(syn.weight.size for syn in layer.synapses)
     step.surviving = sum(int(np.count_nonzero(syn.weight)) for syn in layer.synapses)

@@ -45,7 +45,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="WORKLOAD",
                         help="workloads: ticket vgg9 spikformer-95 spikformer-98.6 nmnist")
     parser.add_argument("--ticket", type=Path, help="ticket of workload (a); default: the bundled")
-    parser.add_argument("--image", type=int, default=0, help="test image of workload (a)")
+    parser.add_argument("--image", type=int, default=0,
+                        help="first of four test images of workload (a), or N-MNIST recording")
     parser.add_argument("--nmnist", type=Path, metavar="FILE",
                         help=".npz of N-MNIST recordings; default: synthetic events alike")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="a35t",
@@ -83,7 +84,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     }
     result: dict[str, object] = {name: tables[name]() for name in tqdm(args.tables, desc="tables")}
     result["workloads"] = [{"workload": case.key, "title": case.title,
-                            "activity": round(case.activity, 3), "useful": case.useful,
+                            "activity": round(case.activity, 3),
+                            "useful": round(case.useful / case.images),
                             "weights": case.network.weights_total,
                             "surviving": case.network.weights_surviving} for case in cases]
     if args.nmnist:

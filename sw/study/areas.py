@@ -16,6 +16,10 @@ LIST_FETCH = 300
 """Event list and column list walkers of an event-driven group."""
 
 
+LIVE_BITS = 150
+"""A live bit per map word in LUTRAM, its unaligned read, and a priority encoder (an estimate)."""
+
+
 def engine_luts(key: str, config: CoreConfig) -> float:
     """LUTs of one engine (a group of units) of a dataflow, by its key."""
     blocks = area.BLOCKS
@@ -23,8 +27,8 @@ def engine_luts(key: str, config: CoreConfig) -> float:
     decoder, fetch = blocks["decoder"].lut, area.fetch(config).lut
     unit_mux = config.lanes * 4 * config.acc_bits * config.units / 4
     rotator = 4 * config.window * (config.units - 1).bit_length() / 2
-    if key == "gather":
-        return area.engine(config).lut
+    if key in ("gather", "skip"):
+        return area.engine(config).lut + (LIVE_BITS if key == "skip" else 0)
     if key == "column":
         return 8 * (COLUMN_UNIT + CROSSBAR) + decoder + LIST_FETCH + drain
     if key == "events":

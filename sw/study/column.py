@@ -73,6 +73,7 @@ def _tile(event_y, event_x, event_start, entry_start, entry_dy, entry_dx, entry_
 class Column(Dataflow):
     name = "event-driven columns"
     key = "column"
+    event_lists = True
 
     def run(self, load: Load, engines: int) -> Outcome:
         """engines: groups of eight units."""

@@ -67,17 +67,18 @@ class Outcome:
 
 
 class Dataflow:
-    """A way to run a layer. key, name: for tables."""
+    """A way to run a layer. key, name: for tables. event_lists: maps are lists of events."""
 
     key = ""
     name = ""
+    event_lists = False
 
     def run(self, load: Load, engines: int) -> Outcome:
         raise NotImplementedError
 
 
-def loads(workload: Workload) -> list[Load]:
-    """The layers of a workload; no strided sums (average pools) among them."""
+def loads(workload: Workload, image: int = 0) -> list[Load]:
+    """The layers of a workload on one of its images; no strided sums (average pools) among them."""
     network: Network = workload.network
     shapes = network.shapes()
     result = []
@@ -87,7 +88,7 @@ def loads(workload: Workload) -> list[Load]:
             if syn.sum_pool != 1:
                 raise ValueError(f"layer {layer.name!r}: the study has no average pools")
             planes = [plane for name in syn.sources
-                      for plane in _planes(workload.spikes[name],
+                      for plane in _planes(workload.spikes[name][:, image],
                                            network.input.bits if name == INPUT else 1)]
             uses.append(Source(syn.weight, np.stack(planes), syn.stride, syn.padding, syn.bits))
         height, width = network._conv_size(layer.name, layer.synapses[0], shapes)
@@ -96,8 +97,8 @@ def loads(workload: Workload) -> list[Load]:
 
 
 def _planes(spikes: np.ndarray, bits: int) -> list[np.ndarray]:
-    """Active neurons per bit plane, bool [C, H, W]; spikes uint8 [T, 1, C, H, W]."""
-    return [(spikes[:, 0] >> bit & 1).any(0) for bit in range(bits)]
+    """Active neurons per bit plane, bool [C, H, W]; spikes uint8 [T, C, H, W]."""
+    return [(spikes >> bit & 1).any(0) for bit in range(bits)]
 
 
 def deal(work: Sequence[float] | np.ndarray, engines: int) -> list[list[int]]:

@@ -58,6 +58,7 @@ def _row(order, lists, start, queues):
 class Events(Dataflow):
     name = "row gather over event lists"
     key = "events"
+    event_lists = True
 
     def run(self, load: Load, engines: int) -> Outcome:
         rows = max(1, STRIP // load.width)

@@ -15,6 +15,7 @@ from ..network import INPUT, InputSpec, Layer, Network, Synapses
 from .workloads import Workload
 
 NAME = "row gather (ours)"
+SKIPPING = "row gather, skips silent words"
 
 
 def roomy(config: CoreConfig) -> CoreConfig:
@@ -25,8 +26,8 @@ def roomy(config: CoreConfig) -> CoreConfig:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """images: of the network, or of its pieces one after another. useful: of the workload, not
-    counting updates of outputs that a pool drops."""
+    """images: of the network, or of its pieces one after another. cycles: of all inputs together.
+    useful: of the workload, not counting updates of outputs that a pool drops."""
 
     images: list[Image]
     cycles: cycles.Cycles
@@ -43,12 +44,14 @@ class Run:
         return self.rate / self.cycles.config.slots
 
 
-def run(workload: Workload, config: CoreConfig) -> Run:
+def run(workload: Workload, config: CoreConfig, skip_silent: bool = False) -> Run:
     """Compile the workload and replay its spikes."""
     images, total = [], cycles.Cycles(config)
-    for part in _compiled(workload, roomy(config)):
-        images.append(part[0])
-        total.layers += cycles.replay(*part).layers
+    for image, spikes in _compiled(workload, roomy(config)):
+        images.append(image)
+        for n in range(workload.images):
+            one = {name: values[:, n] for name, values in spikes.items()}
+            total.layers += cycles.replay(image, one, skip_silent=skip_silent).layers
     return Run(images, total, workload.useful)
 
 
@@ -62,7 +65,7 @@ def _compiled(workload: Workload, config: CoreConfig) -> list[tuple[Image, dict]
         if len(network.layers) == 1:
             raise
         return [part for half in _halves(workload) for part in _compiled(half, config)]
-    return [(image, {name: values[:, 0] for name, values in spikes.items()})]
+    return [(image, spikes)]
 
 
 def _halves(workload: Workload) -> tuple[Workload, Workload]:

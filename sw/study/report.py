@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from hw.config import CoreConfig
 
 from .. import area
+from ..network import INPUT
 from . import areas, gather, storage
 from .column import Column
 from .dataflow import loads
@@ -28,7 +30,7 @@ def workloads(ticket: Path | None = None, recordings: Path | None = None,
               index: int = 0) -> dict[str, Callable[[], Workload]]:
     """The study's workloads by key, made on demand."""
     return {
-        "ticket": lambda: trained(ticket, index=index),
+        "ticket": lambda: trained(ticket, index),
         "vgg9": vgg9,
         "spikformer-95": lambda: spikformer(0.95),
         "spikformer-98.6": lambda: spikformer(0.986),
@@ -40,27 +42,31 @@ def comparison(cases: Iterable[Workload], device: str, config: CoreConfig = BASE
     """Every dataflow on every workload with as many engines as fit the device."""
     rows: list[Row] = []
     for workload in cases:
-        useful, work = workload.useful, loads(workload)
+        images, useful = workload.images, workload.useful / workload.images
+        work = [loads(workload, image) for image in range(images)]
         for rival in RIVALS:
             count = areas.engines(rival.key, config, device)
-            outcomes = [rival.run(load, count) for load in work]
-            total = sum(o.cycles for o in outcomes)
-            bits = sum(o.bits for o in outcomes)
+            outcomes = [rival.run(load, count) for one in work for load in one]
+            total = sum(o.cycles for o in outcomes) / images
+            bits = sum(o.bits for o in outcomes) / images
             width = rival.positions if isinstance(rival, Position) else 8
             rows.append(_row(workload, rival.name, rival.key, count, width, useful, total, bits,
-                             config, sum(o.causes["imbalance"] for o in outcomes) / total))
-        count = areas.engines("gather", config, device)
-        ours = gather.run(workload, replace(config, engines=count))
-        bits = sum(layer.value_bits + layer.index_bits + layer.padding_bits
-                   for image in ours.images for layer in image.layers)
-        rows.append(_row(workload, gather.NAME, "gather", count, config.units, useful,
-                         ours.cycles.total, bits, config,
-                         ours.cycles.by_cause["imbalance"] / ours.cycles.total))
+                             config, sum(o.causes["imbalance"] for o in outcomes) / images / total,
+                             rival.event_lists))
+        for name, key, skip in ((gather.NAME, "gather", False), (gather.SKIPPING, "skip", True)):
+            count = areas.engines(key, config, device)
+            ours = gather.run(workload, replace(config, engines=count), skip)
+            bits = sum(layer.value_bits + layer.index_bits + layer.padding_bits
+                       for image in ours.images for layer in image.layers)
+            rows.append(_row(workload, name, key, count, config.units, useful,
+                             ours.cycles.total / images, bits, config,
+                             ours.cycles.by_cause["imbalance"] / ours.cycles.total))
     return rows
 
 
-def _row(workload: Workload, name: str, key: str, count: int, width: int, useful: int,
-         total: float, bits: float, config: CoreConfig, imbalance: float) -> Row:
+def _row(workload: Workload, name: str, key: str, count: int, width: int, useful: float,
+         total: float, bits: float, config: CoreConfig, imbalance: float,
+         event_lists: bool = False) -> Row:
     luts = count * areas.engine_luts(key, config)
     survivors = workload.network.weights_surviving
     return {"workload": workload.key, "dataflow": name, "engines": count, "slots": count * width,
@@ -68,7 +74,26 @@ def _row(workload: Workload, name: str, key: str, count: int, width: int, useful
             "useful/cycle": round(useful / total, 1),
             "useful fraction": round(useful / total / (count * width), 2),
             "useful/cycle per 10k LUT": round(useful / total / luts * 1e4, 1),
-            "imbalance": round(imbalance, 3), "bits/weight": round(bits / survivors, 2)}
+            "imbalance": round(imbalance, 3), "bits/weight": round(bits / survivors, 2),
+            "map kbit": _kbit(_map_bits(workload, event_lists))}
+
+
+def _map_bits(workload: Workload, event_lists: bool) -> int:
+    """Bits for the two largest neighbouring maps, so that no input can overflow them.
+
+    A mask is a bit per timestep of every position; an event list must hold all positions, each
+    a mask and its place, and a pointer per channel.
+    """
+    sizes = []
+    for name, shape in workload.network.shapes().items():
+        planes = workload.network.input.bits if name == INPUT else 1
+        positions = shape.height * shape.width
+        per_channel = 4 * positions
+        if event_lists:
+            place = max(1, (positions - 1).bit_length())
+            per_channel = (4 + place) * positions + storage.POINTER_BITS
+        sizes.append(planes * shape.channels * per_channel)
+    return max(a + b for a, b in itertools.pairwise(sizes))
 
 
 def causes(cases: Iterable[Workload], config: CoreConfig) -> list[Row]:
@@ -79,7 +104,7 @@ def causes(cases: Iterable[Workload], config: CoreConfig) -> list[Row]:
         total = ours.cycles.total
         count = ours.cycles.counters
         layers = [layer for image in ours.images for layer in image.layers]
-        row: Row = {"workload": workload.key, "cycles": total,
+        row: Row = {"workload": workload.key, "cycles": round(total / workload.images),
                     "useful/cycle": round(ours.rate, 1), "fraction": round(ours.fraction, 2)}
         row |= {cause: f"{value / total:.1%}" for cause, value in ours.cycles.by_cause.items()}
         map_words = max(m.used for image in ours.images for m in image.memories
@@ -131,9 +156,12 @@ def event_driven(config: CoreConfig) -> list[Row]:
                          ("positions kept", (1.0, 0.75, 0.5, 0.25, 0.0))):
         for value in values:
             point = {"activity": 0.3, "density": 0.1, "positions kept": 1.0} | {what: value}
-            ours = gather.run(_square(**{k.replace(" ", "_"): v for k, v in point.items()}), config)
+            workload = _square(**{k.replace(" ", "_"): v for k, v in point.items()})
+            ours = gather.run(workload, config)
+            skipping = gather.run(workload, config, skip_silent=True)
             rows.append({"varied": what, "value": value, "cycles": ours.cycles.total,
-                         "useful/cycle": round(ours.rate, 1)})
+                         "useful/cycle": round(ours.rate, 1),
+                         "cycles with silent words skipped": skipping.cycles.total})
     return rows
 
 
@@ -182,9 +210,9 @@ def ladder(workload: Workload, config: CoreConfig) -> list[Row]:
     for name, net, spikes in (("dense", dense, busy), ("spike skip", dense, workload.spikes),
                               ("weight skip", network, busy), ("both", network, workload.spikes)):
         ours = gather.run(Workload(workload.key, name, net, spikes), config)
-        rows.append({"ladder": name, "cycles": ours.cycles.total,
-                     "times faster": round(rows[0]["cycles"] / ours.cycles.total, 1)
-                     if rows else 1.0})
+        total = round(ours.cycles.total / workload.images)
+        rows.append({"ladder": name, "cycles": total,
+                     "times faster": round(rows[0]["cycles"] / total, 1) if rows else 1.0})
     return rows
 
 

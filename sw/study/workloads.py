@@ -1,10 +1,10 @@
 """Networks and spikes that the dataflows are compared on.
 
-A workload is an integer network and the spikes of every map, as `sw.reference.Run.spikes` has
-them for one image. Where no trained network is at hand the weights are random at the stated
-density, and the spikes random at the stated activity (fraction of (channel, position) with a
-spike in T = 4). Channels differ in their rates: a beta distribution with the stated mean, as
-trained networks have silent and busy channels alike.
+A workload is an integer network and the spikes of every map for one or more images, as
+`sw.reference.Run.spikes` has them. Where no trained network is at hand the weights are random at
+the stated density, and the spikes random at the stated activity (fraction of (channel, position)
+with a spike in T = 4). Channels differ in their rates: a beta distribution with the stated mean,
+as trained networks have silent and busy channels alike.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CHANNEL_SPREAD = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """key: short name. spikes: map name -> uint8 [T, 1, C, H, W] (the input: its values)."""
+    """key: short name. spikes: map name -> uint8 [T, B, C, H, W] (the input: its values)."""
 
     key: str
     title: str
@@ -36,8 +36,12 @@ class Workload:
     spikes: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
+    def images(self) -> int:
+        return self.spikes[INPUT].shape[1]
+
+    @property
     def useful(self) -> int:
-        """Useful updates: surviving weight x active neuron, over all layers."""
+        """Useful updates: surviving weight x active neuron, over all layers and images."""
         return sum(work.useful for work in reference.sop(self.network, self.spikes).values())
 
     @property
@@ -87,16 +91,18 @@ def random_spikes(network: Network, activity: float | Mapping[str, float], seed:
     return spikes
 
 
-def trained(path: Path | None = None, images: Path | None = None, index: int = 0) -> Workload:
-    """(a) A trained ticket on one test image."""
+def trained(path: Path | None = None, first: int = 0, count: int = 4) -> Workload:
+    """(a) A trained ticket on test images first .. first + count - 1."""
     path = path or BUNDLED / "fmnist-scnn.safetensors"
     network = ticket.load(path).network
-    data = load_npz(images or BUNDLED / "fashion-mnist-test500.npz")
-    if index >= len(data):
-        raise SpikeTicketError(f"image {index} of {len(data)} images; choose a smaller --image")
-    shape = (1, network.input.channels, network.input.height, network.input.width)
-    run = reference.run(network, data.images[index].reshape(shape))
-    return Workload("ticket", f"{path.name}, test image {index}", network, run.spikes)
+    data = load_npz(BUNDLED / "fashion-mnist-test500.npz")
+    if not 0 <= first <= first + count <= len(data):
+        raise SpikeTicketError(f"images {first}..{first + count - 1} asked for, there are "
+                               f"{len(data)}; choose a smaller --image")
+    shape = (count, network.input.channels, network.input.height, network.input.width)
+    run = reference.run(network, data.images[first:first + count].reshape(shape))
+    return Workload("ticket", f"{path.name}, test images {first} to {first + count - 1}", network,
+                    run.spikes)
 
 
 def vgg9(activity: float = 0.25, density: float = 0.5, seed: int = 1) -> Workload:

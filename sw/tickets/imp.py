@@ -50,10 +50,10 @@ class SearchOptions:
     prune_rate: float | None = None
     sparsity: float = 0.9
     rewind_epoch: int = 2
-    epochs_dense: int = 15
-    epochs_round: int = 4
-    epochs_final: int = 12
-    epochs_integer: int = 5
+    epochs_dense: int = 14
+    epochs_round: int = 3
+    epochs_final: int = 10
+    epochs_integer: int = 3
     bits: int = 4
     lr: float = 5e-3
     lr_integer: float = 1e-3

@@ -1,0 +1,117 @@
+"""The report of a run: every figure `sw.run_inference` prints, and how it comes about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from hw.boards import BOARDS
+from hw.registers import COUNTERS
+
+from . import datasets, energy
+from .driver import Inference
+from .image import Image
+from .network import Network
+
+
+@dataclass
+class Checked:
+    """What a run found, before it becomes a report. Sums are over all images."""
+
+    network: Network
+    image: Image
+    data: datasets.Images
+    result: Inference
+    logits: np.ndarray           # of the reference, int64 [B, classes]
+    executed: int = 0            # synaptic operations
+    dense: int = 0
+    useful: int = 0              # updates
+    spikes: int = 0              # compared
+    mismatches: int = 0
+    rates: dict[str, np.ndarray] = field(default_factory=dict)  # map -> spikes per neuron [T]
+
+
+def report(ticket_path: str, board: str, transport: str, checked: Checked, baud: int,
+           load_bytes: int) -> dict:
+    """The figures of a run; see the README for what each means."""
+    image, result = checked.image, checked.result
+    config, count = image.config, len(result.logits)
+    cycles = float(result.cycles.mean())
+    seconds = cycles / config.clock_hz
+    totals = dict(zip(COUNTERS, result.counters.sum(axis=(0, 1)) / count, strict=True))
+    by_layer: dict[str, float] = {}
+    for info, value in zip(image.layers, result.counters[:, :, 0].mean(axis=0), strict=True):
+        by_layer[info.name] = by_layer.get(info.name, 0) + float(value)
+    line = max(result.request_bytes, result.reply_bytes) * 10 / baud
+    used = energy.analytic(image, checked.executed / count, totals)
+    return {
+        "ticket": str(ticket_path), "network": checked.network.name, "board": board,
+        "transport": transport, "data": checked.data.source, "images": count,
+        "accuracy": float((result.labels == checked.data.labels).mean()),
+        "logits_equal": bool((result.logits == checked.logits).all()),
+        "logits_compared": int(result.logits.size),
+        "spikes_compared": checked.spikes, "spike_mismatches": checked.mismatches,
+        "cycles_per_image": cycles, "cycles_by_layer": by_layer,
+        "counters_per_image": {name: float(value) for name, value in totals.items()},
+        "clock_hz": config.clock_hz, "baud": baud,
+        "bytes_per_image": [result.request_bytes, result.reply_bytes],
+        "load_bytes": load_bytes, "load_s_link": load_bytes * 10 / baud,
+        "frames_per_s_core": 1 / seconds,
+        "frames_per_s_link": 1 / max(line, seconds),
+        "sop_per_s_executed": checked.executed / count / seconds,
+        "sop_per_s_dense_equivalent": checked.dense / count / seconds,
+        "useful_updates_per_cycle": checked.useful / count / cycles,
+        "useful_fraction": checked.useful / count / cycles / config.slots,
+        "bits_per_weight": image.bits_per_weight,
+        "entropy_bits_per_weight": image.entropy_bits_per_weight,
+        "sparsity": checked.network.sparsity,
+        "weights_surviving": checked.network.weights_surviving,
+        "energy_analytic_uj": used.total_uj, "energy_analytic_parts": used.as_dict(),
+    }
+
+
+def agrees(values: dict) -> bool:
+    """Whether every compared logit and spike equals the reference."""
+    return values["logits_equal"] and values["spike_mismatches"] == 0
+
+
+def print_table(values: dict) -> None:
+    """The report for people."""
+    board = BOARDS[values["board"]]
+    table = Table(title=f"{values['network']} on {board.title}", title_justify="left",
+                  show_header=False, box=None, padding=(0, 2, 0, 0))
+    verdict = "[green]equal[/]" if values["logits_equal"] else "[red]DIFFERENT[/]"
+    wrong = values["spike_mismatches"]
+    spikes = ("none compared" if not values["spikes_compared"] else
+              f"{values['spikes_compared']:,} compared, "
+              + ("[green]all equal[/]" if not wrong else f"[red]{wrong:,} DIFFERENT[/]"))
+    layers = ", ".join(f"{name} {value:,.0f}" for name, value in values["cycles_by_layer"].items())
+    clock, rate = f"{values['clock_hz'] / 1e6:g} MHz", f"{values['baud'] / 1e6:g} Mbaud"
+    slots = board.config.slots
+    sent, received = values["bytes_per_image"]
+    rows = {
+        "accuracy": f"{100 * values['accuracy']:.2f} % of {values['images']} images",
+        "logits": f"{verdict} to the integer reference ({values['logits_compared']:,})",
+        "spikes": spikes,
+        "cycles per image": f"{values['cycles_per_image']:,.0f} ({layers})",
+        "frames/s, core alone": f"{values['frames_per_s_core']:,.0f} at {clock}",
+        "frames/s with the link": f"{values['frames_per_s_link']:,.0f} at {rate}, {sent} bytes to "
+                                  f"and {received} from the board",
+        "loading the ticket": f"{values['load_s_link']:.2f} s, {values['load_bytes']:,} bytes",
+        "SOP/s executed": f"{values['sop_per_s_executed'] / 1e9:.2f} G",
+        "SOP/s dense-equivalent": f"{values['sop_per_s_dense_equivalent'] / 1e9:.2f} G",
+        "useful updates a cycle": f"{values['useful_updates_per_cycle']:.1f} of {slots} slots "
+                                  f"({100 * values['useful_fraction']:.1f} % useful)",
+        "bits per surviving weight": f"{values['bits_per_weight']:.2f}, entropy bound "
+                                     f"{values['entropy_bits_per_weight']:.2f}",
+        "sparsity": f"{100 * values['sparsity']:.2f} %, {values['weights_surviving']:,} weights "
+                    "survive",
+        "energy per image": f"{values['energy_analytic_uj']:.2f} µJ, analytic (published 45 nm "
+                            "costs), not measured",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console(soft_wrap=True, highlight=False).print(table)

@@ -1,0 +1,104 @@
+"""Plots of the trade study, as small SVG files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+
+from ..cycles import CAUSES
+
+plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "spiketicket", "font.size": 8,
+                     "axes.spines.top": False, "axes.spines.right": False})
+
+
+def _save(figure, folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.svg"
+    part = path.with_suffix(".tmp")
+    figure.tight_layout()
+    figure.savefig(part, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    os.replace(part, path)
+    return path
+
+
+def _dataflows(rows: list[dict], folder: Path, name: str) -> Path:
+    """Bars: useful updates per cycle by workload and dataflow, at equal area."""
+    cases = list(dict.fromkeys(row["workload"] for row in rows))
+    flows = list(dict.fromkeys(row["dataflow"] for row in rows))
+    figure, axes = plt.subplots(figsize=(7, 2.6))
+    width = 0.8 / len(flows)
+    for n, flow in enumerate(flows):
+        values = [next(r["useful/cycle"] for r in rows
+                       if (r["workload"], r["dataflow"]) == (case, flow)) for case in cases]
+        axes.bar([i + n * width for i in range(len(cases))], values, width, label=flow)
+    axes.set_xticks([i + 0.4 - width / 2 for i in range(len(cases))], cases)
+    axes.set_ylabel("useful updates / cycle")
+    axes.legend(frameon=False, fontsize=7)
+    return _save(figure, folder, name)
+
+
+def _causes(rows: list[dict], folder: Path) -> Path:
+    """Stacked bars: where the cycles go."""
+    figure, axes = plt.subplots(figsize=(7, 2.2))
+    names = [row["workload"] for row in rows]
+    left = [0.0] * len(rows)
+    for cause in (*CAUSES, "sequencer"):
+        share = [float(row[cause].rstrip("%")) for row in rows]
+        axes.barh(names, share, left=left, label=cause.replace("_", " "))
+        left = [a + b for a, b in zip(left, share, strict=True)]
+    axes.set_xlabel("% of cycles")
+    axes.legend(frameon=False, fontsize=7, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1))
+    return _save(figure, folder, "study-causes")
+
+
+def _events(rows: list[dict], folder: Path) -> Path:
+    """Cycles over activity, density and kept positions."""
+    kinds = list(dict.fromkeys(row["varied"] for row in rows))
+    figure, axes = plt.subplots(1, len(kinds), figsize=(7, 2), sharey=True)
+    for axis, kind in zip(axes, kinds, strict=True):
+        for key, label in (("cycles", "core"),
+                           ("cycles with silent words skipped", "silent words skipped")):
+            points = [(row["value"], row[key] / 1e3) for row in rows if row["varied"] == kind]
+            axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
+        axis.set_xlabel(kind)
+        axis.set_ylim(0)
+    axes[0].set_ylabel("kilocycles")
+    axes[0].legend(frameon=False, fontsize=7)
+    return _save(figure, folder, "study-events")
+
+
+def _formats(rows: list[dict], folder: Path) -> Path:
+    """Bits per surviving weight over density."""
+    figure, axes = plt.subplots(1, 2, figsize=(7, 2.3))
+    for axis, bits in zip(axes, (1, 4), strict=True):
+        chosen = [row for row in rows if row["bits"] == bits]
+        for name, style in (("bound", "k--"), ("ours (Rice)", "-"), ("bitmap", "-"), ("CSR", "-"),
+                            ("banked columns", "-")):
+            axis.plot([row["density"] for row in chosen], [row[name] for row in chosen], style,
+                      label=name, linewidth=1)
+        axis.set_xscale("log")
+        axis.set_ylim(0, 30)
+        axis.set_xlabel(f"density, {bits}-bit values")
+    axes[0].set_ylabel("bits / surviving weight")
+    axes[0].legend(frameon=False, fontsize=7)
+    return _save(figure, folder, "study-formats")
+
+
+def write_plots(tables: dict[str, list[dict]], folder: Path) -> list[Path]:
+    """The plots whose tables were made."""
+    paths = []
+    if "comparison" in tables:
+        paths.append(_dataflows(tables["comparison"], folder, "study-dataflows"))
+    if "causes" in tables:
+        paths.append(_causes(tables["causes"], folder))
+    if "event-driven" in tables:
+        paths.append(_events(tables["event-driven"], folder))
+    if "formats" in tables:
+        paths.append(_formats(tables["formats"], folder))
+    return paths

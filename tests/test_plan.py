@@ -1,0 +1,97 @@
+"""`python -m sw.plan`: fit, forecast and refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw.boards import BOARDS
+from hw.config import PRESETS
+from sw import plan, ticket
+from sw.network import InputSpec, Layer, Network, Neuron, Synapses
+
+BUNDLED = sorted((Path(__file__).parents[1] / "bundled").glob("*.safetensors"))
+
+
+def network(channels: int) -> Network:
+    rng = np.random.default_rng(0)
+    zero = np.zeros(channels, np.int64)
+
+    def weights(*shape):
+        return (rng.integers(-8, 8, shape) * (rng.random(shape) < 0.3)).astype(np.int8)
+
+    return Network(InputSpec(1, 16, 16, bits=4), 4, (
+        Layer("a", (Synapses(weights(channels, 1, 3, 3), padding=1),), zero, zero + 9, Neuron(128)),
+        Layer("b", (Synapses(weights(channels, channels, 3, 3), ("a",), padding=1),), zero,
+              zero + 9, Neuron(128)),
+        Layer("out", (Synapses(weights(10, channels, 16, 16), ("b",)),),
+              np.zeros(10, np.int64), np.zeros(10, np.int64), None)), name=f"net{channels}")
+
+
+@pytest.fixture
+def tickets(tmp_path):
+    paths = {}
+    for channels in (4, 80):
+        paths[channels] = tmp_path / f"net{channels}.safetensors"
+        ticket.save(paths[channels], network(channels), {
+            "activity_by_layer": {"a": {"active": 0.1, "spike_rate": 0.1},
+                                  "b": {"active": 0.2, "spike_rate": 0.1}}})
+    return paths
+
+
+def run(capsys, *arguments) -> tuple[int, str, str]:
+    code = plan.main(list(map(str, arguments)))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_fits(tickets, capsys):
+    code, out, _ = run(capsys, tickets[4], "--board", "arty_a7", "--json")
+    result = json.loads(out)
+    assert code == 0 and result["fits"] is True
+    assert result["activity"] == "as the ticket records it"
+    assert result["cycles_per_image"] == sum(result["cycles_by_layer"].values()) + round(
+        result["cycles_by_cause"]["sequencer"])
+    assert result["frames_per_s"] == pytest.approx(1e8 / result["cycles_per_image"])
+    assert {memory["name"] for memory in result["memories"]} >= {
+        "map memory", "weight memory 0", "weight memory 2", "program memory"}
+    code, out, _ = run(capsys, tickets[4])
+    assert code == 0 and "net4 on sim" in out and "forecast" in out
+
+
+def test_does_not_fit_names_memory_and_shortage(tickets, capsys):
+    code, out, _ = run(capsys, tickets[80], "--json")
+    result = json.loads(out)
+    assert code == 1 and result["fits"] is False and result["frames_per_s"] is None
+    short = {memory["name"]: memory["short"] for memory in result["memories"] if memory["short"]}
+    assert short["map memory"] > 0
+    code, out, _ = run(capsys, tickets[80])
+    assert code == 1 and "does NOT fit" in out
+    assert f"SHORT BY {short['map memory']:,}" in out
+
+
+@pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
+def test_bundled_tickets_fit_the_default_board(path, capsys):
+    data = path.parent / "fashion-mnist-test500.npz"
+    code, out, _ = run(capsys, path, "--data", data, "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["bits_per_weight"] <= 1.25 * result["entropy_bits_per_weight"]
+    assert result["activity"] == f"measured on {data}"
+
+
+def test_bad_tickets_end_with_one_line_and_code_2(tmp_path, capsys):
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"not a ticket")
+    for path in (bad, tmp_path / "missing.safetensors"):
+        code, out, err = run(capsys, path)
+        assert code == 2 and not out
+        assert err.startswith("error: ") and err.count("\n") == 1 and path.name in err
+
+
+def test_boards_have_presets():
+    assert BOARDS["sim"].config == BOARDS["arty_a7"].config == PRESETS["a35t"]
+    assert BOARDS["arty_a7_100"].config == PRESETS["a100t"]
