@@ -227,6 +227,11 @@ class SimTransport(Transport):
         count = self._library.board_receive(self._board, buffer, waiting)
         return buffer.raw[:count]
 
+    def power_cycle(self) -> None:
+        """A fresh board: every memory and register as after configuration."""
+        self._library.board_free(self._board)
+        self._board = self._library.board_new()
+
     def step(self, cycles: int) -> None:
         """Let time pass."""
         self._library.board_step(self._board, cycles)

@@ -8,6 +8,7 @@ a minute and is ten times as fast, for the core. Builds are cached by content.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -133,13 +134,20 @@ def run_bench(component, module: str, *, sim: str = "icarus", top: str = "dut",
             json.dumps([module, settings, os.getpid()], sort_keys=True).encode()).hexdigest()[:12]
         folder = build / f"run-{unique}"
         folder.mkdir(exist_ok=True)
-        results = runner.test(
-            hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=module, build_dir=build,
-            test_dir=folder, results_xml=str(folder / "results.xml"), timescale=("1ns", "1ps"),
-            extra_env={"BENCH_SETTINGS": json.dumps(settings), "PYTHONPATH": f"{ROOT}:"
-                       + ":".join(p for p in sys.path if p)},
-            log_file=folder / "run.log")
-        tests, failed = get_results(Path(results))
+        results = folder / "results.xml"
+        results.unlink(missing_ok=True)
+        with contextlib.suppress(SystemExit):   # under pytest cocotb exits; judged below
+            runner.test(
+                hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=module,
+                build_dir=build, test_dir=folder, results_xml=str(results),
+                timescale=("1ns", "1ps"),
+                extra_env={"BENCH_SETTINGS": json.dumps(settings), "PYTHONPATH": f"{ROOT}:"
+                           + ":".join(p for p in sys.path if p)},
+                log_file=folder / "run.log")
+        if not results.exists():
+            raise AssertionError(f"{module} did not finish; see {folder / 'run.log'}\n"
+                                 + (folder / "run.log").read_text()[-4000:])
+        tests, failed = get_results(results)
     finally:
         os.environ.clear()
         os.environ.update(old)

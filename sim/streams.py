@@ -17,9 +17,8 @@ from collections.abc import Iterable
 
 import cocotb
 import numpy as np
-from amaranth.hdl import Shape, ShapeCastable
+from amaranth.hdl import Shape
 from amaranth.lib import data
-from cocotb.triggers import FallingEdge, ReadOnly
 
 MODES = ("full_speed", "stalled_input", "stalled_output", "random_stalls")
 """Every stream bench runs in each of these; see `Stalls`."""
@@ -68,7 +67,6 @@ def _unpack(shape, bits: int):
         return [_unpack(inner, bits >> offset) for _, offset, inner in _fields(shape)]
     if isinstance(shape, data.Layout):
         return {key: _unpack(inner, bits >> offset) for key, offset, inner in _fields(shape)}
-    assert not isinstance(shape, ShapeCastable) or isinstance(shape, type), shape
     cast = Shape.cast(shape)
     value = bits & ((1 << cast.width) - 1)
     return value - (1 << cast.width) if cast.signed and value >> (cast.width - 1) else value
@@ -88,6 +86,11 @@ class Stalls:
         self._fractions = often[mode]
         self._left = [0, 0]
         self._stalled = [False, False]
+
+    @property
+    def any(self) -> bool:
+        """Whether anybody ever waits."""
+        return any(self._fractions)
 
     def _next(self, side: int) -> bool:
         fraction = self._fractions[side]
@@ -127,7 +130,6 @@ class Source:
             self._offering = True
             self._payload.value = self.waiting[0]
             self._valid.value = 1
-
         elif not self._offering:
             self._valid.value = 0
 
@@ -177,12 +179,3 @@ def seeded(seed: int, *more: str | int) -> np.random.Generator:
     cocotb.log.info("seed %s %s", seed, more)
     words = [seed, *(sum(map(ord, m)) * 131 + len(m) if isinstance(m, str) else m for m in more)]
     return np.random.default_rng(words)
-
-
-async def settle(dut) -> None:
-    """From the falling edge, where the bench drove its inputs, to where it may sample."""
-    await ReadOnly()
-
-
-async def falling(dut) -> None:
-    await FallingEdge(dut.clk)

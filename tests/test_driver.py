@@ -1,0 +1,345 @@
+"""The driver on the simulated board (real gateware, link included), quiet and disturbed."""
+
+import os
+import pty
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from hw import registers
+from hw.config import PRESETS
+from hw.registers import Space
+from sim.board import SimTransport, build
+from sw import reference
+from sw.compiler import DoesNotFit, compile_network
+from sw.driver import Accelerator, expand_words, load_words
+from sw.errors import SpikeTicketError
+from sw.protocol import Request, Run, Write, words
+from sw.transport import SerialTransport, open_transport
+
+from .faulty import FaultyTransport
+from .random_networks import random_input, random_network
+
+TINY = PRESETS["tiny"]
+
+
+@pytest.fixture(scope="session")
+def library():
+    return build(TINY, progress=False)
+
+
+@pytest.fixture
+def transport(library):
+    transport = SimTransport(TINY, library=library)
+    yield transport
+    transport.close()
+
+
+@pytest.fixture(scope="module")
+def cases():
+    """Random networks that fit, with images, inputs and what the reference says of them."""
+    rng = np.random.default_rng(5)
+    found = []
+    while len(found) < 10:
+        network = random_network(rng)
+        try:
+            image = compile_network(network, TINY)
+        except DoesNotFit:
+            continue
+        inputs = np.stack([random_input(rng, network) for _ in range(3)])
+        found.append((network, image, inputs, reference.run(network, inputs)))
+    return found
+
+
+def is_right(result, expected):
+    return (result.logits == expected.logits).all() and (result.labels == expected.labels).all()
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_networks_through_the_link(transport, cases, number):
+    _, image, inputs, expected = cases[number]
+    with Accelerator(transport, TINY) as board:
+        board.load(image)
+        result = board.infer(inputs, counters=True)
+        assert is_right(result, expected)
+        summed = result.counters[:, :, 0].sum(axis=1)
+        assert (summed <= result.cycles).all()
+        assert (result.cycles - summed <= 20 * len(image.layers) + 20).all()
+        for index, array in enumerate(inputs):
+            seen = set()
+            for name, spikes in board.trace(array):
+                want = expected.spikes[name][:, index, :, :spikes.shape[2], :spikes.shape[3]]
+                assert (spikes == want).all(), name
+                seen.add(name)
+            assert seen == set(image.maps)
+        assert is_right(board.infer(inputs), expected)
+        assert board.verify()
+        assert board.statistics.recoveries == 0
+
+
+def test_networks_replace_each_other(transport, cases):
+    with Accelerator(transport, registers.manifest(TINY)) as board:
+        for _, image, inputs, expected in cases[:4]:
+            board.load(image)
+            assert is_right(board.infer(inputs), expected)
+
+
+def test_read_map_after_inference(transport, cases):
+    network, _, inputs, expected = next(case for case in cases if len(case[0].layers) > 2)
+    image = compile_network(network, TINY, keep_all=True)
+    with Accelerator(transport, TINY) as board:
+        board.load(image)
+        board.infer(inputs[:1])
+        for layer in network.layers[:-1]:
+            spikes = board.read_map(layer.name)
+            want = expected.spikes[layer.name][:, 0, :, :spikes.shape[2], :spikes.shape[3]]
+            assert (spikes == want).all()
+        with pytest.raises(SpikeTicketError, match="no map 'nothing'"):
+            board.read_map("nothing")
+
+
+def test_identity_is_checked(transport):
+    with pytest.raises(SpikeTicketError, match="identity"):
+        Accelerator(transport, PRESETS["a35t"]).__enter__()
+    with pytest.raises(SpikeTicketError, match="not a SpikeTicket manifest"):
+        Accelerator(transport, {"format": "other"})
+
+
+def test_identify(transport):
+    with Accelerator(transport, TINY) as board:
+        found = board.identify()
+        assert (found.protocol, found.id) == (registers.PROTOCOL, registers.identity(TINY))
+        assert (found.clock_hz, found.bad_frames, found.overruns) == (TINY.clock_hz, 0, 0)
+
+
+def test_misuse_is_explained_and_leaves_the_board_usable(transport, cases):
+    _, image, inputs, expected = cases[0]
+    other = compile_network(cases[0][0], PRESETS["a35t"])
+    with Accelerator(transport, TINY) as board:
+        with pytest.raises(SpikeTicketError, match="no network is loaded"):
+            board.infer(inputs)
+        with pytest.raises(SpikeTicketError, match="compiled for another core"):
+            board.load(other)
+        board.load(image)
+        with pytest.raises(SpikeTicketError, match="input is int64"):
+            board.infer(inputs.astype(np.int64))
+        with pytest.raises(SpikeTicketError, match="input is uint8"):
+            board.infer(inputs[:, :1, :1])
+        assert len(board.infer(inputs[:0]).logits) == 0
+        assert is_right(board.infer(inputs), expected)
+
+
+def test_a_run_that_takes_too_long_is_an_error(transport, cases):
+    _, image, inputs, expected = max(cases, key=lambda case: case[1].surviving)
+    with Accelerator(transport, TINY) as board:
+        board.load(image)
+        limit, board._limit = board._limit, 10
+        with pytest.raises(SpikeTicketError, match="cycle limit"):
+            board.infer(inputs)
+        board._limit = limit
+        assert is_right(board.infer(inputs), expected)
+
+
+def test_damaged_memory_is_found(transport, cases):
+    _, image, _, _ = max(cases, key=lambda case: case[1].surviving)
+    with Accelerator(transport, TINY) as board:
+        board.load(image)
+        assert board.verify()
+        board._session.ask(Request(Write(Space.WEIGHT, 0, image.weights[0][:1] ^ 1)))
+        assert not board.verify()
+
+
+def test_the_link_carries_mostly_payload(transport, cases):
+    _, image, _, _ = max(cases, key=lambda case: load_words(case[1]))
+    with Accelerator(transport, TINY) as board:
+        start = board.statistics.bytes_sent
+        data = np.arange(2000, dtype=np.uint32)[:TINY.weight_words]
+        jobs = [[Request(Write(Space.WEIGHT, at, data[at:at + 240]))]
+                for at in range(0, len(data), 240)]
+        board._session.exchange(jobs)
+        assert 4 * len(data) / (board.statistics.bytes_sent - start) > 0.9
+        assert board.load(image) < 4 * load_words(image) / 0.8 + 200
+
+
+@pytest.mark.parametrize(("rate", "seed"), [(1e-4, 1), (1e-3, 2), (1e-3, 3), (4e-3, 4)])
+def test_disturbed_line_never_gives_a_wrong_result(transport, cases, rate, seed):
+    line = FaultyTransport(transport, rate, seed)
+    runs = 0
+    with Accelerator(line, TINY) as board:
+        for _, image, inputs, expected in cases:
+            for _ in range(3):
+                board.load(image)
+                assert is_right(board.infer(inputs), expected)
+                runs += len(inputs)
+        if rate >= 1e-3:
+            assert line.faults > 20 and board.statistics.recoveries > 5
+
+
+def test_silent_board_is_an_error_within_seconds(transport, cases):
+    _, image, inputs, expected = cases[0]
+    line = FaultyTransport(transport)
+    with Accelerator(line, TINY) as board:
+        board.load(image)
+        line.mute = True
+        start = time.monotonic()
+        with pytest.raises(SpikeTicketError, match="no answer; check cable"):
+            board.infer(inputs)
+        assert time.monotonic() - start < 20
+        line.mute = False
+        assert is_right(board.infer(inputs), expected)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5])
+def test_power_cut_in_the_middle(transport, cases, after):
+    """The board loses everything; the driver notices, loads again and gives right results."""
+    network, image, inputs, expected = max(cases, key=lambda case: case[1].surviving)
+    line = FaultyTransport(transport)
+    with Accelerator(line, TINY) as board:
+        board.load(image)
+        line.events[line.writes + after] = transport.power_cycle
+        assert is_right(board.infer(inputs.repeat(3, axis=0)),
+                        reference.run(network, inputs.repeat(3, axis=0)))
+        assert board.statistics.recoveries >= 1
+        line.events[line.writes + after] = transport.power_cycle
+        board.load(image)
+        assert is_right(board.infer(inputs), expected)
+
+
+def test_power_cut_while_maps_are_read(transport, cases):
+    _, image, inputs, expected = max(cases, key=lambda case: len(case[1].layers))
+    line = FaultyTransport(transport)
+    with Accelerator(line, TINY) as board:
+        board.load(image)
+        line.events[line.writes + 4] = transport.power_cycle
+        with pytest.raises(SpikeTicketError, match="lost its maps"):
+            for _ in board.trace(inputs[0]):
+                pass
+        assert is_right(board.infer(inputs), expected)
+
+
+def test_other_programs_bytes_do_no_harm(transport, cases):
+    _, image, inputs, expected = cases[1]
+    with Accelerator(transport, TINY) as board:
+        board.load(image)
+        rng = np.random.default_rng(0)
+        for size in (1, 40, 700, 5000):
+            transport.write(rng.bytes(size))
+            assert is_right(board.infer(inputs), expected)
+
+
+def test_host_killed_in_the_middle_of_a_frame(transport, cases):
+    _, image, inputs, expected = cases[2]
+    # A run nobody waits for and half a frame; then another host comes.
+    transport.write(Request(run=Run(max_cycles=5000), sync=True).encode(2))
+    transport.write(Request(Write(Space.MAP, 0, words(range(1, 100)))).encode(3)[:100])
+    transport.step(500)
+    with Accelerator(transport, TINY) as board:
+        board.load(image)
+        assert is_right(board.infer(inputs), expected)
+
+
+def test_interrupted_exchange_leaves_the_session_usable(transport, cases):
+    _, image, inputs, expected = cases[3]
+    with Accelerator(transport, TINY) as board:
+        board.load(image)
+
+        def interrupt(_):
+            raise KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt):
+            board.infer(inputs, progress=interrupt)
+        assert is_right(board.infer(inputs), expected)
+
+
+@given(arrays(np.uint32, st.integers(0, 16)), st.sampled_from([0, 1, 5, 15]))
+def test_expand_words(values, mask):
+    bits = np.unpackbits(values.view(np.uint8), bitorder="little").astype(np.uint8)
+    masks = bits * mask
+    lanes = (masks[0::2] | masks[1::2] << 4).view("<u4").astype(np.uint32)
+    short, expand = expand_words(lanes)
+    if mask == 0 or not values.any():
+        assert not short.any() and expand == 15 and 4 * len(short) == len(lanes)
+    else:
+        assert expand == mask and (short == values).all()
+
+
+def test_words_that_do_not_expand():
+    for values in (words([0x21, 0, 0, 0]), words([1, 1, 1])):
+        got, expand = expand_words(values)
+        assert expand == 0 and (got == values).all()
+
+
+class Pump:
+    """A pseudo-terminal with the simulated board at its far end."""
+
+    def __init__(self, transport):
+        self.far, self.near = pty.openpty()
+        self.port = os.ttyname(self.near)
+        self.transport, self.stop = transport, False
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        os.set_blocking(self.far, False)
+        while not self.stop:
+            try:
+                self.transport.write(os.read(self.far, 4096))
+            except (BlockingIOError, OSError):
+                time.sleep(0.001)
+            while data := self.transport.read(1e-3):
+                os.write(self.far, data)
+
+    def close(self):
+        self.stop = True
+        self.thread.join()
+        os.close(self.far)
+        os.close(self.near)
+
+
+def test_serial_port(transport, cases, monkeypatch):
+    import serial
+
+    # a pseudo-terminal has no break
+    monkeypatch.setattr(serial.Serial, "send_break", lambda self, duration: None)
+    _, image, inputs, expected = cases[0]
+    pump = Pump(transport)
+    try:
+        serial_port = SerialTransport(pump.port)
+        with Accelerator(serial_port, TINY) as board:
+            board.load(image)
+            assert is_right(board.infer(inputs), expected)
+            assert serial_port.read(0.01) == b""
+    finally:
+        pump.close()
+
+
+def test_port_that_is_not_there_or_vanishes():
+    with pytest.raises(SpikeTicketError, match="/dev/nothing: cannot be opened"):
+        SerialTransport("/dev/nothing")
+    with pytest.raises(SpikeTicketError, match="needs its port"):
+        open_transport("arty_a7")
+    far, near = pty.openpty()
+    port = SerialTransport(os.ttyname(near))
+    os.close(far)
+    os.close(near)
+    with pytest.raises(SpikeTicketError, match="the board is gone"):
+        for _ in range(3):
+            port.write(b"x")
+            port.read(0.01)
+    port.close()
+
+
+def test_paced_line(library, cases):
+    """At a baud rate the bytes take their time; the result is the same."""
+    _, image, inputs, expected = cases[0]
+    transport = SimTransport(TINY, library=library, baud=12_000_000)
+    with Accelerator(transport, TINY) as board:
+        start, sent = transport.cycles, board.statistics.bytes_sent
+        board.load(image)
+        assert is_right(board.infer(inputs), expected)
+        line = (board.statistics.bytes_sent - sent) * round(10 * TINY.clock_hz / 12e6)
+        assert transport.cycles - start >= line

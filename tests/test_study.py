@@ -1,0 +1,170 @@
+"""The trade study: every dataflow does the same useful work, and its tables hold together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hw.config import PRESETS, CoreConfig
+from sw import area
+from sw.cycles import CAUSES
+from sw.errors import SpikeTicketError
+from sw.network import INPUT, InputSpec, Network
+from sw.study import __main__ as command
+from sw.study import areas, gather, report, storage, workloads
+from sw.study.column import Column
+from sw.study.dataflow import deal, loads
+from sw.study.events import Events
+from sw.study.position import Position
+from sw.study.workloads import Workload, layer, random_spikes, random_weights
+
+SMALL = replace(PRESETS["tiny"], engines=3, units=8, window=32)
+
+
+def small(activity=0.3, density=0.2, images=2) -> Workload:
+    rng = np.random.default_rng(0)
+    layers = (layer("a", random_weights(rng, (16, 8, 3, 3), density, 4), INPUT),
+              layer("b", random_weights(rng, (12, 16, 3, 3), density, 4), ("a", "a")),
+              layer("out", random_weights(rng, (4, 12, 1, 1), density, 4), "b", neuron=False))
+    network = Network(InputSpec(8, 9, 11, 2, static=False), 4, layers, "small")
+    runs = [random_spikes(network, activity, seed) for seed in range(images)]
+    spikes = {name: np.concatenate([run[name] for run in runs], axis=1) for name in runs[0]}
+    spikes[INPUT] = spikes[INPUT] * 3
+    return Workload("small", "small", network, spikes)
+
+
+@pytest.mark.parametrize("flow", [Column(), Position(32), Position(8), Events()],
+                         ids=lambda flow: flow.key)
+@pytest.mark.parametrize("engines", [1, 3])
+def test_every_dataflow_does_the_same_updates(flow, engines):
+    workload = small()
+    outcomes = [flow.run(load, engines) for image in range(workload.images)
+                for load in loads(workload, image)]
+    assert sum(outcome.updates for outcome in outcomes) == workload.useful
+    slots = engines * (flow.positions if isinstance(flow, Position) else 8)
+    assert sum(outcome.cycles for outcome in outcomes) * slots >= workload.useful
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_ours_does_the_same_updates(skip):
+    workload = small()
+    run = gather.run(workload, SMALL, skip)
+    assert run.cycles.counters["updates"] == workload.useful == run.useful
+    assert 0 < run.fraction <= 1
+
+
+def test_more_engines_are_not_slower():
+    work = loads(small())[1]
+    for flow in (Column(), Position(32), Events()):
+        assert flow.run(work, 4).cycles <= flow.run(work, 1).cycles
+
+
+def test_skipping_silence_never_slows():
+    for activity in (0.02, 0.3):
+        workload = small(activity)
+        plain, skipping = (gather.run(workload, SMALL, skip) for skip in (False, True))
+        assert skipping.cycles.total <= plain.cycles.total * 1.01
+        assert skipping.cycles.counters["words"] <= plain.cycles.counters["words"]
+
+
+def test_a_network_too_large_is_run_in_pieces():
+    workload = workloads.vgg9(density=0.02)
+    whole = gather.run(workload, PRESETS["a35t"])
+    tight = replace(gather.roomy(PRESETS["a35t"]), weight_words=2048)
+    pieces = gather._compiled(workload, tight)
+    assert len(whole.images) == 1 < len(pieces)
+    names = [info.name for image, _ in pieces for info in image.layers if info.name != "cut"]
+    assert names == [item.name for item in workload.network.layers]
+
+
+def test_deal_balances():
+    rows = deal([5, 1, 1, 1, 1, 1], 2)
+    assert sorted(sum(rows, [])) == list(range(6))
+    assert [0] in rows
+
+
+def test_formats_reach_the_entropy_bound():
+    for row in storage.sweep(4, shape=(64, 576)):
+        if 0.01 <= row["density"] <= 0.5:
+            assert 1 <= row["ours / bound"] <= 1.25
+        assert row["ours (Rice)"] <= min(row["bitmap"], row["CSR"], row["banked columns"]) + 1e-9
+
+
+def test_workload_statistics():
+    spikformer = workloads.spikformer(0.95)
+    assert 1 - spikformer.network.sparsity == pytest.approx(0.05, abs=0.002)
+    assert spikformer.activity == pytest.approx(0.3, abs=0.02)
+    assert workloads.vgg9().network.weights_total == 2_261_184
+    events = workloads.nmnist().spikes[INPUT]
+    planes = [(events >> bit & 1).any(0).mean() for bit in range(3)]
+    assert planes == pytest.approx(workloads.NMNIST_PLANES, abs=0.05)
+
+
+def test_recorded_events_are_binned(tmp_path):
+    path = tmp_path / "events.npz"
+    np.savez(path, x=np.array([1, 1, 33], np.uint8), y=np.array([2, 2, 0], np.uint8),
+             p=np.array([1, 1, 0], np.uint8), dt=np.array([0, 1, 99], np.uint16),
+             off=np.array([0, 3], np.uint32))
+    counts = workloads.nmnist(path).spikes[INPUT]
+    assert counts.shape == (4, 1, 2, 34, 34)
+    assert counts[0, 0, 1, 2, 1] == 2 and counts[3, 0, 0, 0, 33] == 1 and counts.sum() == 3
+    assert workloads.event_statistics(path)["events"] == 3
+
+
+def test_bad_recordings_are_named(tmp_path):
+    path = tmp_path / "broken.npz"
+    path.write_bytes(b"no archive")
+    with pytest.raises(SpikeTicketError, match=r"broken\.npz: not an \.npz"):
+        workloads.nmnist(path)
+
+
+def test_areas_scale():
+    config = CoreConfig()
+    one = area.engine(config).lut
+    assert area.engine(replace(config, units=16)).lut > one
+    assert area.engine(replace(config, lanes=1)).lut < one
+    two = area.estimate(replace(config, engines=2))
+    four = area.estimate(replace(config, engines=4))
+    assert four.lut - two.lut == pytest.approx(2 * one, abs=2)
+    assert four.dsp == 2 * two.dsp
+    fits = area.most_engines(config, area.DEVICES["XC7A35T"])
+    for key in ("gather", "column", "events", "position32"):
+        assert areas.engines(key, config, "XC7A35T") >= 1
+    assert areas.engines("gather", config, "XC7A35T") == fits
+
+
+@pytest.mark.parametrize(("width", "depth", "blocks"), [
+    (36, 1024, 1), (128, 1024, 4), (32, 8192, 8), (18, 1024, 0.5), (9, 4096, 1)])
+def test_block_rams(width, depth, blocks):
+    assert area.ram36(width, depth) == blocks
+
+
+def test_area_command(capsys):
+    assert area.main(["--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert set(table) == set(PRESETS)
+    assert all(entry["lut"] > 0 for entry in table.values())
+
+
+def test_study_command(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "workloads", lambda *_: {"small": small})
+    assert command.main(["--tables", "comparison", "causes", "--json", "--plot",
+                         str(tmp_path)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    flows = {row["dataflow"] for row in result["comparison"]}
+    assert len(flows) == len(report.RIVALS) + 2
+    shares = [float(result["causes"][0][cause].rstrip("%"))
+              for cause in (*CAUSES, "sequencer")]
+    assert sum(shares) == pytest.approx(100, abs=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"study-dataflows.svg",
+                                                          "study-causes.svg"}
+
+
+
+
+def test_unknown_workload_is_refused(capsys):
+    assert command.main(["--only", "nothing"]) == 2
+    assert "no workload 'nothing'" in capsys.readouterr().err
