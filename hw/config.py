@@ -24,7 +24,7 @@ class CoreConfig:
 
     engines: independent row engines (each: weight decoder, map port, units, neuron lanes).
     units: accumulate units of an engine; unit u owns output positions q with q mod units == u.
-    window: positions in one map word, a multiple of `units`, at most 32.
+    window: positions in one map word, a multiple of `units`, at most 64.
     acc_bits: accumulator width; the compiler refuses a network that could overflow it.
     acc_depth: output positions a unit can accumulate at a time (per ping-pong bank).
     queue_depth: synaptic jobs waiting in front of a unit.
@@ -56,7 +56,7 @@ class CoreConfig:
         for name in powers:
             if not is_power_of_two(getattr(self, name)):
                 raise ValueError(f"{name} must be a power of two, not {getattr(self, name)}")
-        limits = {"engines": (1, 32), "units": (2, 32), "window": (4, 32), "acc_bits": (8, 24),
+        limits = {"engines": (1, 32), "units": (2, 32), "window": (8, 64), "acc_bits": (8, 24),
                   "queue_depth": (16, 64), "lanes": (1, 2), "map_words": (16, 1 << 14),
                   "weight_words": (16, 1 << 16), "program_words": (64, 1 << 14),
                   "taps": (2, 128), "planes": (2, 64), "acc_depth": (2, 64)}

@@ -163,7 +163,8 @@ class Fetch(wiring.Component):
         m.d.sync += [
             self.map_address.eq(w_base + plane_read.data.offset + word),
             a.valid.eq(go & ~w_empty), a.end.eq(w.end),
-            a.mask.eq(w_tap.mask[:cfg.window] | (~use_mask).replicate(cfg.window)),
+            a.mask.eq(Cat(w_tap.mask_low, w_tap.mask_high)[:cfg.window]
+                      | (~use_mask).replicate(cfg.window)),
             a.row.eq(row), a.near.eq((row >> row_bits - 1 == 0) | (row >> row_bits - 1 == -1)),
             a.rotate.eq(w_tap.shift[:unit_bits]),
             a.positions.eq(Mux(w.last_strip, layer.positions_last, layer.positions)),

@@ -3,9 +3,9 @@
 A frame's words go least significant byte first, its last word is the CRC-32 (as `zlib.crc32`) of
 the bytes before it. Consistent overhead byte stuffing takes every zero out of these bytes at a cost
 of 1 byte in 254, so a zero byte always ends a frame: whatever came before, the receiver is in step
-after one zero. CRC-32 finds every error of up to 3 bits and every burst of up to 32 bits in the
-longest frame, and others but one in 2^32; a CRC-16 would let one in 65,536 pass, too many for a
-link that must never turn line errors into wrong results.
+after one zero. CRC-32 finds every burst of up to 32 bits and any 3 wrong bits in the words of a
+frame, and all but one in 2^32 of other damage; a CRC-16 would let one in 65,536 pass, too many for
+a link that must never turn line errors into wrong results.
 """
 
 from __future__ import annotations

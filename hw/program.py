@@ -36,7 +36,8 @@ PLANE: Fields = (("offset", 14), ("shift", 3))
 TAP: tuple[Fields, ...] = (
     (("base", 14), ("channel_stride", 8), ("word_offset-", 9)),
     (("channels", 13), ("shift-", 13), ("extra", 1), ("edge", 2)),
-    (("mask", 32),),
+    (("mask_low", 32),),
+    (("mask_high", 32),),
     (("plane_start", 6), ("plane_count", 6), ("channel_words", 9)),
 )
 TAP_WORDS = len(TAP)
@@ -44,7 +45,7 @@ ROW_HEADER: Fields = (("channel", 12), ("bias-", 18), ("threshold-", 24))
 """Bit fields at the start of a row in the weight stream, least significant bit first."""
 
 EDGE_ALWAYS, EDGE_FIRST, EDGE_LAST = 0, 1, 2
-"""TAP.edge: apply `mask` to every word, or only to the first/last word of an image row."""
+"""TAP.edge: apply the mask to every word, or only to the first/last word of an image row."""
 
 
 def plain(name: str) -> str:

@@ -10,6 +10,7 @@ made from, so it happens once per version of the gateware and configuration.
 from __future__ import annotations
 
 import argparse
+import ast
 import ctypes
 import hashlib
 import importlib.metadata
@@ -37,6 +38,9 @@ VERILATOR = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--threads", "1
              "--output-split", "20000")
 FAST, SLOW = ("-O2",), ("-O0",)
 """Compiler options of the code that runs every cycle, and of the code that runs once."""
+
+KEPT = 8
+"""Builds kept in the cache; older ones are removed."""
 
 _GATEWARE = Path(__file__).parents[1] / "hw"
 
@@ -70,14 +74,25 @@ def _verilator_root() -> Path:
     return Path(verilator.__file__).parent
 
 
+def _code(path: Path) -> str:
+    """A Python file without comments and docstrings, which do not change the gateware."""
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [part for part in body if not (
+                isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))]
+    return ast.dump(tree)
+
+
 def build_key(config: CoreConfig) -> str:
     """Hash of all that a build depends on."""
     digest = hashlib.sha256()
     versions = [importlib.metadata.version(name) for name in ("amaranth", "verilator")]
     settings = [config.as_dict(), versions, VERILATOR, FAST, SLOW, sys.platform]
     digest.update(json.dumps(settings).encode())
-    for path in [HARNESS, *sorted(_GATEWARE.glob("*.py"))]:
-        digest.update(path.read_bytes())
+    digest.update(HARNESS.read_bytes())
+    for path in sorted(_GATEWARE.glob("*.py")):
+        digest.update(_code(path).encode())
     return digest.hexdigest()[:20]
 
 
@@ -86,13 +101,14 @@ def library_path(config: CoreConfig) -> Path:
     return cache_directory() / f"board-{build_key(config)}.so"
 
 
-def _run(command: Sequence[str | Path], **kwargs) -> None:
+def _run(command: Sequence[str | Path], *, what: str | Path | None = None, **kwargs) -> None:
+    """Run one step of the build; `what` names it in the error (default: the program)."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
                           check=False, **kwargs)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "rror" in line] or ["no message"]
-        raise SpikeTicketError(f"building the simulated board failed in {Path(command[0]).name}: "
-                               f"{lines[0].strip()}")
+        raise SpikeTicketError("building the simulated board failed in "
+                               f"{Path(what or command[0]).name}: {lines[0].strip()}")
 
 
 def _compile_all(sources: Sequence[Path], objects: Path, root: Path, cxx: str,
@@ -107,7 +123,8 @@ def _compile_all(sources: Sequence[Path], objects: Path, root: Path, cxx: str,
     def one(source: Path) -> Path:
         out = objects / (source.stem + ".o")
         level = SLOW if source.stem.endswith("__Slow") else FAST
-        _run([*launcher, cxx, *flags, *level, "-c", source, "-o", out], cwd=objects)
+        _run([*launcher, cxx, *flags, *level, "-c", source, "-o", out],
+             what=cxx, cwd=objects)
         return out
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -153,6 +170,8 @@ def build(config: CoreConfig, *, progress: bool = True, force: bool = False) -> 
         _run([cxx, "-shared", "-o", part, *objects, "-lpthread"])
         os.replace(part, library)
         bar.update()
+    for old in sorted(library.parent.glob("board-*.so"), key=lambda p: -p.stat().st_mtime)[KEPT:]:
+        old.unlink(missing_ok=True)
     return library
 
 

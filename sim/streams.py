@@ -32,44 +32,30 @@ class Codec:
     """
 
     def __init__(self, shape):
-        self.shape = shape
-        self.width = Shape.cast(shape).width
+        self._fields: list[tuple[str | int, int, Codec]] = []
+        self._array = isinstance(shape, data.ArrayLayout)
+        cast = Shape.cast(shape)
+        self.width, self._signed = cast.width, cast.signed
+        if isinstance(shape, data.Layout):
+            self._fields = [(key, item.offset, Codec(item.shape)) for key, item in shape]
 
     def pack(self, value) -> int:
-        return _pack(self.shape, value)
+        if self._fields:
+            return sum(codec.pack(value[key]) << offset for key, offset, codec in self._fields)
+        value = int(value)
+        low, high = (-(1 << self.width - 1), 1 << self.width - 1) if self._signed else (
+            0, 1 << self.width)
+        if not low <= value < high:
+            raise ValueError(f"{value} is outside {low}..{high - 1}")
+        return value & ((1 << self.width) - 1)
 
     def unpack(self, bits: int):
-        return _unpack(self.shape, bits)
-
-
-def _fields(layout: data.Layout):
-    for key, item in layout:
-        yield key, item.offset, item.shape
-
-
-def _pack(shape, value) -> int:
-    if isinstance(shape, data.Layout):
-        bits = 0
-        for key, offset, inner in _fields(shape):
-            bits |= _pack(inner, value[key]) << offset
-        return bits
-    cast = Shape.cast(shape)
-    value = int(value)
-    low, high = (-(1 << cast.width - 1), 1 << cast.width - 1) if cast.signed else (
-        0, 1 << cast.width)
-    if not low <= value < high:
-        raise ValueError(f"{value} does not fit {cast}")
-    return value & ((1 << cast.width) - 1)
-
-
-def _unpack(shape, bits: int):
-    if isinstance(shape, data.ArrayLayout):
-        return [_unpack(inner, bits >> offset) for _, offset, inner in _fields(shape)]
-    if isinstance(shape, data.Layout):
-        return {key: _unpack(inner, bits >> offset) for key, offset, inner in _fields(shape)}
-    cast = Shape.cast(shape)
-    value = bits & ((1 << cast.width) - 1)
-    return value - (1 << cast.width) if cast.signed and value >> (cast.width - 1) else value
+        if self._array:
+            return [codec.unpack(bits >> offset) for _, offset, codec in self._fields]
+        if self._fields:
+            return {key: codec.unpack(bits >> offset) for key, offset, codec in self._fields}
+        value = bits & ((1 << self.width) - 1)
+        return value - (1 << self.width) if self._signed and value >> (self.width - 1) else value
 
 
 class Stalls:

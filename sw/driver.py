@@ -270,12 +270,11 @@ class Accelerator:
         for _, space, address, words in self._memories(image):
             for start, count in _chunks(0, len(words), BULK_WORDS):
                 jobs.append([Request(Write(space, address + start, words[start:start + count]))])
+        sizes = iter([len(job[0].write.words) for job in jobs])
         epoch = None
         while epoch != self._session.epoch:  # again if the board was reset meanwhile
             epoch = self._session.epoch
-            sizes = iter([len(job[0].write.words) for job in jobs])
-            self._session.exchange(jobs, progress and (lambda _, s=sizes: progress(next(s))))
-            progress = None
+            self._session.exchange(jobs, lambda _: progress and progress(next(sizes, 0)))
             if self._holds(image):
                 return
         raise SpikeTicketError(f"{self.transport.name}: the board's memory does not hold what was "

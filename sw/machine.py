@@ -112,7 +112,9 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray,
               config: CoreConfig) -> LayerTrace:
     """Run one layer on lanes uint8 [map_words, window], in place."""
     header = np.array([code.header[name] for name in _HEADER], np.int64)
-    taps = np.array([[tap[name] for name in _TAP] for tap in code.taps], np.int64)
+    # a mask of 64 lanes is meant as bits, not as a number
+    taps = np.array([[tap[name] - (1 << 64 if tap[name] >> 63 == 1 else 0) for name in _TAP]
+                     for tap in code.taps], np.int64)
     planes = np.array([[p["offset"], p["shift"]] for p in code.planes], np.int64).reshape(-1, 2)
     trace = LayerTrace([], [], np.zeros((config.engines, config.units), np.int64))
     for engine, place in enumerate(code.engines):

@@ -20,9 +20,8 @@ from tests.random_networks import random_input, random_network
 
 CONFIGS = {
     "tiny": PRESETS["tiny"],
-    # Two lanes, an odd number of engines, a word of 32 positions: small, but like the boards'.
-    "wide": replace(PRESETS["a35t"], engines=3, map_words=512, weight_words=1024, taps=32,
-                    planes=32),
+    # Two lanes, an odd number of engines, wide words: small, but like the boards'.
+    "wide": replace(PRESETS["a35t"], engines=3, map_words=512, weight_words=1024),
 }
 NETWORKS = 60
 TOLERANCE = 0.02

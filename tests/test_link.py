@@ -400,8 +400,9 @@ def test_mutated_frames_never_hang_the_board():
         rng = random.Random(11)
         await host.ask(Request(program_of(1)), 0)
         for _ in range(60):
+            data = words(*(rng.getrandbits(32) for _ in range(rng.randint(1, 4))))
             request = Request(
-                Write(Space.MAP, 0, words(*(rng.getrandbits(32) for _ in range(rng.randint(1, 4))))),
+                Write(Space.MAP, 0, data),
                 Run(5, max_cycles=100) if rng.random() < 0.5 else None,
                 Read(Space.MAP, 0, rng.randint(0, 3), digest=rng.random() < 0.3))
             frame = bytearray(request.encode(rng.choice([1, 0, 2])))

@@ -251,11 +251,12 @@ def step_words(plan: Plan, step: Step, taps: Sequence[Sequence[Tap]], header: di
             layouts = [plan.layouts[version] for version in use.versions]
             base = min(layout.base for layout in layouts)
             for tap in use_taps:
+                mask = mask_bits(tap.lanes, tap.shift, config.units)
                 words += program.pack_words(program.TAP, {
                     "base": base + tap.phase * layouts[0].phase_words,
                     "channel_stride": tap.channel_stride, "word_offset": tap.word_offset,
                     "channels": next(counts), "shift": tap.shift, "extra": tap.extra,
-                    "edge": tap.edge, "mask": mask_bits(tap.lanes, tap.shift, config.units),
+                    "edge": tap.edge, "mask_low": mask & 0xFFFFFFFF, "mask_high": mask >> 32,
                     "plane_start": plane_start, "plane_count": len(table[0]),
                     "channel_words": tap.channel_words})
             plane_start += len(table[0])

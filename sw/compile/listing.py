@@ -48,6 +48,8 @@ def read_program(words: Sequence[int], config: CoreConfig) -> list[LayerCode]:
         planes = [program.unpack(program.PLANE, word) for word in take(header["n_planes"])]
         taps = [program.unpack_words(program.TAP, take(program.TAP_WORDS))
                 for _ in range(header["n_taps"])]
+        for tap in taps:
+            tap["mask"] = tap["mask_low"] | tap["mask_high"] << 32
         layers.append(LayerCode(header, engines, planes, taps, start, at - start))
         if header["last_layer"]:
             return layers

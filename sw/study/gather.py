@@ -15,6 +15,8 @@ from ..network import INPUT, InputSpec, Layer, Network, Synapses
 from .workloads import Workload
 
 NAME = "row gather (ours)"
+CUT = "cut"
+"""Name of the empty readout that ends a piece of a network."""
 SKIPPING = "row gather, skips silent words"
 
 
@@ -62,7 +64,7 @@ def _compiled(workload: Workload, config: CoreConfig) -> list[tuple[Image, dict]
     try:
         image = compile_network(network, config, rates)
     except DoesNotFit:
-        if len(network.layers) == 1:
+        if len([layer for layer in network.layers if layer.name != CUT]) == 1:
             raise
         return [part for half in _halves(workload) for part in _compiled(half, config)]
     return [(image, spikes)]
@@ -72,12 +74,12 @@ def _halves(workload: Workload) -> tuple[Workload, Workload]:
     """A chain of layers cut in two with equal weights; the first half ends in an empty readout."""
     network, spikes = workload.network, workload.spikes
     sizes = np.cumsum([sum(np.count_nonzero(s.weight) for s in layer.synapses)
-                       for layer in network.layers])
-    cut = int(np.clip(np.searchsorted(sizes, sizes[-1] / 2) + 1, 1, len(network.layers) - 1))
+                       for layer in network.layers if layer.name != CUT])
+    cut = int(np.clip(np.searchsorted(sizes, sizes[-1] / 2) + 1, 1, len(sizes) - 1))
     last = network.layers[cut - 1]
     shape = network.shapes()[last.name]
     zero = np.zeros(1, np.int64)
-    end = Layer("cut", (Synapses(np.zeros((1, shape.channels, 1, 1), np.int8), (last.name,)),),
+    end = Layer(CUT, (Synapses(np.zeros((1, shape.channels, 1, 1), np.int8), (last.name,)),),
                 zero, zero, None)
     first = replace(network, layers=(*network.layers[:cut], end))
     renamed = tuple(replace(layer, synapses=tuple(

@@ -53,7 +53,7 @@ class SearchOptions:
     epochs_dense: int = 14
     epochs_round: int = 3
     epochs_final: int = 10
-    epochs_integer: int = 3
+    epochs_integer: int = 5
     bits: int = 4
     lr: float = 5e-3
     lr_integer: float = 1e-3

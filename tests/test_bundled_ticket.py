@@ -1,0 +1,61 @@
+"""The bundled ticket is what its metadata and docs/training.md say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sw import datasets, ticket
+from sw.errors import SpikeTicketError
+from sw.integer import evaluate
+
+BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return ticket.load(BUNDLED / "fmnist-scnn.safetensors")
+
+
+def test_it_meets_the_goals(bundled):
+    network, info = bundled.network, bundled.metadata
+    assert network.timesteps == 4 and network.sparsity >= 0.9
+    assert {syn.bits for _, syn in network.synapses()} == {4}
+    assert info["images_train"] == 60_000 and info["images_test"] == 10_000
+    assert info["accuracy_ticket_integer"] >= 0.9
+    assert info["accuracy_ticket_integer"] >= info["accuracy_dense_float"] - 0.01
+    assert info["sparsity"] == network.sparsity
+    assert info["command"].startswith("python -m sw.find_ticket --data fashion-mnist")
+
+
+def test_its_log_ends_with_its_metadata(bundled):
+    lines = [json.loads(line)
+             for line in (BUNDLED / "fmnist-scnn.log.jsonl").read_text().splitlines()]
+    assert lines[-1]["result"] == bundled.metadata
+    assert len(lines) - 1 == bundled.metadata["epochs"]
+
+
+def test_its_bounds_fit_the_core(bundled):
+    network = bundled.network
+    for layer in network.layers:
+        low, high = network.current_bounds(layer)
+        assert low.min() >= -(1 << 15) and high.max() < 1 << 15
+        assert abs(layer.bias).max() < 1 << 17 and abs(layer.threshold).max() < 1 << 23
+
+
+def test_accuracy_on_the_bundled_images(bundled):
+    data = datasets.load(str(BUNDLED / "fashion-mnist-test500.npz"))
+    accuracy, _ = evaluate(bundled.network, data.images, data.labels)
+    # 500 of the 10,000: three standard deviations around the stated accuracy
+    assert accuracy == pytest.approx(bundled.metadata["accuracy_ticket_integer"], abs=0.04)
+
+
+def test_accuracy_on_all_test_images(bundled):
+    try:
+        data = datasets.load("fashion-mnist", "test")
+    except SpikeTicketError as error:
+        pytest.skip(str(error))
+    accuracy, activity = evaluate(bundled.network, data.images, data.labels)
+    assert accuracy == bundled.metadata["accuracy_ticket_integer"]
+    for name, values in bundled.metadata["activity_by_layer"].items():
+        assert activity[name] == pytest.approx(values, rel=1e-5)
