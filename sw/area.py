@@ -49,15 +49,15 @@ DEVICES = {"XC7A35T": Area(20_800, 41_600, 50, 90), "XC7A100T": Area(63_400, 126
 
 BLOCKS = {
     "unit": Area(159, 138),
-    "decoder": Area(459, 299),
-    "fetch": Area(898, 687, 0, 1),
+    "decoder": Area(428, 302),
+    "fetch": Area(785, 673, 0, 1),
     "lane": Area(327, 66, 0, 4),
-    "packer": Area(356, 344),
-    "drain": Area(623, 804, 0, 1),
-    "rest": Area(2000, 2500, 1.5),
+    "packer": Area(328, 347),
+    "drain": Area(562, 767, 0, 1),
+    "rest": Area(1170, 2030, 5.5),
 }
-"""Blocks at the default parameters: `drain` without its lanes and packer; `rest` is sequencer,
-counters, arbiter and link."""
+"""Blocks at the default parameters: `drain` without its lanes and packer; `rest` (sequencer,
+counters, arbiter, link and its buffers) is what a whole top level with one engine has besides."""
 
 _DEFAULT = CoreConfig()
 

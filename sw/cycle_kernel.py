@@ -132,7 +132,8 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     tag0_position = np.zeros(engines, np.int64)
     at = np.zeros(engines, np.int64)            # ring index of the first stage
     # packer
-    full = np.zeros(engines, np.int64)
+    pending = np.zeros(engines, np.bool_)       # a word is finished ...
+    out = np.zeros(engines, np.bool_)           # ... or waits for the arbiter
     fill = np.zeros(engines, np.int64)
     fill_ends = np.zeros(engines, np.bool_)
     lane = np.zeros(engines, np.int64)
@@ -155,14 +156,14 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
         choice = -1
         for i in range(1, engines + 1):
             e = (served + i) % engines
-            if full[e] > 0:
+            if out[e]:
                 choice = e
                 break
         if write:
             count[N_WRITTEN] += 1
         for e in range(engines):
             decoder_idle = state[e] == IDLE and stage[e, 0] == NOTHING and not header[e]
-            packer_busy = full[e] > 0 or fill[e] > 0
+            packer_busy = pending[e] or out[e]
             drain_idle = (drain[e] == POP and headers[e] == 0 and in_flight[e] == 0
                           and not packer_busy)
             idle = decoder_idle and drain_idle
@@ -174,7 +175,8 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
             working[e] = not idle
 
             # ---- packer, neuron pipeline and drain
-            advance = full[e] < 2 and fill[e] == 0
+            advance = not (pending[e] and out[e]) and fill[e] == 0
+            move = pending[e] and (not out[e] or choice == e)
             push = False
             release = -1
             start_walk = False
@@ -216,7 +218,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
             else:
                 if tag0 & F_VALID:
                     claim_at = tag0_position[e]
-                if fill[e] > 0 and full[e] < 2:
+                if fill[e] > 0 and move:
                     push = True
                     fill[e] -= 1
                     index[e] += 1
@@ -264,10 +266,8 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 final = (drained[e] % per_row) // groups == strips - 1
                 step[e] = walk_start[1] if final else walk_start[0]
             in_flight[e] += int(start_walk) - int(pass_done)
-            if choice == e:
-                full[e] -= 1
-            if push:
-                full[e] += 1
+            out[e] = move or (out[e] and choice != e)
+            pending[e] = push or (pending[e] and not move)
 
             # ---- fetch: what moves in this cycle
             stalled = False

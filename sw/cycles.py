@@ -44,8 +44,8 @@ for a queue, for the map port, for a weight; unit-cycles waiting for a bank; neu
 words written, codes decoded, passes, and fetched words without an allowed active lane. The
 first nine are the gateware's counters too."""
 
-STEP_OVERHEAD = 11
-"""Cycles around a layer that its counter does not see: its begin and the log of ten counters."""
+STEP_OVERHEAD = 12
+"""Cycles around a layer that its counter does not see: begin, start, the log of ten counters."""
 
 DEFAULT_ACTIVITY = 0.25
 DEFAULT_INPUT_ACTIVITY = 0.5
@@ -236,8 +236,8 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, con
         *_streams(code, weights, config), *_walk(h), served)
     slots = config.slots
     by_cause = {cause: float(value) / slots for cause, value in zip(CAUSES, causes, strict=False)}
-    # The accumulators are swept meanwhile, a cycle a place; then the engines are started.
-    loading = max(code.words, 2 * config.acc_depth) + 1
+    # The accumulators are swept meanwhile, a cycle a place.
+    loading = max(code.words, 2 * config.acc_depth)
     by_cause["program"] = float(loading)
     return LayerCycles("", False, int(cycles) + loading, by_cause,
                        dict(zip(COUNTERS, counters.tolist(), strict=True)), int(served))

@@ -11,8 +11,8 @@ import pytest
 
 from hw.config import PRESETS, CoreConfig
 from hw.core import Core
-from sim.runner import run_bench
-from sw import cycles, machine, reference
+from sim.runner import ROOT, run_bench
+from sw import cycles, machine, reference, ticket
 from sw.compiler import DoesNotFit, compile_network
 from sw.image import Image, decode_logits, decode_map
 from sw.network import INPUT, Network
@@ -96,3 +96,16 @@ def test_random_networks(name, seed, tmp_path):
     for (network, image), arrays, folder in zip(cases, inputs, folders, strict=True):
         rtl, model = check_case(network, image, arrays, Path(folder))
         assert abs(rtl - model) <= TOLERANCE * rtl, f"{folder}: RTL {rtl} cycles, model {model}"
+
+
+def test_bundled_ticket(tmp_path):
+    """The real ticket on the core of the boards: every spike of every layer, cycles within 2 %."""
+    network = ticket.load(ROOT / "bundled" / "fmnist-scnn.safetensors").network
+    config = PRESETS["a35t"]
+    image = compile_network(network, config, keep_all=True)
+    with np.load(ROOT / "bundled" / "fashion-mnist-test500.npz") as pack:
+        arrays = pack["x_test"][:2].reshape(2, 1, 28, 28)
+    (folder,) = write_cases(tmp_path, [(network, image)], [arrays])
+    run_bench(Core(config), "sim.benches.core_bench", sim="verilator", cases=[folder])
+    rtl, model = check_case(network, image, arrays, Path(folder))
+    assert abs(rtl - model) <= TOLERANCE * rtl, f"RTL {rtl} cycles, model {model}"

@@ -53,10 +53,10 @@ class SearchOptions:
     epochs_dense: int = 14
     epochs_round: int = 3
     epochs_final: int = 10
-    epochs_integer: int = 5
+    epochs_integer: int = 6
     bits: int = 4
     lr: float = 5e-3
-    lr_integer: float = 1e-3
+    lr_integer: float = 2e-3
     batch_size: int = 64
     seed: int = 0
     augment: bool = True
