@@ -11,21 +11,15 @@ from . import layouts
 from .config import WORD_BITS, CoreConfig
 from .engine import Engine
 from .memories import PairMemory
+from .registers import COUNTER_LAYERS, COUNTER_WORDS, COUNTERS, Space
 from .sequencer import Sequencer
-
-SPACE_MAP, SPACE_WEIGHT, SPACE_PROGRAM, SPACE_COUNTER = range(4)
-COUNTERS = ("cycles", "words", "weights", "updates", "queue_stall", "port_stall", "starved",
-            "bank_wait", "neurons", "written")
-"""Counters logged per layer, in this order; stalls are summed over engines (bank_wait: units)."""
-COUNTER_WORDS = 16
-COUNTER_LAYERS = 32
 
 
 class HostBus(wiring.Signature):
     """The host's access to the memories while the core is not busy; 32 bits a cycle.
 
-    space: one of SPACE_*. addr: 32-bit word address in the space. In the map space a map word is
-    map_bits / 32 consecutive addresses; a write is carried out with its last one.
+    space: a `registers.Space`. addr: 32-bit word address in the space. In the map space a map word
+    is map_bits / 32 consecutive addresses; a write is carried out with its last one.
     r_valid follows r_en after 3 cycles, in order.
     """
 
@@ -129,8 +123,8 @@ class Core(wiring.Component):
         collected = Signal(WORD_BITS * (lanes - 1))
         host_map_write = Signal()
         m.d.comb += host_map_write.eq(
-            write & (space == SPACE_MAP) & (address[:lane_bits] == lanes - 1))
-        with m.If(write & (space == SPACE_MAP)):
+            write & (space == Space.MAP) & (address[:lane_bits] == lanes - 1))
+        with m.If(write & (space == Space.MAP)):
             m.d.sync += collected.eq(Cat(collected, write_data)[WORD_BITS:])
 
         # Map memory: every copy is written alike; port A is shared with the even engine.
@@ -156,7 +150,7 @@ class Core(wiring.Component):
         for i, ram in enumerate(weights):
             even, odd = engines[2 * i], engines[2 * i + 1] if 2 * i + 1 < cfg.engines else None
             m.d.comb += [
-                ram.write.eq(write & (space == SPACE_WEIGHT) & (address >> weight_bits == i)),
+                ram.write.eq(write & (space == Space.WEIGHT) & (address >> weight_bits == i)),
                 ram.write_data.eq(write_data), even.weight_data.eq(ram.a_data),
                 ram.a_address.eq(Mux(sequencer.busy, even.weight_address, address)),
             ]
@@ -169,7 +163,7 @@ class Core(wiring.Component):
         program_write, program_read = program.write_port(), program.read_port()
         m.d.comb += [
             program_write.addr.eq(address), program_write.data.eq(write_data),
-            program_write.en.eq(write & (space == SPACE_PROGRAM)),
+            program_write.en.eq(write & (space == Space.PROGRAM)),
             program_read.addr.eq(Mux(sequencer.busy, sequencer.address, address)),
             sequencer.data.eq(program_read.data),
         ]
@@ -201,15 +195,15 @@ class Core(wiring.Component):
         old_space, old_address = Signal.like(space), Signal.like(address)
         m.d.sync += [old_space.eq(space), old_address.eq(address)]
         with m.Switch(old_space):
-            with m.Case(SPACE_MAP):
+            with m.Case(Space.MAP):
                 words = data.View(data.ArrayLayout(WORD_BITS, lanes), maps[0].a_data)
                 m.d.sync += bus.r_data.eq(words[old_address[:lane_bits]] if lanes > 1 else words[0])
-            with m.Case(SPACE_WEIGHT):
+            with m.Case(Space.WEIGHT):
                 pair = (old_address >> weight_bits)[:8]
                 m.d.sync += bus.r_data.eq(Array(w.a_data for w in weights)[pair])
-            with m.Case(SPACE_PROGRAM):
+            with m.Case(Space.PROGRAM):
                 m.d.sync += bus.r_data.eq(program_read.data)
-            with m.Case(SPACE_COUNTER):
+            with m.Case(Space.COUNTER):
                 m.d.sync += bus.r_data.eq(log_data)
             with m.Default():
                 m.d.sync += bus.r_data.eq(0)
@@ -237,7 +231,8 @@ class Core(wiring.Component):
         write, read = log.write_port(), log.read_port()
         slot = Signal(range(COUNTER_WORDS))
         m.d.comb += [
-            write.addr.eq(Cat(slot, sequencer.index)), write.en.eq(sequencer.log),
+            write.addr.eq(Cat(slot, sequencer.index)),
+            write.en.eq(sequencer.log & (sequencer.index < COUNTER_LAYERS)),
             write.data.eq(Array(counters.values())[slot]),
             sequencer.logged.eq(slot == len(COUNTERS) - 1), read.addr.eq(address),
         ]

@@ -9,7 +9,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
-from hw.core import COUNTER_WORDS, COUNTERS, SPACE_COUNTER, SPACE_MAP, SPACE_PROGRAM, SPACE_WEIGHT
+from hw.registers import COUNTER_WORDS, COUNTERS, Space
 
 CLOCK_NS = 10
 
@@ -67,22 +67,22 @@ class CoreBus:
         return words
 
     async def write_program(self, words) -> None:
-        await self.write(SPACE_PROGRAM, 0, words)
+        await self.write(Space.PROGRAM, 0, words)
 
     async def write_weights(self, pair: int, words) -> None:
-        await self.write(SPACE_WEIGHT, pair * self.config.weight_words, words)
+        await self.write(Space.WEIGHT, pair * self.config.weight_words, words)
 
     async def write_map(self, address: int, data: bytes) -> None:
         """Map words from word `address`, as bytes, least significant first."""
         words = [int.from_bytes(data[i:i + 4], "little") for i in range(0, len(data), 4)]
-        await self.write(SPACE_MAP, address * self.lanes, words)
+        await self.write(Space.MAP, address * self.lanes, words)
 
     async def read_map(self, address: int, count: int) -> bytes:
-        words = await self.read(SPACE_MAP, address * self.lanes, count * self.lanes)
+        words = await self.read(Space.MAP, address * self.lanes, count * self.lanes)
         return b"".join(w.to_bytes(4, "little") for w in words)
 
     async def counters(self, layers: int) -> list[dict[str, int]]:
-        values = await self.read(SPACE_COUNTER, 0, layers * COUNTER_WORDS)
+        values = await self.read(Space.COUNTER, 0, layers * COUNTER_WORDS)
         return [dict(zip(COUNTERS, values[i * COUNTER_WORDS:], strict=False))
                 for i in range(layers)]
 

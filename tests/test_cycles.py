@@ -138,7 +138,7 @@ def test_constants_equal_the_gateware():
     from hw.unit import JobQueue
     assert cycles.QUEUE_MARGIN == JobQueue.MARGIN
     assert cycles.DRAIN_STAGES == LATENCY + 3      # positions, currents, pool
-    from hw.core import COUNTERS
+    from hw.registers import COUNTERS
     assert cycles.STEP_OVERHEAD == len(COUNTERS) + 2
     assert set(COUNTERS) - {"cycles"} <= set(cycles.COUNTERS)
 
