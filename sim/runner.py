@@ -141,6 +141,8 @@ def run_bench(component, module: str, *, sim: str = "icarus", top: str = "dut",
                 hdl_toplevel=top, hdl_toplevel_lang="verilog", test_module=module,
                 build_dir=build, test_dir=folder, results_xml=str(results),
                 timescale=("1ns", "1ps"),
+                # without -n Icarus answers an interrupt with a prompt and lives on
+                test_args=["-n"] if sim == "icarus" else [],
                 extra_env={"BENCH_SETTINGS": json.dumps(settings), "PYTHONPATH": f"{ROOT}:"
                            + ":".join(p for p in sys.path if p)},
                 log_file=folder / "run.log")

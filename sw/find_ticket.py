@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     add("--epochs-round", type=int, help="epochs of every round but the last")
     add("--epochs-final", type=int, help="epochs of the last round")
     add("--epochs-integer", type=int, help="epochs of the integer fine-tuning")
+    add("--epochs-unshifted", type=int, help="of these, the last ones on unshifted images")
     add("--bits", type=int, help="width of the integer weights, 2..8")
     add("--lr", type=float, help="peak learning rate of Adam")
     add("--lr-integer", type=float, help="peak learning rate of the integer fine-tuning")

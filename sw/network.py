@@ -176,7 +176,8 @@ class Network:
         _require(len(self.layers) >= 1, "a network needs at least one layer")
         _require(self.layers[-1].neuron is None, "the last layer must be a readout (no neuron)")
         for layer in self.layers[:-1]:
-            _require(layer.neuron is not None, f"layer {layer.name!r}: only the last may be a readout")
+            _require(layer.neuron is not None,
+                     f"layer {layer.name!r}: only the last may be a readout")
         self.shapes()  # raises where something disagrees
 
     def shapes(self) -> Mapping[str, Shape]:
@@ -200,7 +201,8 @@ class Network:
             if layer.pool is not None:
                 _require(layer.neuron is not None, f"{where}: a readout has no pool")
                 height, width = height // layer.pool.size, width // layer.pool.size
-                _require(height >= 1 and width >= 1, f"{where}: pool {layer.pool.size} leaves nothing")
+                _require(height >= 1 and width >= 1,
+                         f"{where}: pool {layer.pool.size} leaves nothing")
             shapes[layer.name] = Shape(layer.channels, height, width)
         return shapes
 
@@ -212,8 +214,8 @@ class Network:
         for name in syn.sources[1:]:
             _require(shapes[name] == first, f"{where}: sources {syn.sources} differ in shape")
         c_in, kh, kw = syn.weight.shape[1:]
-        _require(c_in == first.channels,
-                 f"{where}: weight expects {c_in} channels, {syn.sources[0]!r} has {first.channels}")
+        _require(c_in == first.channels, f"{where}: weight expects {c_in} channels, "
+                                         f"{syn.sources[0]!r} has {first.channels}")
         height, width = first.height // syn.sum_pool, first.width // syn.sum_pool
         out = tuple((size + 2 * syn.padding - k) // syn.stride + 1
                     for size, k in ((height, kh), (width, kw)))

@@ -37,7 +37,7 @@ BUNDLED = Path(__file__).parents[1] / "bundled"
 DEFAULT_TICKET = BUNDLED / "fmnist-scnn.safetensors"
 DEFAULT_DATA = BUNDLED / "fashion-mnist-test500.npz"
 DEFAULT_IMAGES = 500
-DEFAULT_TRACED = 50
+DEFAULT_TRACED = 20
 """Images whose spikes are all read back; the others' logits are compared."""
 
 

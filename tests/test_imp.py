@@ -16,7 +16,8 @@ from sw.tickets import checkpoint, imp, training
 from sw.tickets.imp import Search, SearchOptions, global_masks
 
 TINY = SearchOptions(network="4p-6", rounds=2, sparsity=0.75, rewind_epoch=1, epochs_dense=2,
-                     epochs_round=1, epochs_final=2, epochs_integer=2, batch_size=16, lr=0.02)
+                     epochs_round=1, epochs_final=2, epochs_integer=2, epochs_unshifted=1,
+                     batch_size=16, lr=0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,7 @@ def test_density_by_round():
     ({"epochs_final": 0}, "--epochs-final 0"),
     ({"rewind_epoch": 99}, "--rewind-epoch 99"),
     ({"bits": 1}, "--bits 1"),
+    ({"epochs_integer": 2, "epochs_unshifted": 3}, "--epochs-unshifted 3 is outside 0..2"),
     ({"lr": 0.0}, "learning rates"),
     ({"batch_size": 0}, "--batch-size 0"),
 ])
@@ -89,9 +91,9 @@ def test_learning_rate_warms_up_and_ends_at_zero():
 
 
 def test_batches_depend_on_seed_stage_and_epoch_only():
-    def epoch(*key, augment=True):
+    def epoch(*key):
         return torch.cat([x for x, _ in training.batches(
-            TRAIN, 16, training.batch_generator(*key), augment)])
+            TRAIN, 16, training.batch_generator(*key), flip=True, shift=True)])
     assert torch.equal(epoch(0, 1, 2), epoch(0, 1, 2))
     assert not torch.equal(epoch(0, 1, 2), epoch(0, 1, 3))
     assert not torch.equal(epoch(0, 1, 2), epoch(0, 2, 2))
@@ -99,7 +101,8 @@ def test_batches_depend_on_seed_stage_and_epoch_only():
 
 
 def test_unaugmented_batches_are_the_images():
-    x, y = zip(*training.batches(TRAIN, 16, training.batch_generator(0, 0, 0), False), strict=True)
+    x, y = zip(*training.batches(TRAIN, 16, training.batch_generator(0, 0, 0), flip=False,
+                                 shift=False), strict=True)
     x, y = torch.cat(x).numpy(), torch.cat(y).numpy()
     assert sorted(map(bytes, x)) == sorted(map(bytes, TRAIN.images))
     assert np.bincount(y).tolist() == np.bincount(TRAIN.labels).tolist()
@@ -108,7 +111,7 @@ def test_unaugmented_batches_are_the_images():
 def test_augmented_batches_are_shifted_or_flipped_images():
     image = np.arange(64, dtype=np.uint8).reshape(1, 1, 8, 8) + 1
     data = Images(np.repeat(image, 200, 0), np.zeros(200, np.int64))
-    (x, _), = training.batches(data, 200, training.batch_generator(0, 0, 0), True)
+    (x, _), = training.batches(data, 200, training.batch_generator(0, 0, 0), flip=True, shift=True)
     padded = np.pad(image[0, 0], 2)
     variants = set()
     for dy in range(5):
@@ -271,7 +274,7 @@ def test_test_images_must_fit(tmp_path):
 
 def test_rewind_epoch_zero_is_the_initialisation(tmp_path):
     options = dataclasses.replace(TINY, rewind_epoch=0, epochs_dense=1, rounds=1, epochs_final=1,
-                                  epochs_integer=1)
+                                  epochs_integer=1, epochs_unshifted=0)
     search = Search(options, TRAIN, TEST, tmp_path)
     start = {k: v.clone() for k, v in search.model.state_dict().items()}
     search.run()
@@ -289,6 +292,7 @@ def pack(path: Path) -> Path:
 
 ARGUMENTS = ["--network", "4p-6", "--rounds", "1", "--sparsity", "0.5", "--rewind-epoch", "1",
              "--epochs-dense", "1", "--epochs-final", "1", "--epochs-integer", "1",
+             "--epochs-unshifted", "1",
              "--batch-size", "16", "--threads", "1"]
 
 

@@ -170,6 +170,17 @@ def test_study_command(capsys, tmp_path, monkeypatch):
 
 
 
+def test_update_replaces_tables_only(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- study ladder -->\nold\n<!-- end -->\nafter\n")
+    command.update(page, {"ladder": [{"a": 1, "b": "x"}], "other": []})
+    assert page.read_text() == ("before\n<!-- study ladder -->\n| a | b |\n|---|---|\n| 1 | x |\n"
+                                "<!-- end -->\nafter\n")
+    page.write_text("<!-- study ladder -->")
+    with pytest.raises(SpikeTicketError, match="no <!-- end -->"):
+        command.update(page, {"ladder": []})
+
+
 def test_unknown_workload_is_refused(capsys):
     assert command.main(["--only", "nothing"]) == 2
     assert "no workload 'nothing'" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +20,10 @@ from .workloads import event_statistics
 TABLES = ("comparison", "comparison-100t", "causes", "parameters", "event-driven", "sensitivity",
           "ladder", "formats")
 EXAMPLES = """examples:
-  python -m sw.study                                   all tables, about 3 minutes
+  python -m sw.study                                   all tables, about 2 minutes
   python -m sw.study --tables comparison --only ticket
-  python -m sw.study --json --plot docs/img > study.json
+  python -m sw.study --json > study.json
+  python -m sw.study --update docs/architecture.md --plot docs/img
   python -m sw.study --nmnist nmnist_test100.npz --only nmnist --tables comparison"""
 
 
@@ -34,6 +36,25 @@ def markdown(rows: list[dict]) -> str:
     lines += ["| " + " | ".join(f"{row[key]:,}" if isinstance(row[key], int) else str(row[key])
                                 for key in head) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def update(path: Path, tables: dict[str, object]) -> None:
+    """Put tables between `<!-- study NAME -->` and `<!-- end -->`; other text stays."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise SpikeTicketError(f"{path}: cannot be read ({error})") from error
+    for name, rows in tables.items():
+        mark = f"<!-- study {name} -->"
+        if mark in text:
+            before, rest = text.split(mark, 1)
+            if "<!-- end -->" not in rest:
+                raise SpikeTicketError(f"{path}: no <!-- end --> after {mark}")
+            text = f"{before}{mark}\n{markdown(rows)}\n<!-- end -->" + rest.split(
+                "<!-- end -->", 1)[1]
+    part = path.with_name(path.name + ".tmp")
+    part.write_text(text)
+    os.replace(part, path)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -52,6 +73,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--preset", choices=sorted(PRESETS), default="a35t",
                         help="core of the tables that show one (default a35t)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--update", type=Path, metavar="FILE",
+                        help="replace the tables between `study` comments in a Markdown file")
     parser.add_argument("--plot", type=Path, metavar="DIR", help="write the plots as SVG")
     return parser.parse_args(argv)
 
@@ -97,6 +120,8 @@ def main(argv: list[str] | None = None) -> int:
     args = _arguments(argv)
     try:
         result = run(args)
+        if args.update:
+            update(args.update, result)
         if args.plot:
             from .plots import write_plots
             for path in write_plots(result, args.plot):

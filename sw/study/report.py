@@ -12,6 +12,7 @@ import numpy as np
 from hw.config import CoreConfig
 
 from .. import area
+from ..compiler import DoesNotFit
 from ..network import INPUT
 from . import areas, gather, storage
 from .column import Column
@@ -142,8 +143,11 @@ def parameters(cases: Sequence[Workload], engines: int) -> list[Row]:
         row: Row = {"variant": name, "slots": config.slots,
                     "LUTs": area.estimate(config).lut}
         for workload in cases:
-            ours = gather.run(workload, config)
-            row[workload.key] = f"{ours.rate:.1f} ({ours.fraction:.0%})"
+            try:
+                ours = gather.run(workload, config)
+                row[workload.key] = f"{ours.rate:.1f} ({ours.fraction:.0%})"
+            except DoesNotFit:              # a row of the map does not fit the accumulators
+                row[workload.key] = "does not fit"
         rows.append(row)
     return rows
 

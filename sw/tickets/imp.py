@@ -40,7 +40,8 @@ class SearchOptions:
 
     prune_rate: fraction of the survivors removed per round; None spreads `sparsity` evenly over
     `rounds`. rewind_epoch: epochs of the dense training before the remembered state.
-    epochs_*: of the dense network, each middle round, the last round, the integer fine-tuning.
+    epochs_*: of the dense network, each middle round, the last round, the integer fine-tuning,
+    and the last ones of the latter that train on unshifted (but still flipped) images.
     """
 
     network: str = "32p-64p-128-128"
@@ -54,6 +55,7 @@ class SearchOptions:
     epochs_round: int = 3
     epochs_final: int = 10
     epochs_integer: int = 6
+    epochs_unshifted: int = 4
     bits: int = 4
     lr: float = 5e-3
     lr_integer: float = 2e-3
@@ -73,6 +75,9 @@ class SearchOptions:
         for name in ("epochs_dense", "epochs_round", "epochs_final", "epochs_integer"):
             need(getattr(self, name) >= 1,
                  f"--{name.replace('_', '-')} {getattr(self, name)} is below 1")
+        need(0 <= self.epochs_unshifted <= self.epochs_integer,
+             f"--epochs-unshifted {self.epochs_unshifted} is outside 0..{self.epochs_integer} "
+             "integer epochs")
         need(0 <= self.rewind_epoch <= self.epochs_dense,
              f"--rewind-epoch {self.rewind_epoch} is outside 0..{self.epochs_dense} dense epochs")
         need(2 <= self.bits <= 8, f"--bits {self.bits} is outside 2..8")
@@ -183,6 +188,8 @@ class Search:
         start, steps = self.epoch * per_epoch, epochs * per_epoch
         warmup = min(WARMUP_STEPS, steps // 4)
         peak = o.lr_integer if integer else o.lr
+        # A sparse network that has seen shifts long enough gains by what the test images look like.
+        unshifted = integer and self.epoch >= epochs - o.epochs_unshifted
         network = self.network.train()
 
         def loss_of(x: Tensor, y: Tensor) -> Tensor:
@@ -193,7 +200,7 @@ class Search:
         loss = training.train_epoch(
             loss_of, self.optimizer, self.train, batch_size=o.batch_size,
             generator=training.batch_generator(o.seed, self.stage, self.epoch),
-            augment=o.augment, after_step=self._apply_masks,
+            flip=o.augment, shift=o.augment and not unshifted, after_step=self._apply_masks,
             rate=lambda step: training.learning_rate(peak, start + step, steps, warmup),
             progress=lambda n, _: bar.update(n))
         seconds = time.monotonic() - began

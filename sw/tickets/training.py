@@ -40,9 +40,12 @@ def batch_generator(seed: int, stage: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state) & (1 << 63) - 1)
 
 
-def batches(data: Images, size: int, generator: torch.Generator,
-            augment: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of (uint8 [B, C, H, W], int64 [B]); augmented by flips and shifts of 2 pixels."""
+def batches(data: Images, size: int, generator: torch.Generator, *, flip: bool,
+            shift: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of (uint8 [B, C, H, W], int64 [B]) in random order.
+
+    flip: mirror half of the images; shift: move each by up to PAD pixels in both axes.
+    """
     images = torch.from_numpy(np.pad(data.images, ((0, 0), (0, 0), (PAD, PAD), (PAD, PAD))))
     labels = torch.from_numpy(data.labels)
     height, width = data.images.shape[2:]
@@ -51,14 +54,14 @@ def batches(data: Images, size: int, generator: torch.Generator,
     for start in range(0, len(order), size):
         index = order[start:start + size]
         n = len(index)
-        if augment:
-            shift = torch.randint(0, 2 * PAD + 1, (2, n, 1), generator=generator)
-            flip = torch.rand((n, 1), generator=generator) < 0.5
-        else:
-            shift = torch.full((2, n, 1), PAD)
-            flip = torch.zeros((n, 1), dtype=torch.bool)
-        y = shift[0] + rows
-        x = shift[1] + torch.where(flip, width - 1 - cols, cols)
+        offset = torch.randint(0, 2 * PAD + 1, (2, n, 1), generator=generator)
+        mirror = torch.rand((n, 1), generator=generator) < 0.5
+        if not shift:
+            offset.fill_(PAD)
+        if not flip:
+            mirror.fill_(False)
+        y = offset[0] + rows
+        x = offset[1] + torch.where(mirror, width - 1 - cols, cols)
         batch = images.permute(0, 2, 3, 1)[index[:, None, None], y[:, :, None], x[:, None, :]]
         yield batch.permute(0, 3, 1, 2), labels[index]
 
@@ -71,8 +74,8 @@ def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:
 
 
 def train_epoch(loss_of: Callable[[Tensor, Tensor], Tensor], optimizer: torch.optim.Optimizer,
-                data: Images, *, batch_size: int, generator: torch.Generator, augment: bool,
-                rate: Callable[[int], float], after_step: Callable[[], None],
+                data: Images, *, batch_size: int, generator: torch.Generator, flip: bool,
+                shift: bool, rate: Callable[[int], float], after_step: Callable[[], None],
                 progress: Callable[[int, float], None]) -> float:
     """One pass over `data`; returns the mean loss.
 
@@ -80,7 +83,8 @@ def train_epoch(loss_of: Callable[[Tensor, Tensor], Tensor], optimizer: torch.op
     (it re-applies the mask); progress(images, loss) is told after every batch.
     """
     total, count = 0.0, 0
-    for step, (x, y) in enumerate(batches(data, batch_size, generator, augment)):
+    epoch = batches(data, batch_size, generator, flip=flip, shift=shift)
+    for step, (x, y) in enumerate(epoch):
         for group in optimizer.param_groups:
             group["lr"] = rate(step)
         loss = loss_of(x, y)

@@ -1,0 +1,215 @@
+"""`hw.drain.Drain` (walk, neurons, packer) against `sim.models.RowDrain`: every finished word.
+
+The bench plays the units: it fills banks, answers reads and clears what was read. Layers come from
+compiled networks, spikes and sums from random currents. Settings: config, seed, layers (a JSON
+file: a list of `hw.program.HEADER` fields), rows (per layer).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.triggers import FallingEdge, ReadOnly, ReadWrite
+
+from hw import layouts
+from hw.config import CoreConfig
+from hw.neuron import LATENCY
+from sim import models
+from sim.helpers import settings, start
+from sim.streams import MODES, Codec, Sink, Source, Stalls, seeded
+
+PREPARE = 3
+"""Cycles to prepare a pass."""
+
+PIPELINE = LATENCY + 8
+"""Cycles from the last read of a pass to its last mask in the packer, at most."""
+
+
+def random_rows(rng: np.random.Generator, layer: dict, config: CoreConfig, count: int):
+    """Passes (header, currents of all positions) of random rows of a layer."""
+    scale = int(rng.choice([3, 40, 3000]))
+    stride, base = layer["out_channel_stride"], layer["out_base"]
+    most = max(1, (config.map_words - base) // max(1, stride))
+    for _ in range(count):
+        soft = layer["soft_reset"]
+        threshold = int(rng.integers(0 if soft else -scale, scale))
+        if layer["readout"]:
+            threshold = int(rng.integers(-(1 << 23), 1 << 23))
+        row = {"channel": int(rng.integers(0, min(most, 1 << 12))),
+               "bias": 0 if layer["readout"] else int(rng.integers(-scale // 3, scale // 3 + 1)),
+               "threshold": threshold}
+        for strip in range(layer["n_strips"]):
+            for group in range(layer["n_groups"]):
+                last = strip == layer["n_strips"] - 1
+                last_group = group == layer["n_groups"] - 1
+                header = {"row": row, "first": int(strip == group == 0),
+                          "last": int(last and last_group), "first_group": int(group == 0),
+                          "last_group": int(last_group), "last_strip": int(last)}
+                yield header, random_currents(rng, layer, last, scale, config)
+
+
+def random_currents(rng: np.random.Generator, layer: dict, last_strip: bool, scale: int,
+                    config: CoreConfig) -> list[list[int]]:
+    """Currents [positions][4], also at visited positions that are no outputs; zero elsewhere."""
+    acc = np.zeros((config.tile_positions, 4), np.int64)
+    limit = layer["positions_last"] if last_strip else layer["positions"]
+    for visit in models.walk(layer, last_strip):
+        for q in (visit.position, visit.position + 1)[:1 + layer["pair"]]:
+            if q < limit:
+                acc[q] = rng.integers(-scale, scale + 1, 4)
+    return acc.tolist()
+
+
+def count_neurons(layer: dict, header: dict) -> int:
+    """Neurons (positions, or windows under a max pool) that a pass updates."""
+    if layer["readout"]:
+        return 0
+    last = header["last_strip"]
+    return sum(sum(q is not None for q in models.valid_positions(layer, visit, last))
+               for visit in models.walk(layer, last)
+               if visit.window_last or not layer["pool_max"])
+
+
+class Units:
+    """The accumulators of all units: two banks, flags, and the rules for who may touch them."""
+
+    def __init__(self, config: CoreConfig, passes):
+        self.config = config
+        self.banks = np.zeros((2, config.units, config.acc_depth, 4), np.int64)
+        self.filled = [[False, False] for _ in range(config.units)]
+        self.waiting = deque(passes)
+        self.pending: list[list[int]] = [[], []]        # units that still work on the bank
+        self.next_bank = 0
+        self.claimed = 0
+        self.codec = Codec(layouts.currents(config))
+        self.reads: list[tuple[int, int]] = []          # (cycle, units read)
+        self.releases: list[int] = []
+
+    def fill(self, rng: np.random.Generator, allowed: bool, at_once: bool) -> None:
+        """Units end passes: a bank takes one when it is free, one unit after another."""
+        bank = self.next_bank
+        if allowed and self.waiting and not any(flags[bank] for flags in self.filled) \
+                and not any(self.pending):
+            currents = np.array(self.waiting.popleft()).reshape(-1, self.config.units, 4)
+            self.banks[bank] += currents.swapaxes(0, 1)
+            self.pending[bank] = list(rng.permutation(self.config.units))
+            self.next_bank ^= 1
+        for bank, pending in enumerate(self.pending):
+            while pending and (at_once or rng.random() < 0.5):
+                self.filled[pending.pop()][bank] = True
+                if not at_once:
+                    break
+
+    def flags(self) -> int:
+        return sum(int(flag) << 2 * unit + bank for unit, flags in enumerate(self.filled)
+                   for bank, flag in enumerate(flags))
+
+    def answer(self, read: int, bank: int, address: int, noise: int) -> int:
+        """The `currents` port: what was asked for, anything elsewhere."""
+        bits = 0
+        for unit in range(self.config.units):
+            value = noise & (1 << self.codec.width) - 1
+            if read >> unit & 1:
+                value = self.codec.pack(self.banks[bank, unit, address])
+            bits |= value << unit * self.codec.width
+        return bits
+
+    def clock(self, time: int, read: int, claim: int, bank: int, address: int,
+              release: int) -> None:
+        """The rising edge."""
+        assert not read & ~self.claimed, f"cycle {time}: read of a unit that was not claimed"
+        self.claimed = claim
+        if read:
+            assert all(flags[bank] for flags in self.filled), "read of a bank that is not filled"
+            self.reads.append((time, read))
+            for unit in range(self.config.units):
+                if read >> unit & 1:
+                    self.banks[bank, unit, address] = 0
+        if release:
+            self.releases.append(time)
+            for flags in self.filled:
+                flags[bank] = False
+
+
+@cocotb.test()
+@cocotb.parametrize(mode=MODES)
+async def layers(dut, mode):
+    config = CoreConfig(**settings()["config"])
+    rng = seeded(settings()["seed"], mode)
+    dut.layer.value = dut.filled.value = dut.currents.value = 0
+    source = Source(dut, "headers", layouts.pass_header())
+    sink = Sink(dut, "o", layouts.map_write(config))
+    await start(dut, 100_000)
+    stalls = Stalls(mode, rng)
+    for layer in json.loads(Path(settings()["layers"]).read_text()):
+        passes = list(random_rows(rng, layer, config, settings()["rows"]))
+        await run_layer(dut, config, layer, passes, source, sink, stalls, rng)
+
+
+async def run_layer(dut, config, layer, passes, source, sink, stalls, rng):
+    model = models.RowDrain(layer, config)
+    for header, currents in passes:
+        model.drain(header, currents)
+    units = Units(config, [currents for _, currents in passes])
+    source.add([header for header, _ in passes])
+    got, neurons, time, idle = [], 0, 0, 0
+    while idle < 2:
+        await FallingEdge(dut.clk)
+        dut.layer.value = models.layer_bits(layer)
+        # The decoder hands the header on before the units can have ended the pass.
+        units.fill(rng, len(units.waiting) > len(source.waiting), at_once=not stalls.any)
+        dut.filled.value = units.flags()
+        source.drive(stalls.input())
+        sink.drive(stalls.output())
+        await ReadWrite()
+        read, bank, address = (int(port.value) for port in (dut.read, dut.bank, dut.address))
+        dut.currents.value = units.answer(read, bank, address,
+                                          int.from_bytes(rng.bytes(8), "little"))
+        await ReadOnly()
+        time += 1
+        assert int(dut.read.value) == read
+        units.clock(time, read, int(dut.claim.value), bank, address, int(dut.release.value))
+        source.sample()
+        word = sink.sample()
+        if word is not None:
+            got.append((word["address"], word["data"]))
+        neurons += int(dut.visits.value)
+        done = source.idle and len(units.releases) == len(passes)
+        idle = idle + 1 if done and dut.idle.value == 1 else 0
+    compare(layer, config, model.words, got)
+    assert neurons == sum(count_neurons(layer, header) for header, _ in passes)
+    assert not units.banks.any(), "positions that were never read (and so never cleared)"
+    if not stalls.any:
+        check_timing(layer, config, passes, units)
+
+
+def compare(layer, config, want, got) -> None:
+    for number, ((address, lanes), (mine, data)) in enumerate(zip(want, got, strict=False)):
+        assert mine == address, f"word {number} of {layer}: address {mine}, not {address}"
+        for n, lane in enumerate(lanes):
+            assert lane is None or data >> 4 * n & 15 == lane, (
+                f"word {number} of {layer}, lane {n}: {data >> 4 * n & 15}, not {lane}")
+    assert len(got) == len(want), f"{len(got)} words of {layer}, not {len(want)}"
+
+
+def check_timing(layer, config, passes, units) -> None:
+    """A step of the walk a cycle, except where the packer inserts words of zeros."""
+    before = previous = 0
+    reads = deque(time for time, _ in units.reads)
+    for (header, _), released in zip(passes, units.releases, strict=True):
+        visits = sum(1 for _ in models.walk(layer, header["last_strip"]))
+        times = [reads.popleft() for _ in range(visits)]
+        assert times[-1] == released
+        if layer["out_pitch"] <= config.window:
+            assert np.diff(times).tolist() == [1] * (visits - 1), "a gap in the walk"
+        if before:
+            # Two passes can be on their way; with several groups only one, for its membranes.
+            waits = layer["n_groups"] > 1 or previous < PIPELINE
+            overhead = PREPARE + 2 + (PIPELINE if waits else 0)
+            zeros = visits * 2 * (layer["out_pitch"] // config.window)
+            assert times[0] - before <= overhead + zeros, "the next pass starts late"
+        before, previous = released, visits
