@@ -106,6 +106,6 @@ PRESETS: dict[str, CoreConfig] = {
     "tiny": CoreConfig(engines=2, units=4, window=16, acc_depth=16, map_words=512,
                        weight_words=1024, taps=32, planes=32, lanes=1),
     "a35t": CoreConfig(engines=4, map_words=2048, weight_words=8192),
-    "a100t": CoreConfig(engines=14, map_words=1024, weight_words=8192),
+    "a100t": CoreConfig(engines=13, map_words=1024, weight_words=8192),
 }
 """Named cores; hw.build maps boards to them. "tiny" is for tests and quick simulation."""

@@ -147,10 +147,12 @@ def build(config: CoreConfig, *, progress: bool = True, force: bool = False) -> 
         return library
     cxx, root = compiler(), _verilator_root()
     library.parent.mkdir(parents=True, exist_ok=True)
+    if progress and not sys.stderr.isatty():
+        print("building the simulated board (once; one to three minutes)", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="spiketicket-") as folder, \
             tqdm(total=4, desc="building the simulated board (once)", unit="step", leave=False,
-                 disable=not progress, bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {elapsed} "
-                 "{postfix}") as bar:
+                 disable=None if progress else True,
+                 bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {elapsed} {postfix}") as bar:
         work = Path(folder)
         bar.set_postfix_str("Verilog")
         (work / "top.v").write_text(_verilog(config))

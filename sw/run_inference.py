@@ -76,7 +76,8 @@ def run(ticket_path: str, data: str, *, board: str = DEFAULT_BOARD, port: str | 
 
 
 def _bar(progress: bool, what: str, total: int, unit: str) -> tqdm:
-    return tqdm(total=total, desc=what, unit=unit, disable=not progress, leave=False)
+    # None: no bar where standard error is not a terminal
+    return tqdm(total=total, desc=what, unit=unit, disable=None if progress else True, leave=False)
 
 
 def _as_inputs(network: Network, data: datasets.Images) -> np.ndarray:

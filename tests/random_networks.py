@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sw.network import (
@@ -20,10 +22,12 @@ DENSITIES = (0.0, 0.005, 0.02, 0.1, 0.3, 0.5, 1.0)
 
 
 def random_network(rng: np.random.Generator, *, max_size: int = 12, max_channels: int = 8,
-                   max_layers: int = 4, max_timesteps: int = 16, name: str = "random") -> Network:
+                   max_layers: int = 4, max_timesteps: int = 16, width: int | None = None,
+                   name: str = "random") -> Network:
     """A random valid network whose integers cannot overflow a 16-bit accumulator.
 
     max_size: height and width of the input; max_channels: of any map; max_layers: with a neuron.
+    width: of the input, instead of a random one.
     Shapes often are 1 or odd. It may be too large for a small core (DoesNotFit).
     """
     timesteps = int(rng.choice([1, 2, 3, 4, 4, 4, 5, 7, 8, 12, 13, 16]))
@@ -31,6 +35,8 @@ def random_network(rng: np.random.Generator, *, max_size: int = 12, max_channels
     spec = InputSpec(channels=_small(rng, 3), height=_size(rng, max_size),
                      width=_size(rng, max_size), bits=int(rng.choice([1, 1, 2, 4, 8])),
                      static=bool(rng.random() < 0.6))
+    if width is not None:
+        spec = replace(spec, width=width)
     shapes = {INPUT: Shape(spec.channels, spec.height, spec.width)}
     layers: list[Layer] = []
     for index in range(int(rng.integers(0, max_layers + 1))):

@@ -1,0 +1,41 @@
+"""Pair memory, write arbiter and the host bus in cocotb."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hw.config import PRESETS
+from hw.core import Core, WriteArbiter
+from hw.memories import PairMemory
+from sim.runner import run_bench
+from sw.compiler import compile_network
+from tests.random_networks import random_input, random_network
+
+CONFIG = PRESETS["tiny"]
+
+
+@pytest.mark.parametrize(("width", "depth"), [(32, 16), (128, 64)])
+def test_pair_memory(width, depth):
+    run_bench(PairMemory(width, depth), "sim.benches.memory_bench", width=width, depth=depth,
+              seed=1)
+
+
+@pytest.mark.parametrize("engines", [1, 2, 3, 6])
+def test_write_arbiter(engines):
+    config = replace(CONFIG, engines=engines)
+    run_bench(WriteArbiter(config), "sim.benches.arbiter_bench", config=config.as_dict(), seed=1)
+
+
+def test_host_bus(tmp_path):
+    rng = np.random.default_rng(4)
+    while True:
+        network = random_network(rng, max_size=6, max_channels=4, max_layers=3, max_timesteps=4)
+        if len(network.layers) == 3:
+            break
+    compile_network(network, CONFIG, keep_all=True).save(tmp_path / "image.npz")
+    np.save(tmp_path / "inputs.npy", random_input(rng, network))
+    run_bench(Core(CONFIG), "sim.benches.host_bus_bench", seed=1,
+              image=str(tmp_path / "image.npz"), inputs=str(tmp_path / "inputs.npy"))
