@@ -1,0 +1,79 @@
+"""The core on the cases of `sim.regression`: stops at the first difference.
+
+Settings: cases (a folder of folders as `sim.regression.write_cases` leaves them).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
+
+from hw.registers import COUNTERS
+from sim.helpers import CLOCK_NS, CoreBus, settings, start
+from sim.regression import Mismatch
+from sw.image import Image, decode_logits, decode_map, encode_input
+
+WATCHDOG = 1_000_000
+TOLERANCE = 0.02
+"""Largest relative difference between a network's cycles and the cycle model's ..."""
+FEW = 4
+"""... or so many cycles, for very short ones."""
+
+
+@cocotb.test()
+async def run_cases(dut):
+    dut.first_layer_address.value = dut.stop_after.value = 0
+    folders = sorted(Path(settings()["cases"]).iterdir())
+    bus = CoreBus(dut, Image.load(folders[0] / "image.npz").config)
+    await start(dut, WATCHDOG)
+    for folder in folders:
+        image = Image.load(folder / "image.npz")
+        facts = json.loads((folder / "expected.json").read_text())
+        with np.load(folder / "expected.npz") as data:
+            await run_case(dut, bus, image, dict(data), facts)
+
+
+async def run_case(dut, bus: CoreBus, image: Image, expected: dict, facts: dict) -> None:
+    where = f"network {facts['seed']}"
+    await bus.write_program(image.program)
+    for pair, words in enumerate(image.weights):
+        await bus.write_weights(pair, words)
+    for address, data in encode_input(image, expected.pop("array")):
+        await bus.write_map(address, data.tobytes())
+    total = sum(facts["cycles"])
+    done, late = RisingEdge(dut.done), Timer((2 * total + 2000) * CLOCK_NS, "ns")
+    await FallingEdge(dut.clk)
+    dut.start.value = 1
+    await FallingEdge(dut.clk)
+    dut.start.value = 0
+    if await First(done, late) is late:
+        raise Mismatch(f"{where}: not done after {2 * total + 2000} cycles, the model needs {total}")
+    await FallingEdge(dut.busy)
+    await FallingEdge(dut.clk)
+
+    memory = np.zeros((image.config.map_words, image.config.window // 2), np.uint8)
+    layouts = [layout for name, layout in image.maps.items() if f"map.{name}" in expected]
+    spans = [(layout.base, layout.words) for layout in layouts]
+    for base, words in [*spans, (image.results, image.classes)]:
+        data = np.frombuffer(await bus.read_map(base, words), np.uint8)
+        memory[base:base + words] = data.reshape(words, -1)
+    for name, want in expected.items():
+        got = decode_logits(image, memory) if name == "logits" else decode_map(
+            image, memory, name.removeprefix("map."))
+        if (got != want).any():
+            at = np.argwhere(got != want)[0].tolist()
+            raise Mismatch(f"{where}: {name} of the core differs from the reference at {at}")
+    counters = await bus.counters(len(image.layers))
+    for index, (got, want) in enumerate(zip(counters, facts["counters"], strict=True)):
+        for name, value in want.items():
+            if got[name] != value:
+                raise Mismatch(f"{where}, layer {index}: counter {name} is {got[name]}, "
+                               f"the software core has {value}")
+    took = sum(layer["cycles"] for layer in counters)
+    if abs(took - total) > max(FEW, TOLERANCE * took):
+        raise Mismatch(f"{where}: {took} cycles, the cycle model has {total}")
+    assert set(counters[0]) == set(COUNTERS)
