@@ -1,0 +1,185 @@
+"""Mutation check: does the regression notice every wrong line?
+
+    python -m sim.mutate                 all mutations of sim.mutations
+    python -m sim.mutate --only 3 17     some of them
+    python -m sim.mutate --list          what there is
+
+Each mutation is applied alone to a copy of the sources, and `sim.regression` runs on the copy:
+gateware mutations against the cases of the unchanged tree, all others from the start. Exit code:
+0 all caught, 1 some survived or were invalid, 2 bad arguments or a mutation that does not apply.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sw.errors import SpikeTicketError
+
+from .mutations import MUTATIONS, Mutation
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("hw", "sw", "sim", "tests")
+INVALID = ("SyntaxError", "IndentationError", "NameError", "ImportError", "ModuleNotFoundError",
+           "AttributeError")
+"""A mutation that ends in one of these is a mistake in the mutation, not a catch."""
+
+SHARED = ("hw/program.py", "hw/config.py", "hw/registers.py")
+"""Gateware sources that the compiler uses too."""
+
+
+@dataclass
+class Outcome:
+    """Result of one mutation: "caught", "survived" or "invalid"; how it showed; seconds."""
+
+    number: int
+    file: str
+    why: str
+    verdict: str
+    how: str
+    seconds: float
+
+
+def changed(mutation: Mutation, root: Path) -> str:
+    """The mutated file's text. Raises SpikeTicketError where `old` is not there exactly once."""
+    path = root / mutation.file
+    text = path.read_text() if path.exists() else ""
+    count = text.count(mutation.old)
+    if count != 1 or mutation.old == mutation.new:
+        raise SpikeTicketError(
+            f"mutation {mutation.why!r}: {mutation.old!r} occurs {count} times in {mutation.file}; "
+            "bring sim/mutations.py up to date")
+    return text.replace(mutation.old, mutation.new)
+
+
+def copy_tree(target: Path) -> None:
+    """Copy the sources, with their caches of compiled code, which go by content and time."""
+    for name in COPIED:
+        shutil.copytree(ROOT / name, target / name)
+
+
+class Bench:
+    """Runs the regression on copies of the tree; `work` keeps the unchanged tree's cases."""
+
+    def __init__(self, work: Path):
+        self.work, self.cases = work, work / "cases"
+        self.limit = 600.0
+
+    def baseline(self) -> float:
+        """Run the unchanged tree. Raises SpikeTicketError if it does not pass; returns seconds."""
+        began = time.monotonic()
+        code, how = self._run(ROOT, "--cases", str(self.cases))
+        seconds = time.monotonic() - began
+        if code:
+            raise SpikeTicketError(f"the regression fails without a mutation: {how}; repair that "
+                                   "first")
+        self.limit = max(120.0, 5 * seconds)
+        return seconds
+
+    def judge(self, number: int, mutation: Mutation) -> Outcome:
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(dir=self.work) as folder:
+            tree = Path(folder)
+            copy_tree(tree)
+            (tree / mutation.file).write_text(changed(mutation, ROOT))
+            if mutation.file.startswith("hw/") and mutation.file not in SHARED:
+                code, how = self._run(tree, "--gateware", str(self.cases))
+            else:
+                code, how = self._run(tree, "--cases", str(tree / "cases"))
+        verdict = "survived" if not code else "caught"
+        if how.startswith(INVALID):
+            verdict = "invalid"
+        return Outcome(number, mutation.file, mutation.why, verdict, how,
+                       round(time.monotonic() - began, 1))
+
+    def _run(self, tree: Path, *arguments: str) -> tuple[int, str]:
+        """Exit code of the regression and the last line that it wrote to standard error."""
+        environment = os.environ | {
+            "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1",
+            "SPIKETICKET_CACHE": str(self.work / "cache")}
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "sim.regression", *arguments], cwd=tree, env=environment,
+                capture_output=True, text=True, timeout=self.limit)
+        except subprocess.TimeoutExpired:
+            return 1, f"no answer after {self.limit:.0f} s"
+        lines = done.stderr.strip().splitlines() or [""]
+        return done.returncode, lines[-1]
+
+
+def run(numbers: Sequence[int], jobs: int, progress: bool = True) -> list[Outcome]:
+    """Judge mutations by their numbers (from 0) in MUTATIONS, `jobs` at a time."""
+    with tempfile.TemporaryDirectory(prefix="spiketicket-mutate-") as folder:
+        bench = Bench(Path(folder))
+        seconds = bench.baseline()
+        bar = tqdm(total=len(numbers), desc=f"mutations (baseline {seconds:.0f} s)",
+                   disable=not progress)
+        with ThreadPoolExecutor(jobs) as pool, bar:
+            def one(number: int) -> Outcome:
+                outcome = bench.judge(number, MUTATIONS[number])
+                bar.update()
+                if outcome.verdict != "caught" and progress:
+                    bar.write(f"{number}: {outcome.verdict}: {outcome.why} ({outcome.how})")
+                return outcome
+
+            return list(pool.map(one, numbers))
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    lines = [f"{'no':>3}  {'verdict':8} {'s':>6}  {'file':24} what is wrong: how it shows"]
+    lines += [f"{o.number:3}  {o.verdict:8} {o.seconds:6.1f}  {o.file:24} {o.why}: {o.how[:110]}"
+              for o in outcomes]
+    counts = {verdict: sum(o.verdict == verdict for o in outcomes)
+              for verdict in ("caught", "survived", "invalid")}
+    lines.append(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m sim.mutate", description="Check that the regression notices wrong lines.",
+        epilog="example: python -m sim.mutate --only 0 8 --json")
+    parser.add_argument("--list", action="store_true", help="only list the mutations")
+    parser.add_argument("--only", type=int, nargs="+", metavar="N", help="only these numbers")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), metavar="J",
+                        help="mutations at a time (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    options = parser.parse_args(arguments)
+    try:
+        if options.jobs < 1:
+            raise SpikeTicketError(f"--jobs {options.jobs} is below 1; give 1 or more")
+        for number in options.only or ():
+            if not 0 <= number < len(MUTATIONS):
+                raise SpikeTicketError(f"--only {number} is outside 0..{len(MUTATIONS) - 1}; see "
+                                       "--list")
+        if options.list:
+            for number, m in enumerate(MUTATIONS):
+                print(f"{number:3}  {m.file:24} {m.why}")
+            return 0
+        for mutation in MUTATIONS:
+            changed(mutation, ROOT)
+        outcomes = run(options.only or range(len(MUTATIONS)), options.jobs, sys.stderr.isatty())
+    except SpikeTicketError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
+    else:
+        print(table(outcomes))
+    return int(any(outcome.verdict != "caught" for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

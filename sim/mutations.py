@@ -1,0 +1,217 @@
+"""The mutations of `sim.mutate`: one wrong line each, in gateware, compiler or reference.
+
+`old` must occur exactly once in its file; where a change of the code breaks that, `sim.mutate`
+names the entry. Keep `old` as short as it can be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """Replaces `old` by `new` in `file`; `why` says what is wrong then."""
+
+    file: str
+    old: str
+    new: str
+    why: str
+
+
+def _in(file: str, *entries: tuple[str, str, str]) -> list[Mutation]:
+    return [Mutation(file, *entry) for entry in entries]
+
+
+NEURON = _in(
+    "hw/neuron.py",
+    ("fire = ~above[-1]", "fire = ~above[-1] & (above != 0)", "fires only above the threshold"),
+    ("Mux(layer.soft_reset, above", "Mux(~layer.soft_reset, above", "soft and hard reset swapped"),
+    ("above[:24].as_signed(), layer.v_reset)", "above[:24].as_signed(), 0)",
+     "hard reset to 0 instead of v_reset"),
+    ("leaked.eq(membrane * layer.leak)", "leaked.eq(membrane * layer.leak + 128)",
+     "leak rounds to nearest"),
+    ("summed.eq(product + ", "summed.eq(product + Mux(product[-1], 255, 0) + ",
+     "leak rounds towards zero"),
+    ("Mux(self.parity, self.bias1, self.bias0)", "self.bias0", "bias of the other pass"),
+    ("Mux(parity, self.threshold1, self.threshold0)", "self.threshold1",
+     "threshold of the other pass"),
+    ("m.d.comb += [self.spikes.eq(spikes)", "m.d.comb += [self.spikes.eq(spikes[::-1])",
+     "timesteps in reverse order"),
+)
+
+UNIT = _in(
+    "hw/unit.py",
+    ("take = head_valid & ~head.end & ~self.claim", "take = head_valid & ~head.end",
+     "the drain's claim is ignored"),
+    ("bank.eq(~bank)", "bank.eq(bank)", "banks are not swapped"),
+    ("switch = is_end & ~other_busy", "switch = is_end", "does not wait for the other bank"),
+    ("Mux(clear, 0, self.currents[t])", "Mux(sweeping, 0, self.currents[t])",
+     "a drained accumulator is not cleared"),
+    ("sweeping.eq(~sweep_place.all())", "sweeping.eq(0)", "the sweep stops after one place"),
+    ("(head.address + lane)", "(head.address)", "all lanes of a word at one address"),
+    ("with m.If(take & mask[t]):", "with m.If(take):", "adds in timesteps without a spike"),
+    ("level >= self._depth - self.MARGIN", "level >= self._depth", "the queue overflows"),
+)
+
+FETCH = _in(
+    "hw/fetch.py",
+    ("Mux(first < 0, 0, first)", "first", "words before the map are not clipped"),
+    ("Mux(last > limit, limit, last)", "last", "words after the map are not clipped"),
+    ("words - 1 + s1_tap.extra", "words - 1", "the extra word of a shift is not read"),
+    ("Mux(s1.last_strip, layer.strip_words_last, layer.strip_words)", "layer.strip_words",
+     "the last strip is as long as the others"),
+    ("s2_base.eq(s1_tap.base + s1_product)", "s2_base.eq(s1_tap.base)",
+     "every channel reads channel 0"),
+    ("use_mask.eq(edge_word == 0)", "use_mask.eq(edge_word == layer.row_words_mask)",
+     "the mask of the first word applied to the last one"),
+    ("use_mask.eq(edge_word == layer.row_words_mask)", "use_mask.eq(0)",
+     "the mask of the last word ignored"),
+    ("| (~use_mask).replicate(cfg.window)", "| (~use_mask).replicate(cfg.window) | 1",
+     "mask bit 0 ignored"),
+    ("subs * (word - w.strip_word)", "subs * word", "later strips at the wrong addresses"),
+    ("borrow = (c.rotate + u) >= units", "borrow = (c.rotate + u) > units",
+     "borrow of the address"),
+    ("(u + r) % units", "(u - r) % units", "rotates the wrong way"),
+    ("Mux(u < c.positions[:unit_bits]", "Mux(u <= c.positions[:unit_bits]",
+     "one position too many in a partial row"),
+    ("group_planes.eq(g * layer.planes_per_group)", "group_planes.eq(0)",
+     "every group reads the first one's planes"),
+    ("plane_index.eq(plane_index + 1)", "plane_index.eq(plane_index)",
+     "the first plane over and over"),
+    ("a.weight.eq(w.value << plane_read.data.shift)", "a.weight.eq(w.value)",
+     "bit planes all weigh the same"),
+    ("~self.almost_full & ~self.port_blocked),\n            finished",
+     "~self.almost_full),\n            finished", "reads while the port is written"),
+    ("rotated[i * units + u].any() & c.mask", "rotated[i * units + u][0] & c.mask",
+     "lanes that spike only in later timesteps are dropped"),
+)
+
+DECODER = _in(
+    "hw/decoder.py",
+    ("Mux(code_is_weight, code_gap, 1 << layer.rice_k)",
+     "Mux(code_is_weight, code_gap, (1 << layer.rice_k) - 1)", "a Rice skip is one too short"),
+    ("wrapped.eq((target >= self.channels)", "wrapped.eq((target > self.channels)",
+     "the tap wraps one channel late"),
+    ("last_tap & (index >= self.channels)", "last_tap & (index > self.channels)",
+     "a row ends one code late"),
+    ("Mux(body[0], -1, 1)", "Mux(body[0], 1, -1)", "signs of 1-bit weights swapped"),
+    ("value.eq(body[:b].as_signed())", "value.eq(body[:b])", "weights without a sign"),
+    ("& gap_mask)", ")", "bits of the next code in the gap"),
+    ("reader.seek_bit.eq(row_bit)", "reader.seek_bit.eq(0)", "rewinds to the word, not the bit"),
+    ("strip_word.eq(strip_word + layer.strip_words)", "strip_word.eq(strip_word + 1)",
+     "strips one word apart"),
+    ("header.first_group.eq(group == 0)", "header.first_group.eq(first_pass)",
+     "membranes of the strip before"),
+    ("header.last_strip.eq(last_strip)", "header.last_strip.eq(0)",
+     "the drain never sees the last strip"),
+    ("end.eq(self.bit + self.count)", "end.eq(self.bit + self.count - (self.count == 24))",
+     "a threshold of 23 bits"),
+)
+
+DRAIN = _in(
+    "hw/drain.py",
+    ("first_group, layer.v_reset, back.data)", "first_group, 0, back.data)",
+     "membranes start from 0"),
+    ("group_offset + layer.out_group_stride", "group_offset", "all groups in one place"),
+    ("strip_offset + layer.strip_out_words", "strip_offset", "all strips in one place"),
+    ("& layer.pitch_mask) < layer.row_valid", "& layer.pitch_mask) <= layer.row_valid",
+     "one column too many"),
+    ("& (q < limit)", "& (q < layer.positions)", "positions after the last strip's end"),
+    ("layer.count_oy_last, layer.count_oy)", "layer.count_oy, layer.count_oy)",
+     "the last strip has as many rows as the others"),
+    ("& (best > new)", "& (best < new)", "minimum pool"),
+    ("currents1[1].eq(Array(self.currents)[unit | 1])", "currents1[1].eq(Array(self.currents)[unit])",
+     "both lanes take the even position"),
+    ("Mux(layer.n_groups == 1, in_flight < 2, in_flight == 0)", "in_flight < 2",
+     "reads membranes before they are stored"),
+    ("sum(currents1[0][t] for t in range(4))", "sum(currents1[0][t] for t in range(3))",
+     "the readout misses a timestep"),
+    ("slot.eq(Mux(tag1.pass_end, 0, slot + 1))", "slot.eq(slot + 1)",
+     "a group takes other positions' membranes"),
+    ("start_from.eq(phase_start)", "start_from.eq(self.position)",
+     "a phase starts where the one before ended"),
+    ("queue_read.data.row.channel * layer.out_channel_stride", "queue_read.data.row.channel",
+     "channels a word apart"),
+)
+
+PACKER = _in(
+    "hw/packer.py",
+    ("Mux(header.last_group, layer.last_mask, 0b1111)", "0b1111",
+     "timesteps after the last one spike"),
+    ("(merged | Mux(tag.window_first, 0, window_or))", "merged",
+     "the pool's last visit instead of the OR"),
+    ("Mux(layer.pair_merge, self.spikes[1]", "Mux(0, self.spikes[1]",
+     "the second position of a pair is lost"),
+    ("pitch_words & ~index[:4]", "0", "no words of zeros up to the next image row"),
+    ("(lane | pitch_lanes) + 1", "lane + 1", "no zeros up to the next image row"),
+    ("m.d.sync += word[i].eq(0)", "m.d.sync += word[i].eq(word[i])",
+     "lanes keep spikes of the word before"),
+    ("base.eq(here + layer.out_phase_stride)", "base.eq(here)", "all phases in one place"),
+    ("(layer.flush_strip | header.last_strip)", "1", "a fresh word for every strip"),
+    ("Mux(row_start, header.row.threshold, total)", "Mux(row_start, 0, total)",
+     "the readout's bias is lost"),
+    ("self.advance.eq(~(pending & out_valid) & (fill == 0))", "self.advance.eq(fill == 0)",
+     "a finished word is overwritten while it waits"),
+)
+
+CORE = [
+    *_in("hw/core.py",
+         ("self.ready.eq(Mux(any_valid, 1 << choice, 0))", "self.ready.eq(self.valid)",
+          "the arbiter loses words"),
+         ("odd.map_data.eq(ram.b_data)", "odd.map_data.eq(ram.a_data)",
+          "odd engines see the even engines' words"),
+         ("address >> weight_bits == i", "address >> weight_bits == 0",
+          "all pairs hold the first one's weights")),
+    *_in("hw/sequencer.py",
+         ("self.address.eq(self.address - 1)", "self.address.eq(self.address)",
+          "the next layer starts a word late"),
+         ("self.plane_index.eq(self.plane_index + 1)", "self.plane_index.eq(self.plane_index)",
+          "one plane only")),
+]
+
+COMPILER = [
+    *_in("sw/compile/rice.py",
+         ("stored = (values < 0)", "stored = (values > 0)", "signs of 1-bit weights swapped"),
+         ("mark = head + np.cumsum(lengths) - lengths + skips",
+          "mark = head + np.cumsum(lengths) - lengths", "skip bits after their weight"),
+         ("bits[mark + 1 + width + n] = gaps >> n & 1", "bits[mark + 1 + width + n] = gaps & 1",
+          "bits of the gap")),
+    *_in("sw/compile/taps.py",
+         ("lanes[m * units + (u + shift) % units]", "lanes[m * units + u]",
+          "mask bits in lane order"),
+         ("sy, ry = divmod((dy - use.padding)", "sy, ry = divmod((dy - use.padding + 1)",
+          "kernel one row too low")),
+    *_in("sw/compile/assemble.py",
+         ("(plan.network.timesteps - 1) % 4 + 1", "plan.network.timesteps % 4",
+          "mask of the last group"),
+         ("* walk) * pitch + columns", "* walk) * pitch + columns - 1",
+          "the last position of a map is dropped"),
+         ("tap.phase * layouts[0].phase_words", "tap.phase", "phases a word apart"),
+         ("+ layout.copy_of_group[group] * layout.copy_words", "", "groups read the first copy")),
+    *_in("sw/compile/layout.py",
+         ("if items[n][1] <= dies and born <= items[n][2]",
+          "if items[n][1] < dies and born < items[n][2]",
+          "a layer's output may overwrite its input")),
+    *_in("hw/program.py",
+         ("- moved) % (1 << WALK_BITS)\n            moved += (counts",
+          ") % (1 << WALK_BITS)\n            moved += (counts", "the walk does not go back")),
+]
+
+REFERENCE = [
+    *_in("sw/reference.py",
+         ("s = v >= theta", "s = v > theta", "fires only above the threshold"),
+         ("v >>= 8 ", "v += 128; v >>= 8 ", "leak rounds to nearest"),
+         ("if neuron.reset == \"hard\" else", "if neuron.reset == \"soft\" else",
+          "soft and hard reset swapped"),
+         ("v = np.full(current.shape[1:], neuron.v_reset, np.int64)",
+          "v = np.zeros(current.shape[1:], np.int64)", "membranes start from 0"),
+         ("axis=(0, 3, 4)) * repeats", "axis=(0, 3, 4))", "readout of one timestep")),
+    *_in("sw/machine.py",
+         ("if v >= threshold:", "if v > threshold:", "fires only above the threshold"),
+         ("((h[_LEAK] * v) >> 8)", "((h[_LEAK] * v + 128) >> 8)", "leak rounds to nearest"),
+         ("masks[out] |= fired", "masks[out] = fired", "the pool's last visit instead of the OR")),
+]
+
+MUTATIONS: tuple[Mutation, ...] = (
+    *NEURON, *UNIT, *FETCH, *DECODER, *DRAIN, *PACKER, *CORE, *COMPILER, *REFERENCE)
