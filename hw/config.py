@@ -65,8 +65,8 @@ class CoreConfig:
                 raise ValueError(f"{name} {getattr(self, name)} is outside {low}..{high}")
         if self.window % self.units:
             raise ValueError(f"window {self.window} is not a multiple of units {self.units}")
-        if not 1 <= self.tile_words <= 16:
-            raise ValueError(f"acc_depth {self.acc_depth} x units {self.units} must hold 1 to 16 "
+        if not 1 <= self.tile_words <= 8:
+            raise ValueError(f"acc_depth {self.acc_depth} x units {self.units} must hold 1 to 8 "
                              f"windows of {self.window} positions")
 
     @property

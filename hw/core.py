@@ -127,6 +127,19 @@ class Core(wiring.Component):
         with m.If(write & (space == Space.MAP)):
             m.d.sync += collected.eq(Cat(collected, write_data)[WORD_BITS:])
 
+        # Which map words have a spike at all; engines do not read the others.
+        live_write, live_address = Signal(), Signal((cfg.map_words - 1).bit_length())
+        live = Signal()
+        m.d.sync += [
+            live_write.eq(maps[0].write), live_address.eq(maps[0].a_address),
+            live.eq(maps[0].write_data.any()),
+        ]
+        for engine in engines:
+            m.d.comb += [
+                engine.live_write.eq(live_write), engine.live_address.eq(live_address),
+                engine.live.eq(live),
+            ]
+
         # Map memory: every copy is written alike; port A is shared with the even engine.
         for i, ram in enumerate(maps):
             even, odd = engines[2 * i], engines[2 * i + 1] if 2 * i + 1 < cfg.engines else None

@@ -43,6 +43,8 @@ class Engine(wiring.Component):
             "weight_data": In(WORD_BITS),
             "map_address": Out((config.map_words - 1).bit_length()),
             "map_data": In(config.map_bits), "port_blocked": In(1),
+            "live_write": In(1), "live_address": In((config.map_words - 1).bit_length()),
+            "live": In(1),
             "o": Out(stream.Signature(layouts.map_write(config))),
             "events": Out(EngineEvents(config)),
         })
@@ -67,7 +69,8 @@ class Engine(wiring.Component):
             fetch.tap.eq(self.tap), fetch.plane_write.eq(self.plane_write),
             fetch.plane_index.eq(self.plane_index), fetch.plane.eq(self.plane),
             self.map_address.eq(fetch.map_address), fetch.map_data.eq(self.map_data),
-            fetch.port_blocked.eq(self.port_blocked),
+            fetch.port_blocked.eq(self.port_blocked), fetch.live_write.eq(self.live_write),
+            fetch.live_address.eq(self.live_address), fetch.live.eq(self.live),
             fetch.almost_full.eq(Cat(u.almost_full for u in units).any()),
         ]
         wiring.connect(m, decoder.items, fetch.items)

@@ -21,8 +21,8 @@ from numba import njit
  L_PAIR, L_PAIR_MERGE, L_POOL_MAX, L_READOUT, L_FLUSH, L_OUT_PITCH, L_POSITIONS,
  L_POSITIONS_LAST) = range(14)
 
-# Columns of the core's vector. C_PIPELINE: visits between the walk and the packer. C_SKIP: words
-# without any spike are not fetched (the study's variant; the gateware has no such skip).
+# Columns of the core's vector. C_PIPELINE: visits between the walk and the packer. C_SKIP: 0 if
+# words without any spike are fetched, too (for the study's ladder; the gateware skips them).
 C_ENGINES, C_UNITS, C_WINDOW, C_QUEUE, C_MARGIN, C_PIPELINE, C_SKIP = range(7)
 
 # Flags of a step of the drain walk; the number of neurons it visits is above them.
@@ -57,18 +57,12 @@ def word_jobs(bits, start, limit, units, window, jobs):
 
 
 @njit(cache=True)
-def next_word(word, plane, first, last, tap, channel, group, layer, taps, planes, active):
-    """The next word with a spike, in this plane or a later one: (word, plane)."""
-    base = taps[tap, TAP_BASE] + channel * taps[tap, TAP_STRIDE]
-    while plane < taps[tap, TAP_PLANES]:
-        offset = base + planes[group * layer[L_PLANES_PER_GROUP] + taps[tap, TAP_PLANE] + plane]
-        while word <= last and active[offset + word] == 0:
-            word += 1
-        if word <= last:
-            break
-        word = first
-        plane += 1
-    return word, plane
+def next_live(address, word, last, active, skip):
+    """First word from `word` to `last` to fetch, `last` + 1 if there is none; word 0 is at
+    `address`."""
+    while skip and word <= last and active[address + word] == 0:
+        word += 1
+    return word
 
 
 @njit(cache=True)
@@ -103,12 +97,13 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     reader = np.full(engines, READER_RESTART, np.int64)
     extracted = np.full(engines, NOTHING, np.int64)
     header = np.zeros(engines, np.bool_)
-    # weights on their way through the fetch: item, s1, s2, w; with strip and group
-    stage = np.full((engines, 4), NOTHING, np.int64)
-    stage_sub = np.zeros((engines, 4), np.int64)
-    word = np.zeros(engines, np.int64)
-    first = np.zeros(engines, np.int64)
-    last = np.zeros(engines, np.int64)
+    # weights on their way through the fetch: item, s1, s2, w, then planes of them: q (looks for
+    # live words), r (fetches them); with strip and group
+    stage = np.full((engines, 6), NOTHING, np.int64)
+    stage_sub = np.zeros((engines, 6), np.int64)
+    first = np.zeros((engines, 3), np.int64)    # word range, from w on
+    last = np.zeros((engines, 3), np.int64)
+    address = np.zeros((engines, 3), np.int64)  # of word 0
     plane = np.zeros(engines, np.int64)
     # words between the fetch and the queues: valid (1 word, 2 end), lanes per unit
     flight = np.zeros((engines, 3), np.int64)
@@ -274,10 +269,9 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
             for u in range(units):
                 stalled = stalled or almost[e, u]
             blocked = announce and e % 2 == 0
-            w = stage[e, 3]
-            go = w != NOTHING and not stalled and not blocked
-            empty = w >= 0 and first[e] > last[e]
-            finished = w == NOTHING
+            r = stage[e, 5]
+            go = r != NOTHING and not stalled and not blocked
+            r_finished = r == NOTHING
             # words in flight reach the queues (below), then everything moves on
             landing = flight[e, 2]
             for u in range(units):
@@ -288,7 +282,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                     flight_jobs[e, i, u] = flight_jobs[e, i - 1, u]
             flight[e, 0] = 0
             why = DECODE
-            if w != NOTHING:
+            if r != NOTHING:
                 why = SCAN
                 if stalled:
                     why = QUEUE
@@ -300,63 +294,73 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 why = NEURON                    # only the last passes' drains are left
             else:
                 count[N_STARVED] += 1
-            if go:
-                if w == END:
-                    flight[e, 0] = 2
-                    finished = True
-                    count[N_PASSES] += 1
-                elif empty:
-                    finished = True
-                else:
-                    tap = code_tap[w]
-                    sub_pass = stage_sub[e, 3]
-                    strip, group = sub_pass // groups, sub_pass % groups
-                    limit = layer[L_POSITIONS_LAST if strip == strips - 1 else L_POSITIONS]
-                    offset = planes[group * layer[L_PLANES_PER_GROUP] + taps[tap, TAP_PLANE]
-                                    + plane[e]]
-                    bits = active[taps[tap, TAP_BASE] + offset + word[e]
-                                  + code_channel[w] * taps[tap, TAP_STRIDE]]
-                    place = word[e] & layer[L_ROW_WORDS_MASK]
-                    edge = taps[tap, TAP_EDGE]
-                    if (edge == 0 or (edge == 1 and place == 0)
-                            or (edge == 2 and place == layer[L_ROW_WORDS_MASK])):
-                        bits = bits & allowed[tap]
-                    start = window * (word[e] - strip * layer[L_STRIP_WORDS]) - taps[tap, TAP_SHIFT]
-                    word_jobs(bits, start, limit, units, window, flight_jobs[e, 0])
-                    flight[e, 0] = 1
-                    count[N_WORDS] += 1
-                    if bits == 0:
-                        count[N_SILENT] += 1
-                    word[e] += 1
-                    if word[e] > last[e]:
-                        word[e] = first[e]
-                        plane[e] += 1
-                    if skip:
-                        word[e], plane[e] = next_word(
-                            word[e], plane[e], first[e], last[e], tap, code_channel[w], group,
-                            layer, taps, planes, active)
-                    finished = plane[e] == taps[tap, TAP_PLANES]
+                if stage[e, 4] != NOTHING or stage[e, 3] != NOTHING:
+                    why = SCAN
+            if go and r == END:
+                flight[e, 0] = 2
+                r_finished = True
+                count[N_PASSES] += 1
+            elif go:
+                tap = code_tap[r]
+                strip = stage_sub[e, 5] // groups
+                limit = layer[L_POSITIONS_LAST if strip == strips - 1 else L_POSITIONS]
+                word = first[e, 2]
+                bits = active[address[e, 2] + word]
+                place = word & layer[L_ROW_WORDS_MASK]
+                edge = taps[tap, TAP_EDGE]
+                if (edge == 0 or (edge == 1 and place == 0)
+                        or (edge == 2 and place == layer[L_ROW_WORDS_MASK])):
+                    bits = bits & allowed[tap]
+                start = window * (word - strip * layer[L_STRIP_WORDS]) - taps[tap, TAP_SHIFT]
+                word_jobs(bits, start, limit, units, window, flight_jobs[e, 0])
+                flight[e, 0] = 1
+                count[N_WORDS] += 1
+                if bits == 0:
+                    count[N_SILENT] += 1
+                first[e, 2] = next_live(address[e, 2], word + 1, last[e, 2], active, skip)
+                r_finished = first[e, 2] > last[e, 2]
+            q = stage[e, 4]
+            wanted = q == END
+            if q >= 0:
+                first[e, 1] = next_live(address[e, 1], first[e, 1], last[e, 1], active, skip)
+                wanted = first[e, 1] <= last[e, 1]
+            q_free = q == NOTHING or r_finished or not wanted
+            w = stage[e, 3]
+            w_go = w != NOTHING and q_free
+            finished = w == NOTHING
+            if w_go:
+                finished = (w == END or first[e, 0] > last[e, 0]
+                            or plane[e] + 1 == taps[code_tap[w], TAP_PLANES])
                 if finished and w >= 0:
                     count[N_WEIGHTS] += 1
+            if r_finished:
+                stage[e, 5], stage_sub[e, 5] = (q if wanted else NOTHING), stage_sub[e, 4]
+                first[e, 2], last[e, 2], address[e, 2] = first[e, 1], last[e, 1], address[e, 1]
+            if q_free:
+                stage[e, 4], stage_sub[e, 4] = (w if w_go else NOTHING), stage_sub[e, 3]
+                first[e, 1], last[e, 1] = first[e, 0], last[e, 0]
+                if w_go and w >= 0:
+                    tap = code_tap[w]
+                    entry = ((stage_sub[e, 3] % groups) * layer[L_PLANES_PER_GROUP]
+                             + taps[tap, TAP_PLANE] + plane[e])
+                    address[e, 1] = (taps[tap, TAP_BASE] + code_channel[w] * taps[tap, TAP_STRIDE]
+                                     + planes[entry])
+            if w_go:
+                plane[e] += 1
             s2_free = stage[e, 2] == NOTHING or finished
             s1_free = stage[e, 1] == NOTHING or s2_free
             item_free = stage[e, 0] == NOTHING or s1_free
             if finished:
                 stage[e, 3], stage_sub[e, 3] = stage[e, 2], stage_sub[e, 2]
+                plane[e] = 0
                 w = stage[e, 3]
                 if w >= 0:
                     tap, strip = code_tap[w], stage_sub[e, 3] // groups
                     nw = layer[L_STRIP_WORDS_LAST if strip == strips - 1 else L_STRIP_WORDS]
                     begin = strip * layer[L_STRIP_WORDS] + taps[tap, TAP_OFFSET]
-                    first[e] = max(begin, 0)
-                    last[e] = min(begin + nw - 1 + taps[tap, TAP_EXTRA], taps[tap, TAP_WORDS] - 1)
-                    word[e], plane[e] = first[e], 0
-                    if skip:
-                        word[e], plane[e] = next_word(
-                            first[e], 0, first[e], last[e], tap, code_channel[w],
-                            stage_sub[e, 3] % groups, layer, taps, planes, active)
-                        if plane[e] == taps[tap, TAP_PLANES]:
-                            last[e] = first[e] - 1          # silent: a cycle, as an empty range
+                    first[e, 0] = max(begin, 0)
+                    last[e, 0] = min(begin + nw - 1 + taps[tap, TAP_EXTRA],
+                                     taps[tap, TAP_WORDS] - 1)
             if s2_free:
                 stage[e, 2], stage_sub[e, 2] = stage[e, 1], stage_sub[e, 1]
             if s1_free:

@@ -136,12 +136,12 @@ def simulate(image: Image, array: np.ndarray) -> Cycles:
 
 
 def replay(image: Image, spikes: Mapping[str, np.ndarray], *,
-           skip_silent: bool = False) -> Cycles:
+           skip_silent: bool = True) -> Cycles:
     """Cycles for given spikes of every map that a layer reads, whatever the weights would make.
 
     spikes: map name -> uint8 [T, C, H, W] (the input: its values), as `sw.reference.Run.spikes`
         for one image.
-    skip_silent: a variant of the core for `sw.study`, whose fetch passes over silent map words.
+    skip_silent: False for a core that reads silent map words, too (for `sw.study`).
     """
     config = image.config
     lanes = np.zeros((config.map_words, config.window), np.uint8)
@@ -191,7 +191,7 @@ def forecast(image: Image, activity: Mapping[str, object] | None = None, seed: i
 
 
 def _append(result: Cycles, code: LayerCode, info: LayerInfo, image: Image,
-            lanes: np.ndarray, skip_silent: bool = False) -> None:
+            lanes: np.ndarray, skip_silent: bool = True) -> None:
     served = result.layers[-1].served if result.layers else 0
     layer = run_layer(code, image.weights, lanes, image.config, served, skip_silent)
     layer.name, layer.copy = info.name, info.copy
@@ -212,7 +212,7 @@ def _place(lanes: np.ndarray, layout: MapLayout, spikes: Mapping[str, np.ndarray
 
 
 def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, config: CoreConfig,
-              served: int = 0, skip_silent: bool = False) -> LayerCycles:
+              served: int = 0, skip_silent: bool = True) -> LayerCycles:
     """Cycles of one layer on the map memory `lanes`, uint8 [map_words, window] (not changed).
 
     served: engine that the write arbiter served last in the layer before. skip_silent: see

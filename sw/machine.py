@@ -210,7 +210,8 @@ def _pass(lanes, stream, at, h, taps, planes, units, window, group, tf, nw, posi
                     address = base + offset + j
                     if address < 0 or address >= lanes.shape[0]:
                         return at, 1
-                    counters[2] += 1
+                    if lanes[address].any():                # silent words are not read
+                        counters[2] += 1
                     row_word = j & h[_ROWWORDS]
                     masked = edge == 0 or (edge == 1 and row_word == 0) or (
                         edge == 2 and row_word == h[_ROWWORDS])
