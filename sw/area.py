@@ -50,11 +50,11 @@ DEVICES = {"XC7A35T": Area(20_800, 41_600, 50, 90), "XC7A100T": Area(63_400, 126
 BLOCKS = {
     "unit": Area(159, 138),
     "decoder": Area(428, 302),
-    "fetch": Area(785, 673, 0, 1),
+    "fetch": Area(813, 847, 0, 1),
     "lane": Area(327, 66, 0, 4),
     "packer": Area(328, 347),
     "drain": Area(562, 767, 0, 1),
-    "rest": Area(1170, 2030, 5.5),
+    "rest": Area(1302, 2043, 5.5),
 }
 """Blocks at the default parameters: `drain` without its lanes and packer; `rest` (sequencer,
 counters, arbiter, link and its buffers) is what a whole top level with one engine has besides."""
@@ -95,14 +95,14 @@ def unit(config: CoreConfig) -> Area:
 
 
 def fetch(config: CoreConfig) -> Area:
-    """Fetch: rotator, tap and plane tables, active lanes."""
+    """Fetch: rotator, tap and plane tables, active lanes, live bits (two of RAM64X1D for 64)."""
     def parts(c: CoreConfig) -> float:
         levels = (c.units - 1).bit_length() / 2             # a LUT6 is a 4:1 multiplexer
         return (4 * c.window * levels + 2 * c.window + lutram(107, c.taps, 2)
-                + lutram(17, c.planes))
+                + lutram(17, c.planes) + 8 * lutram(1, c.map_words // 16))
     base = BLOCKS["fetch"]
     return Area(base.lut + parts(config) - parts(_DEFAULT),
-                base.ff + 6 * (config.window - _DEFAULT.window), 0, base.dsp)
+                base.ff + 8 * (config.window - _DEFAULT.window), 0, base.dsp)
 
 
 def drain(config: CoreConfig) -> Area:
@@ -171,10 +171,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name:12}" + "  ".join(f"{key} {value:g}" for key, value in entry.items()
                                        if not isinstance(value, dict)))
     if not args.measure:
-        for name, device in DEVICES.items():
+        for (name, device), preset in zip(DEVICES.items(), ("a35t", "a100t"), strict=True):
             print(f"{name:12}" + "  ".join(f"{k} {v:g}" for k, v in asdict(device).items())
                   + f"  (engines that fit {LUT_BUDGET:.0%}: "
-                  f"{most_engines(PRESETS['a35t'], device)})")
+                  f"{most_engines(PRESETS[preset], device)})")
     return 0
 
 

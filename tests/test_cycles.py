@@ -104,11 +104,18 @@ def test_cycles_fall_with_spikes_weights_and_positions():
     assert cycles.simulate(image, half).total < cycles.simulate(image, full).total
 
 
-def test_silence_costs_only_the_scan():
-    image = compile_network(convolution(), WIDE)
-    result = cycles.simulate(image, np.zeros((16, 12, 12), np.uint8))
-    assert result.counters["updates"] == 0
+def test_silent_words_are_not_read():
+    network = convolution()
+    image = compile_network(network, WIDE)
+    array = np.zeros((16, 12, 12), np.uint8)
+    result = cycles.simulate(image, array)
+    assert result.counters["updates"] == result.counters["words"] == 0
     assert result.by_cause["synapses"] == 0
+    spikes = {name: s[:, 0] for name, s in reference.run(network, array[None]).spikes.items()}
+    scanning = cycles.replay(image, spikes, skip_silent=False)
+    assert scanning.counters["silent_words"] == scanning.counters["words"] > 0
+    assert scanning.counters["weights"] == result.counters["weights"]
+    assert scanning.total > result.total
 
 
 def test_as_dict_is_json_like():

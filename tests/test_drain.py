@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from hw.config import PRESETS, CoreConfig
 from hw.drain import Drain, Walker
+from hw.packer import Packer
 from sim import models
 from sim.runner import run_bench
 from sw.compile.listing import read_program
@@ -21,16 +23,22 @@ CONFIGS = {
     "one_lane": PRESETS["tiny"],
     "two_lanes": replace(PRESETS["a35t"], engines=2, map_words=1024),
 }
+NETWORKS = 100
+"""Random networks to take layers from."""
+
 MOST_VISITS = 150
 """Of a pass; longer walks add time, not cases."""
 
 
-def random_layers(config: CoreConfig, seed: int, count: int) -> list[dict]:
-    """Header fields of layers of compiled random networks, every kind of walk among them."""
-    rng = np.random.default_rng(seed)
+@cache
+def layers_by_kind(name: str) -> dict[tuple, dict]:
+    """Header fields of layers of compiled random networks, one of every kind of walk."""
+    config, rng = CONFIGS[name], np.random.default_rng(1)
     found: dict[tuple, dict] = {}
-    for _ in range(150):
-        network = random_network(rng, max_size=14)
+    for number in range(NETWORKS):
+        # Every third one has rows longer than a map word.
+        wide = number % 3 == 0 and config.window + int(rng.integers(1, 10))
+        network = random_network(rng, max_size=3 if wide else 14, width=wide or None)
         try:
             image = compile_network(network, config)
         except DoesNotFit:
@@ -39,9 +47,16 @@ def random_layers(config: CoreConfig, seed: int, count: int) -> list[dict]:
             layer = code.header
             if sum(1 for _ in models.walk(layer, False)) <= MOST_VISITS:
                 found.setdefault(kind(layer, config), layer)
+    return found
+
+
+def random_layers(name: str, seed: int, count: int, path: Path) -> str:
+    """File with some of these layers, in random order."""
+    found = layers_by_kind(name)
     kinds = sorted(found)
-    rng.shuffle(kinds)
-    return [found[key] for key in kinds[:count]]
+    np.random.default_rng(seed).shuffle(kinds)
+    path.write_text(json.dumps([found[key] for key in kinds[:count]]))
+    return str(path)
 
 
 def kind(layer: dict, config: CoreConfig) -> tuple:
@@ -51,20 +66,20 @@ def kind(layer: dict, config: CoreConfig) -> tuple:
             layer["soft_reset"])
 
 
-def write(path: Path, layers: list[dict]) -> str:
-    path.write_text(json.dumps(layers))
-    return str(path)
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_drain(name, tmp_path):
     config = CONFIGS[name]
-    layers = random_layers(config, 1, 20)
     run_bench(Drain(config), "sim.benches.drain_bench", config=config.as_dict(), seed=1, rows=2,
-              layers=write(tmp_path / "layers.json", layers))
+              layers=random_layers(name, 1, 20, tmp_path / "layers.json"))
 
 
 def test_walker(tmp_path):
-    layers = random_layers(CONFIGS["two_lanes"], 2, 30)
     run_bench(Walker(), "sim.benches.walker_bench", seed=1,
-              layers=write(tmp_path / "layers.json", layers))
+              layers=random_layers("two_lanes", 2, 30, tmp_path / "layers.json"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_packer(name, tmp_path):
+    config = CONFIGS[name]
+    run_bench(Packer(config), "sim.benches.packer_bench", config=config.as_dict(), seed=1,
+              layers=random_layers(name, 3, 30, tmp_path / "layers.json"))

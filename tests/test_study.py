@@ -136,9 +136,11 @@ def test_areas_scale():
     assert four.lut - two.lut == pytest.approx(2 * one, abs=2)
     assert four.dsp == 2 * two.dsp
     fits = area.most_engines(config, area.DEVICES["XC7A35T"])
-    for key in ("gather", "column", "events", "position32"):
+    for key in ("gather", "scan", "column", "events", "position32"):
         assert areas.engines(key, config, "XC7A35T") >= 1
     assert areas.engines("gather", config, "XC7A35T") == fits
+    assert areas.engine_luts("gather", config) == one > areas.engine_luts("scan", config)
+    assert area.fetch(replace(config, map_words=4096)).lut > area.fetch(config).lut
 
 
 @pytest.mark.parametrize(("width", "depth", "blocks"), [
@@ -166,8 +168,6 @@ def test_study_command(capsys, tmp_path, monkeypatch):
     assert sum(shares) == pytest.approx(100, abs=1)
     assert {path.name for path in tmp_path.iterdir()} == {"study-dataflows.svg",
                                                           "study-causes.svg"}
-
-
 
 
 def test_update_replaces_tables_only(tmp_path):

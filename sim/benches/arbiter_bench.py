@@ -55,7 +55,7 @@ async def arbitration(dut, load):
         await ReadOnly()
         ready = int(dut.ready.value)
         assert ready.bit_count() == any(offered), "one word a cycle while any is waiting"
-        announced = expected and expected[0][0] == time + 1 or len(expected) > 1
+        announced = (expected and expected[0][0] == time + 1) or len(expected) > 1
         assert bool(dut.announce.value) == bool(announced), f"cycle {time}: announcement"
         if dut.write.value == 1:
             when, word = expected.popleft()

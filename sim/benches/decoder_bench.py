@@ -135,7 +135,7 @@ def check_timing(layer, channels, rows, codes, times, stalls) -> None:
         assert np.diff(cycles).tolist() == [1] * (len(cycles) - 1), "a gap between codes"
     before = 0
     for number, (count, end) in enumerate(zip(counts, times, strict=True)):
-        rewinds = passes > 1 and number % passes != 0 or number == 0
+        rewinds = (passes > 1 and number % passes != 0) or number == 0
         cost = RESTART * rewinds + HEADER + count
         assert cost <= end - before <= cost + SLACK, (number, end - before, cost)
         before = end

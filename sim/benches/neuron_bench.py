@@ -53,8 +53,8 @@ def random_position(rng: np.random.Generator, config: CoreConfig, layer: dict, b
             currents = rng.integers(-top, top, TIMESTEPS_PER_GROUP)
         else:
             currents = rng.choice([-top, top - 1, 0], TIMESTEPS_PER_GROUP)
-        membrane = int(rng.choice([layer["v_reset"], -1, 0, 1, threshold, threshold - (threshold > 0),
-                                   rng.integers(-300, 300),
+        membrane = int(rng.choice([layer["v_reset"], -1, 0, 1, threshold,
+                                   threshold - (threshold > 0), rng.integers(-300, 300),
                                    rng.integers(-MEMBRANE_TOP, MEMBRANE_TOP)]))
         if rng.random() < 0.3:
             # The first membrane meets the threshold exactly, or misses it by one.

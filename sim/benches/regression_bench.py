@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cocotb
 import numpy as np
-from cocotb.triggers import FallingEdge, First, RisingEdge, Timer
+from cocotb.triggers import ClockCycles, FallingEdge, First, RisingEdge, Timer
 
 from hw.registers import COUNTERS
 from sim.helpers import CLOCK_NS, CoreBus, settings, start
@@ -30,28 +30,47 @@ async def run_cases(dut):
     folders = sorted(Path(settings()["cases"]).iterdir())
     bus = CoreBus(dut, Image.load(folders[0] / "image.npz").config)
     await start(dut, WATCHDOG)
-    for folder in folders:
+    for number, folder in enumerate(folders):
         image = Image.load(folder / "image.npz")
         facts = json.loads((folder / "expected.json").read_text())
         with np.load(folder / "expected.npz") as data:
-            await run_case(dut, bus, image, dict(data), facts)
+            await run_case(dut, bus, image, dict(data), facts, aborted=number % 4 == 0)
 
 
-async def run_case(dut, bus: CoreBus, image: Image, expected: dict, facts: dict) -> None:
+async def abort(dut, cycles: int) -> None:
+    """Start, and reset in the middle of it: nothing of that run may be left."""
+    await FallingEdge(dut.clk)
+    dut.start.value = 1
+    await FallingEdge(dut.clk)
+    dut.start.value = 0
+    await ClockCycles(dut.clk, cycles)
+    await FallingEdge(dut.clk)
+    dut.rst.value = 1
+    await FallingEdge(dut.clk)
+    dut.rst.value = 0
+
+
+async def run_case(dut, bus: CoreBus, image: Image, expected: dict, facts: dict,
+                   aborted: bool) -> None:
     where = f"network {facts['seed']}"
     await bus.write_program(image.program)
     for pair, words in enumerate(image.weights):
         await bus.write_weights(pair, words)
-    for address, data in encode_input(image, expected.pop("array")):
-        await bus.write_map(address, data.tobytes())
     total = sum(facts["cycles"])
-    done, late = RisingEdge(dut.done), Timer((2 * total + 2000) * CLOCK_NS, "ns")
+    inputs = encode_input(image, expected.pop("array"))
+    for again in range(1 + aborted):
+        for address, data in inputs:
+            await bus.write_map(address, data.tobytes())
+        if aborted and not again:
+            await abort(dut, total * 2 // 3)
+    limit = 2 * total + 2000
+    done, late = RisingEdge(dut.done), Timer(limit * CLOCK_NS, "ns")
     await FallingEdge(dut.clk)
     dut.start.value = 1
     await FallingEdge(dut.clk)
     dut.start.value = 0
     if await First(done, late) is late:
-        raise Mismatch(f"{where}: not done after {2 * total + 2000} cycles, the model needs {total}")
+        raise Mismatch(f"{where}: not done after {limit} cycles, the model needs {total}")
     await FallingEdge(dut.busy)
     await FallingEdge(dut.clk)
 

@@ -95,8 +95,9 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         return tqdm(cases, desc="layers", leave=False)
 
     tables: dict[str, Callable[[], list[dict]]] = {
-        "comparison": lambda: report.comparison(shown(), "XC7A35T"),
-        "comparison-100t": lambda: report.comparison(shown(), "XC7A100T"),
+        "comparison": lambda: report.comparison(shown(), "XC7A35T", PRESETS["a35t"]),
+        "comparison-100t": lambda: report.comparison(
+            shown(), "XC7A100T", PRESETS["a100t"]),
         "causes": lambda: report.causes(shown(), config),
         "parameters": lambda: report.parameters(
             [case for case in cases if case.key != "vgg9"] or cases, config.engines),

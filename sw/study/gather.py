@@ -17,7 +17,7 @@ from .workloads import Workload
 NAME = "row gather (ours)"
 CUT = "cut"
 """Name of the empty readout that ends a piece of a network."""
-SKIPPING = "row gather, skips silent words"
+SCANNING = "row gather, reads silent words too"
 
 
 def roomy(config: CoreConfig) -> CoreConfig:
@@ -46,8 +46,11 @@ class Run:
         return self.rate / self.cycles.config.slots
 
 
-def run(workload: Workload, config: CoreConfig, skip_silent: bool = False) -> Run:
-    """Compile the workload and replay its spikes."""
+def run(workload: Workload, config: CoreConfig, skip_silent: bool = True) -> Run:
+    """Compile the workload and replay its spikes.
+
+    skip_silent: False for a core that reads map words without a spike, too.
+    """
     images, total = [], cycles.Cycles(config)
     for image, spikes in _compiled(workload, roomy(config)):
         images.append(image)

@@ -63,7 +63,7 @@ def _events(rows: list[dict], folder: Path) -> Path:
     figure, axes = plt.subplots(1, len(kinds), figsize=(7, 2), sharey=True)
     for axis, kind in zip(axes, kinds, strict=True):
         for key, label in (("cycles", "core"),
-                           ("cycles with silent words skipped", "silent words skipped")):
+                           ("cycles if silent words are read", "silent words read")):
             points = [(row["value"], row[key] / 1e3) for row in rows if row["varied"] == kind]
             axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
         axis.set_xlabel(kind)

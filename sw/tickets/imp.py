@@ -56,7 +56,7 @@ class SearchOptions:
     epochs_final: int = 10
     epochs_integer: int = 6
     epochs_unshifted: int = 4
-    epochs_distil: int = 4
+    epochs_distil: int = 0
     bits: int = 4
     lr: float = 5e-3
     lr_integer: float = 2e-3
