@@ -31,11 +31,11 @@ CAUSES = ("synapses", "event_scan", "queue_stall", "neuron_update", "port_stall"
 """Where a layer's cycles went. Cycles of the engines are split by what the accumulate units did
 (a unit-cycle is 1 / (engines x units) of a cycle):
 
-synapses: updates. event_scan: map words with fewer events than units. queue_stall: another unit's
-queue was full. neuron_update: waiting for, or giving way to, the drain; neurons and writes after
-the last weight. port_stall: the map port was taken by a write. weight_decode: no weight yet (skip
-codes, row headers, rewinding). imbalance: the engine was done, others were not. program: loading
-the layer's program words."""
+synapses: updates. event_scan: map words with fewer events than units, weights with only silent
+words. queue_stall: another unit's queue was full. neuron_update: waiting for, or giving way to,
+the drain; neurons and writes after the last weight. port_stall: the map port was taken by a
+write. weight_decode: no weight yet (skip codes, row headers, rewinding). imbalance: the engine was
+done, others were not. program: loading the layer's program words."""
 
 COUNTERS = ("words", "weights", "updates", "queue_stall", "port_stall", "starved", "bank_wait",
             "neurons", "written", "codes", "passes", "silent_words")
