@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -66,15 +67,16 @@ class Outcome:
     causes: dict[str, float] = field(default_factory=dict)
 
 
-class Dataflow:
+class Dataflow(ABC):
     """A way to run a layer. key, name: for tables. event_lists: maps are lists of events."""
 
     key = ""
     name = ""
     event_lists = False
 
+    @abstractmethod
     def run(self, load: Load, engines: int) -> Outcome:
-        raise NotImplementedError
+        """Work through a layer's load on so many engines."""
 
 
 def loads(workload: Workload, image: int = 0) -> list[Load]:
