@@ -225,6 +225,7 @@ class RowDrain:
         self.layer, self.config = layer, config
         self.words: list[tuple[int, list[int]]] = []
         self._lanes: list[int] = []
+        self._row_lanes = 0
         self._index = self._strip = self._group = 0
         self._membranes: dict[int, int] = {}
         self._total = 0
@@ -267,8 +268,11 @@ class RowDrain:
             outputs = 2 if layer["pair"] and not layer["pair_merge"] else 1
             mask = layer["last_mask"] if header["last_group"] else 15
             self._lanes += [s & mask for s in spikes[:outputs]]
+            self._row_lanes += outputs
             if visit.row_end:
-                self._lanes += [0] * (-len(self._lanes) % layer["out_pitch"])
+                # A row may be longer than a map word, whose lanes are already gone.
+                self._lanes += [0] * (-self._row_lanes % layer["out_pitch"])
+                self._row_lanes = 0
             offset = 0
             if layer["flush_strip"]:
                 offset = (visit.phase * layer["out_phase_stride"]
