@@ -1,5 +1,7 @@
 # make demo   the main job: bundled ticket, bundled images, simulated board
 # make test   style checks and the whole regression
+# make formal  proofs of the stream rules, and that each notices a seeded bug
+# make bitstreams  every board: reports, manifests, bitstreams or archives (hours on 2 cores)
 # make clean  removes the environment and caches of this folder
 
 PYTHON ?= python3
@@ -7,7 +9,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test lint mutation study clean
+.PHONY: demo test lint mutation formal study bitstreams clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/run.ok
@@ -22,8 +24,20 @@ lint: $(VENV)/test.ok
 mutation: $(VENV)/test.ok
 	$(BIN)/python -m sim.mutate
 
+formal: $(VENV)/test.ok
+	$(BIN)/python -m sim.formal --jobs $(JOBS)
+	$(BIN)/python -m sim.formal --bugs --jobs $(JOBS)
+
 study: $(VENV)/test.ok
 	$(BIN)/python -m sw.study --plot docs/img
+
+BOARDS ?= ulx3s_85f ecpix5_85f versa_ecp5 arty_a7 arty_a7_100
+
+# Exit code 3: no bitstream where neither Vivado nor nextpnr-xilinx is installed; the archive is made.
+bitstreams: $(VENV)/test.ok
+	@for board in $(BOARDS); do \
+		$(BIN)/python -m hw.build --board $$board || [ $$? -eq 3 ] || exit 1; \
+	done
 
 $(VENV)/run.ok: pyproject.toml constraints.txt | check
 	$(PYTHON) -m venv $(VENV)
@@ -31,7 +45,7 @@ $(VENV)/run.ok: pyproject.toml constraints.txt | check
 	touch $@
 
 $(VENV)/test.ok: $(VENV)/run.ok
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[build,formal,test]'
 	touch $@
 
 # Names what is missing and the line that installs it.

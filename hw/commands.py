@@ -27,7 +27,8 @@ class Commands(wiring.Component):
     fault: a pulse per damaged frame, `fault_status` says how; answered when no request is at work.
     replies, quiet, clear, digest, sender_idle: of the `framing.FrameSender`.
     bus: memories. start, first_layer_address, stop_after, done: of the core.
-    core_reset: a pulse that resets the core (its memories keep their content).
+    core_reset: a pulse that resets the core (its memories keep their content); 1 in reset too.
+    timeout: a pulse when a run is stopped at its cycle limit.
 
     After a reset every request is refused until one with `sync`. A request answered with an error
     has had no effect, except a run that timed out. The request
@@ -45,8 +46,8 @@ class Commands(wiring.Component):
             "quiet": Out(1), "clear": Out(1), "digest": In(32), "sender_idle": In(1),
             "bus": Out(HostBus()),
             "start": Out(1), "first_layer_address": Out(range(config.program_words)),
-            "stop_after": Out(8), "done": In(1), "core_reset": Out(1),
-            "idle": Out(1),
+            "stop_after": Out(8), "done": In(1), "core_reset": Out(1, init=1),
+            "timeout": Out(1), "idle": Out(1),
         })
 
     def elaborate(self, platform):
@@ -81,6 +82,10 @@ class Commands(wiring.Component):
         def next_address():
             return header.read_addr.eq(header.read_addr + header.read_stride)
 
+        # Here, not in `_verdict`: the sum must be made before the state that looks at it.
+        end = Signal(26)
+        m.d.sync += end.eq(header.write_addr + Mux(expand, payload << 2, payload))
+        m.d.sync += self.core_reset.eq(0)
         with m.FSM() as fsm:
             m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & ~self.requests.valid & (fault == 0))
 
@@ -100,19 +105,33 @@ class Commands(wiring.Component):
                     m.d.sync += [index.eq(index + 1),
                                  header.eq(Cat(header.as_value()[32:], self.requests.payload))]
                     with m.If(index == REQUEST_WORDS - 1):
-                        m.next = "CHECK"
+                        m.next = "MEASURE"
+
+            with m.State("MEASURE"):    # `end` of `_verdict` is being added up
+                m.next = "CHECK"
 
             with m.State("CHECK"):
+                foreign, possible = Signal(), Signal(Status)
+                is_next, is_again = Signal(), Signal()
+                m.d.comb += foreign.eq((header.version != PROTOCOL) | header.reply)
+                m.d.sync += [
+                    possible.eq(Mux(foreign, Status.VERSION,
+                                    self._verdict(m, header, payload, end))),
+                    is_next.eq(header.sync | (synced & (header.seq == expected))),
+                    is_again.eq(synced & ((header.seq + 1)[:16] == expected)),
+                    self.core_reset.eq(header.sync & ~foreign),
+                ]
+                m.next = "DECIDE"
+            with m.State("DECIDE"):
                 verdict = Signal(Status)
                 m.d.sync += [index.eq(0), seq.eq(header.seq), status.eq(verdict)]
-                with m.If((header.version != PROTOCOL) | header.reply):
+                with m.If(possible == Status.VERSION):
                     m.d.comb += verdict.eq(Status.VERSION)
-                with m.Elif(header.sync | (synced & (header.seq == expected))):
-                    m.d.comb += [verdict.eq(self._verdict(m, header, payload)),
-                                 self.core_reset.eq(header.sync)]
+                with m.Elif(is_next):
+                    m.d.comb += verdict.eq(possible)
                     m.d.sync += [expected.eq(header.seq + 1), synced.eq(1), cycles.eq(0),
                                  last_status.eq(verdict)]
-                with m.Elif(synced & ((header.seq + 1)[:16] == expected)):
+                with m.Elif(is_again):
                     m.d.comb += verdict.eq(last_status)
                     m.d.sync += repeat.eq(1)
                 with m.Else():
@@ -141,8 +160,11 @@ class Commands(wiring.Component):
                 with m.If(self.done):
                     m.next = "READ OR NOT"
                 with m.Elif(cycles >= header.max_cycles):
-                    m.d.comb += self.core_reset.eq(1)
-                    m.d.sync += [status.eq(Status.TIMEOUT), last_status.eq(Status.TIMEOUT)]
+                    m.d.comb += self.timeout.eq(1)
+                    m.d.sync += [
+                        self.core_reset.eq(1), status.eq(Status.TIMEOUT),
+                        last_status.eq(Status.TIMEOUT),
+                    ]
                     m.next = "READ OR NOT"
 
             with m.State("READ OR NOT"):
@@ -211,12 +233,10 @@ class Commands(wiring.Component):
             m.d.sync += fault.eq(self.fault_status)
         return m
 
-    def _verdict(self, m, header, payload):
-        """Status of a request that is due: OK, or why it cannot be done."""
+    def _verdict(self, m, header, payload, end):
+        """Status of a request that is due: OK, or why it cannot be done; `end` of its write."""
         verdict = Signal(Status)
-        end = Signal(26)
         size = Signal(26)
-        m.d.comb += end.eq(header.write_addr + Mux(header.expand != 0, payload << 2, payload))
         with m.Switch(header.write_space):
             for space, words in registers.space_words(self._config).items():
                 if space != Space.COUNTER:

@@ -140,6 +140,11 @@ class Core(wiring.Component):
                 engine.live.eq(live),
             ]
 
+        # A cycle late, which is early enough: engines read long after the start, the host long
+        # after the end.
+        running = Signal()
+        m.d.sync += running.eq(sequencer.busy)
+
         # Map memory: every copy is written alike; port A is shared with the even engine.
         for i, ram in enumerate(maps):
             even, odd = engines[2 * i], engines[2 * i + 1] if 2 * i + 1 < cfg.engines else None
@@ -151,7 +156,7 @@ class Core(wiring.Component):
             ]
             with m.If(arbiter.write):
                 m.d.comb += ram.a_address.eq(arbiter.word.address)
-            with m.Elif(sequencer.busy):
+            with m.Elif(running):
                 m.d.comb += ram.a_address.eq(even.map_address)
             with m.Else():
                 m.d.comb += ram.a_address.eq(address >> lane_bits)
@@ -165,7 +170,7 @@ class Core(wiring.Component):
             m.d.comb += [
                 ram.write.eq(write & (space == Space.WEIGHT) & (address >> weight_bits == i)),
                 ram.write_data.eq(write_data), even.weight_data.eq(ram.a_data),
-                ram.a_address.eq(Mux(sequencer.busy, even.weight_address, address)),
+                ram.a_address.eq(Mux(running, even.weight_address, address)),
             ]
             if odd is not None:
                 m.d.comb += [ram.b_address.eq(odd.weight_address), odd.weight_data.eq(ram.b_data)]

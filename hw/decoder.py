@@ -6,7 +6,7 @@ again for every strip and every group of timesteps; between passes the reader re
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -21,10 +21,12 @@ FIELD_BITS = 24
 class BitReader(wiring.Component):
     """Window on a bit stream in a synchronous memory.
 
-    Contract: while `ready`, `bits` shows the next 24 bits; `take` of `count` bits (1..24) advances
-    in the same cycle. `seek` restarts at (`seek_word`, `seek_bit`), ready 4 cycles later.
-    `word`, `bit` is the place of the next bit. Sustains 32 bits a cycle. Reads ahead up to 4 words
-    past the end of the stream; what it finds there is never used.
+    Contract: while `ready`, `bits` shows the next 24 bits; `take` advances in the same cycle, by
+    `long_count` bits where `long` is set, else by `count` (1..24; a choice of two, so that a `long`
+    that depends on `bits` comes after both sums; `long_count` stays the same). `seek` restarts at
+    (`seek_word`, `seek_bit`), ready 4 cycles later. `word`, `bit` is the place of the next bit.
+    Sustains 32 bits a cycle. Reads ahead up to 4 words past the end of the stream; what it finds
+    there is never used.
 
     The memory answers `address` one cycle later.
     """
@@ -35,6 +37,7 @@ class BitReader(wiring.Component):
             "address": Out(address_bits), "data": In(WORD_BITS),
             "seek": In(1), "seek_word": In(address_bits), "seek_bit": In(5),
             "ready": Out(1), "bits": Out(FIELD_BITS), "take": In(1), "count": In(5),
+            "long": In(1), "long_count": In(5),
             "word": Out(address_bits), "bit": Out(5),
         })
 
@@ -60,14 +63,20 @@ class BitReader(wiring.Component):
 
         end = Signal(6)
         crosses = Signal()
+        # Both sums start from a register of their own, or synthesis would choose what to add first.
+        ends = [Signal(6, name=f"end{i}") for i in range(2)]
+        unbit = Signal(5, init=31)      # 31 - bit
+        long_count = Signal(6)
+        m.d.sync += long_count.eq(self.long_count + 31)
         m.d.comb += [
             self.ready.eq(filled == 2),
             self.bits.eq(Cat(low, high).bit_select(self.bit, FIELD_BITS)),
-            end.eq(self.bit + self.count),
+            ends[0].eq(self.bit + self.count), ends[1].eq(long_count - unbit),
+            end.eq(Mux(self.long, ends[1], ends[0])),
             crosses.eq(self.take & end[5]),
         ]
         with m.If(self.take):
-            m.d.sync += self.bit.eq(end[:5])
+            m.d.sync += [self.bit.eq(end[:5]), unbit.eq(~end[:5])]
         shift_in = Signal()
         m.d.comb += shift_in.eq((level != 0) & ((filled != 2) | crosses))
         with m.If(shift_in):
@@ -82,7 +91,8 @@ class BitReader(wiring.Component):
         with m.If(self.seek):
             m.d.sync += [
                 self.address.eq(self.seek_word), self.word.eq(self.seek_word),
-                self.bit.eq(self.seek_bit), filled.eq(0), level.eq(0), arriving.eq(0),
+                self.bit.eq(self.seek_bit), unbit.eq(~self.seek_bit),
+                filled.eq(0), level.eq(0), arriving.eq(0),
                 read.addr.eq(0), write.addr.eq(0),
             ]
         return m
@@ -128,10 +138,11 @@ class RowDecoder(wiring.Component):
         strip, group, strip_word = Signal(8), Signal(2), Signal(9)
         first_pass = Signal()
         last_strip, last_group, last_pass = Signal(), Signal(), Signal()
-        m.d.comb += [
-            last_strip.eq(strip + 1 == layer.n_strips),
-            last_group.eq(group + 1 == layer.n_groups),
-            last_pass.eq(last_strip & last_group),
+        # Registered: they are asked for some cycles after a pass has begun.
+        ends_strips, ends_groups = strip + 1 == layer.n_strips, group + 1 == layer.n_groups
+        m.d.sync += [
+            last_strip.eq(ends_strips), last_group.eq(ends_groups),
+            last_pass.eq(ends_strips & ends_groups),
         ]
 
         header = Signal(layouts.pass_header())
@@ -150,9 +161,8 @@ class RowDecoder(wiring.Component):
 
         # Extracted code, one ahead of the index.
         code_valid, code_is_weight = Signal(), Signal()
-        code_value, code_gap = Signal(signed(8)), Signal(12)
-        code_bits = Signal(5)
-        m.d.comb += code_bits.eq(1 + layer.value_bits + layer.rice_k)
+        code_value, code_step = Signal(signed(8)), Signal(12)
+        m.d.comb += reader.long_count.eq(1 + layer.value_bits + layer.rice_k)
 
         body = reader.bits[1:]
         value = Signal(signed(8))
@@ -162,72 +172,95 @@ class RowDecoder(wiring.Component):
             for b in range(2, 9):
                 with m.Case(b):
                     m.d.comb += value.eq(body[:b].as_signed())
-        gap = Signal(12)
-        gap_mask = Array((1 << k) - 1 for k in range(16))[layer.rice_k]
-        m.d.comb += gap.eq((body >> layer.value_bits)[:12] & gap_mask)
+        gap_mask = Signal(12)
+        m.d.sync += gap_mask.eq(Array((1 << k) - 1 for k in range(16))[layer.rice_k])
 
-        # Index of the next candidate weight: channel `index` of tap `tap`. `index` may equal the
-        # number of channels: then the next code wraps it into the next tap.
-        tap, index = Signal(7), Signal(13)
-        last_tap, at_end = Signal(), Signal()
+        # The codes so far have led to channel `index` (-1 at first) of tap `tap`; behind it and the
+        # next one are `left` more. A code moves on by `code_step` + 1, maybe into the next tap,
+        # about which the table is asked ahead. A weight there is the new `index`.
+        tap, next_tap, index, left = Signal(7), Signal(8), Signal(13), Signal(signed(14))
+        last_tap, at_end, taps_left = Signal(), Signal(), Signal(8)
         m.d.comb += [
-            self.channels_tap.eq(tap),
-            last_tap.eq(tap + 1 == layer.n_taps),
-            at_end.eq(last_tap & (index >= self.channels)),
+            self.channels_tap.eq(next_tap),
+            at_end.eq(last_tap & left[-1]),
         ]
-        step = Signal(13)
-        target, wrapped, target_tap, target_index = Signal(14), Signal(), Signal(7), Signal(13)
+        beyond, wrapped = Signal(signed(14)), Signal()
+        # Kept apart, or synthesis would choose first and add then.
+        stays, wraps = (Signal(signed(14), name=name, attrs={"keep": 1})
+                        for name in ("stays", "wraps"))
+        moved = Signal(13, attrs={"keep": 1})
+        target_tap, target_index, target_left = Signal(7), Signal(13), Signal(signed(14))
         m.d.comb += [
-            step.eq(Mux(code_is_weight, code_gap, 1 << layer.rice_k)),
-            target.eq(index + step),
-            wrapped.eq((target >= self.channels) & ~(last_tap & ~code_is_weight)),
-            target_tap.eq(tap + wrapped),
-            target_index.eq(target - Mux(wrapped, self.channels, 0)),
+            beyond.eq(left - code_step),
+            wrapped.eq(beyond[-1] & ~(last_tap & ~code_is_weight)),
+            stays.eq(left + (~Cat(code_step, Const(0, 2))).as_signed()),
+            wraps.eq(stays + self.channels),
+            moved.eq((Cat(1, index) + Cat(1, code_step)) >> 1),
+            target_tap.eq(Mux(wrapped, next_tap, tap)),
+            # index + step + 1 - channels = -(left - step) - 1
+            target_index.eq(Mux(wrapped, ~beyond, moved)),
+            target_left.eq(Mux(wrapped, wraps, stays)),
         ]
 
+        m.d.sync += reader.seek.eq(0)
         with m.FSM() as fsm:
             m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & ~item_valid & ~header_valid)
             with m.State("IDLE"):
-                m.d.sync += [strip.eq(0), group.eq(0), strip_word.eq(0), first_pass.eq(1)]
+                m.d.sync += [
+                    strip.eq(0), group.eq(0), strip_word.eq(0), first_pass.eq(1), next_tap.eq(0),
+                    reader.count.eq(12),
+                ]
                 with m.If(self.start):
                     m.d.sync += rows_left.eq(self.rows)
-                    m.d.comb += [reader.seek.eq(1), reader.seek_word.eq(self.start_word)]
+                    m.d.sync += [
+                        reader.seek.eq(1), reader.seek_word.eq(self.start_word),
+                        reader.seek_bit.eq(0),
+                    ]
                     with m.If(self.rows != 0):
                         m.next = "CHANNEL"
             with m.State("CHANNEL"):
-                with m.If(reader.ready & ~header_valid):
-                    m.d.comb += [reader.take.eq(1), reader.count.eq(12)]
+                with m.If(reader.ready & ~header_valid & ~reader.seek):
+                    m.d.comb += reader.take.eq(1)
                     m.d.sync += [
-                        row_word.eq(reader.word), row_bit.eq(reader.bit),
+                        reader.count.eq(18), row_word.eq(reader.word), row_bit.eq(reader.bit),
                         header.row.channel.eq(reader.bits),
                     ]
                     m.next = "BIAS"
             with m.State("BIAS"):
                 with m.If(reader.ready):
-                    m.d.comb += [reader.take.eq(1), reader.count.eq(18)]
-                    m.d.sync += header.row.bias.eq(reader.bits)
+                    m.d.comb += reader.take.eq(1)
+                    m.d.sync += [reader.count.eq(24), header.row.bias.eq(reader.bits)]
                     m.next = "THRESHOLD"
             with m.State("THRESHOLD"):
                 with m.If(reader.ready):
-                    m.d.comb += [reader.take.eq(1), reader.count.eq(24)]
+                    m.d.comb += reader.take.eq(1)
                     m.d.sync += [
+                        reader.count.eq(1),
                         header.row.threshold.eq(reader.bits),
                         header.first.eq(first_pass), header.last.eq(last_pass),
                         header.first_group.eq(group == 0), header.last_group.eq(last_group),
                         header.last_strip.eq(last_strip),
                         header_valid.eq(1),
-                        tap.eq(0), index.eq(0), code_valid.eq(0),
+                        tap.eq(0), next_tap.eq(1), taps_left.eq(layer.n_taps),
+                        last_tap.eq(layer.n_taps == 1), index.eq(-1), left.eq(self.channels - 1),
+                        code_valid.eq(0),
                     ]
                     m.next = "CODES"
             with m.State("CODES"):
+                m.d.comb += reader.long.eq(reader.bits[0])
                 consume = Signal()
                 m.d.comb += consume.eq(code_valid & ~at_end & (item_free | ~code_is_weight))
                 with m.If(consume):
                     m.d.comb += self.code.eq(1)
                     m.d.sync += [
-                        tap.eq(target_tap), index.eq(target_index + code_is_weight),
-                        code_valid.eq(0),
+                        tap.eq(target_tap),
+                        index.eq(target_index), left.eq(target_left), code_valid.eq(0),
                     ]
+                    with m.If(wrapped):
+                        m.d.sync += [
+                            next_tap.eq(next_tap + 1), taps_left.eq(taps_left - 1),
+                            last_tap.eq(taps_left == 2),
+                        ]
                     with m.If(code_is_weight):
                         m.d.sync += [
                             item_valid.eq(1), item.end.eq(0), item.tap.eq(target_tap),
@@ -236,23 +269,23 @@ class RowDecoder(wiring.Component):
                             item.group.eq(group),
                         ]
                 with m.If(reader.ready & (~code_valid | consume)):
-                    m.d.comb += [
-                        reader.take.eq(1),
-                        reader.count.eq(Mux(reader.bits[0], code_bits, 1)),
-                    ]
+                    m.d.comb += reader.take.eq(1)
                     m.d.sync += [
                         code_valid.eq(1), code_is_weight.eq(reader.bits[0]),
-                        code_value.eq(value), code_gap.eq(gap),
+                        code_value.eq(value),
+                        code_step.eq(((body >> layer.value_bits)
+                                      | (~reader.bits[0]).replicate(12)) & gap_mask),
                     ]
                 # The filler bit is (or will be) the waiting code: drop it and end the pass.
                 with m.If(at_end & code_valid & item_free):
                     m.d.sync += [
                         code_valid.eq(0), item_valid.eq(1), item.end.eq(1),
-                        first_pass.eq(0), group.eq(group + 1),
+                        first_pass.eq(0), group.eq(group + 1), next_tap.eq(0),
+                        reader.count.eq(12),
                     ]
                     m.next = "CHANNEL"
                     with m.If(~last_pass):
-                        m.d.comb += [
+                        m.d.sync += [
                             reader.seek.eq(1), reader.seek_word.eq(row_word),
                             reader.seek_bit.eq(row_bit),
                         ]

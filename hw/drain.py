@@ -37,9 +37,10 @@ class Walker(wiring.Component):
         layer = self.layer
         limits = {name: layer[f"count_{name}"] for name in LEVELS}
         limits["oy"] = Mux(self.last_strip, layer.count_oy_last, layer.count_oy)
-        count = {name: Signal(8, name=f"count_{name}") for name in LEVELS}
-        at_end = {name: Signal(name=f"end_{name}") for name in LEVELS}
-        m.d.comb += [at_end[name].eq(count[name] + 1 == limits[name]) for name in LEVELS]
+        # Turns left, this one included.
+        count = {name: Signal(len(layer[f"count_{name}"]), name=f"count_{name}")
+                 for name in LEVELS}
+        at_end = {name: Signal(name=f"end_{name}") for name in LEVELS}      # count == 1
 
         def ends(*names):
             return Cat(at_end[name] for name in names).all()
@@ -57,7 +58,6 @@ class Walker(wiring.Component):
         moved = Signal(10)
         m.d.comb += [
             moved.eq(start_from + step),
-            self.window_first.eq((count["kx"] == 0) & (count["ky"] == 0)),
             self.window_last.eq(ends("kx", "ky")),
             self.row_end.eq(ends("ox")),
             self.phase_end.eq(ends("kx", "ky", "ox", "oy")),
@@ -65,18 +65,25 @@ class Walker(wiring.Component):
         ]
         with m.If(self.start):
             m.d.sync += [
-                self.running.eq(1), self.first.eq(1), self.position.eq(0), phase_start.eq(0),
+                self.running.eq(1), self.first.eq(1), self.window_first.eq(1),
+                self.position.eq(0), phase_start.eq(0),
             ]
-            m.d.sync += [s.eq(0) for s in count.values()]
+            for name in LEVELS:
+                m.d.sync += [count[name].eq(limits[name]), at_end[name].eq(limits[name] == 1)]
         with m.Elif(self.step):
-            m.d.sync += [self.first.eq(0), self.position.eq(moved)]
+            m.d.sync += [
+                self.first.eq(0), self.window_first.eq(self.window_last), self.position.eq(moved),
+            ]
             with m.If(new_phase):
                 m.d.sync += phase_start.eq(moved)
             with m.If(self.last):
                 m.d.sync += self.running.eq(0)
             for i, name in enumerate(LEVELS):
                 with m.If(ends(*LEVELS[:i]) if i else 1):
-                    m.d.sync += count[name].eq(Mux(at_end[name], 0, count[name] + 1))
+                    m.d.sync += [
+                        count[name].eq(Mux(at_end[name], limits[name], count[name] - 1)),
+                        at_end[name].eq(Mux(at_end[name], limits[name] == 1, count[name] == 2)),
+                    ]
         return m
 
 
@@ -189,7 +196,10 @@ class Drain(wiring.Component):
         # Stage 0: the position of the walk. Stage 1: read the accumulators.
         tag0, tag1 = Signal(visit_tag()), Signal(visit_tag())
         currents1 = [Signal(layouts.currents(cfg), name=f"currents{i}") for i in range(2)]
-        unit = Signal(unit_bits)
+        unit, units0 = Signal(unit_bits), Signal(cfg.units)
+
+        def units_at(lowest):
+            return (1 << lowest) | Mux(layer.pair, 2 << lowest, 0)
 
         def inside(q):
             limit = Mux(header.last_strip, layer.positions_last, layer.positions)
@@ -206,23 +216,18 @@ class Drain(wiring.Component):
                                    layer.pair & inside(walker.position | 1))),
                 self.bank.eq(walk_bank), self.address.eq(walker.position >> unit_bits),
                 unit.eq(walker.position[:unit_bits]),
+                units0.eq(Mux(walker.running, units_at(walker.position[:unit_bits]), 0)),
                 tag1.eq(tag0),
                 currents1[0].eq(Array(self.currents)[unit]),
                 currents1[1].eq(Array(self.currents)[unit | 1]),
             ]
-        def units_at(lowest):
-            return (1 << lowest) | Mux(layer.pair, 2 << lowest, 0)
-
-        read_now = tag0.valid & advance
+        # What `read` is in the next cycle in which the walk advances has been claimed until then.
         m.d.comb += [
-            self.read.eq(Mux(read_now, units_at(unit), 0)),
-            self.release.eq(read_now & tag0.pass_end),
+            self.read.eq(Mux(advance, units0, 0)),
+            self.release.eq(advance & tag0.valid & tag0.pass_end),
+            self.claim.eq(Mux(advance, Mux(
+                walker.running, units_at(walker.position[:unit_bits]), 0), units0)),
         ]
-        with m.If(advance):
-            m.d.comb += self.claim.eq(
-                Mux(walker.running, units_at(walker.position[:unit_bits]), 0))
-        with m.Else():
-            m.d.comb += self.claim.eq(Mux(tag0.valid, units_at(unit), 0))
 
         # Stage 2: the pool's maximum before the neuron; membranes of the previous group.
         tag2 = Signal(visit_tag())
@@ -258,7 +263,10 @@ class Drain(wiring.Component):
             next_tag = Signal(visit_tag(), name=f"tag_{i}")
             next_total = Signal(signed(20), name=f"total_{i}", reset_less=True)
             with m.If(advance):
-                m.d.sync += [next_tag.eq(tags), next_total.eq(totals)]
+                m.d.sync += [
+                    next_tag.eq(tags), next_total.eq(totals),
+                    next_tag.inserts.eq(tags.valid & tags.window_last & ~layer.readout),
+                ]
             tags, totals = next_tag, next_total
         membrane_slots = cfg.tile_positions
         for i in range(cfg.lanes):

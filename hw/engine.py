@@ -71,8 +71,8 @@ class Engine(wiring.Component):
             self.map_address.eq(fetch.map_address), fetch.map_data.eq(self.map_data),
             fetch.port_blocked.eq(self.port_blocked), fetch.live_write.eq(self.live_write),
             fetch.live_address.eq(self.live_address), fetch.live.eq(self.live),
-            fetch.almost_full.eq(Cat(u.almost_full for u in units).any()),
         ]
+        m.d.sync += fetch.almost_full.eq(Cat(u.almost_full for u in units).any())
         wiring.connect(m, decoder.items, fetch.items)
         wiring.connect(m, decoder.header, drain.headers)
         wiring.connect(m, drain.o, wiring.flipped(self.o))
@@ -92,8 +92,9 @@ class Engine(wiring.Component):
         m.d.sync += working.eq(~decoder.idle | ~drain.idle | self.start)
         m.d.comb += self.done.eq(~working & ~self.start & decoder.idle & drain.idle)
 
+        # A register between the units and the counters.
         events = self.events
-        m.d.comb += [
+        m.d.sync += [
             events.words.eq(fetch.issued), events.weights.eq(fetch.weight),
             events.queue_stall.eq(fetch.queue_stall), events.port_stall.eq(fetch.port_stall),
             events.starved.eq(fetch.starved & ~decoder.idle), events.neurons.eq(drain.visits),

@@ -1,6 +1,7 @@
 """Fetch: from a decoded weight to jobs for the units, one map word a cycle.
 
-weight ─► tap entry ─► planes ─► live words ─► map word ─► rotate to units ─► active lanes ─► queues
+weight ─► word range ─► queue ─► planes ─► live words ─► queue ─► map word ─► rotate to units
+       ─► active lanes ─► the units' queues
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from amaranth.lib.wiring import In, Out
 
 from . import layouts, program
 from .config import CoreConfig
+from .unit import JobQueue, lowest_one
+
+RANGES = VISITS = 32
+"""Weights that can wait in front of the plane walk, and planes in front of the word walk."""
 
 
 class Fetch(wiring.Component):
@@ -53,13 +58,14 @@ class Fetch(wiring.Component):
         m = Module()
         cfg, layer = self._config, self.layer
         units, subs = cfg.units, cfg.subs
-        unit_bits = (units - 1).bit_length()
+        unit_bits, tap_bits = (units - 1).bit_length(), (cfg.taps - 1).bit_length()
 
         # Tables in distributed RAM, written by the sequencer.
         m.submodules.taps = taps = Memory(shape=layouts.TAP, depth=cfg.taps, init=[])
         m.submodules.planes = planes = Memory(shape=layouts.PLANE, depth=cfg.planes, init=[])
         tap_write, plane_write = taps.write_port(), planes.write_port()
-        tap_of_decoder, tap_of_item = taps.read_port(domain="comb"), taps.read_port(domain="comb")
+        tap_of_decoder, tap_of_item, tap_of_range, tap_of_word = (
+            taps.read_port(domain="comb") for _ in range(4))
         plane_read = planes.read_port(domain="comb")
         m.d.comb += [
             tap_write.addr.eq(self.tap_index), tap_write.data.eq(self.tap),
@@ -70,147 +76,180 @@ class Fetch(wiring.Component):
             self.channels.eq(tap_of_decoder.data.channels),
         ]
 
-        # Stage 1: the item meets its tap. Stage 2: word range and channel address.
+        # Stage 1: the item meets its tap. Stages 2 and 3: channel address and word range. These do
+        # not wait: the queue behind them asks the decoder to stop in time.
+        ranged = data.StructLayout({
+            "end": 1, "tap": 7, "value": signed(8), "strip_word": 9, "last_strip": 1, "group": 2,
+            "base": self._address_bits, "first": 10, "last": 10, "empty": 1,
+        })
+        m.submodules.ranges = ranges = JobQueue(ranged, RANGES)
         s1, s1_valid, s1_tap = Signal(layouts.weight_item()), Signal(), Signal(layouts.TAP)
         s1_product = Signal(self._address_bits)
-        s2, s2_valid, s2_tap = Signal(layouts.weight_item()), Signal(), Signal(layouts.TAP)
-        s2_base, s2_first, s2_last = Signal(self._address_bits), Signal(10), Signal(10)
-        s2_empty = Signal()
-        s1_free, s2_free = Signal(), Signal()
-        m.d.comb += [s1_free.eq(~s1_valid | s2_free), self.items.ready.eq(s1_free)]
-        m.d.comb += tap_of_item.addr.eq(self.items.payload.tap)
-        with m.If(s1_free):
-            m.d.sync += [
-                s1.eq(self.items.payload), s1_valid.eq(self.items.valid),
-                s1_tap.eq(tap_of_item.data),
-                s1_product.eq(self.items.payload.channel * tap_of_item.data.channel_stride),
-            ]
-        words = Signal(5)
+        s2, s2_valid = Signal(ranged), Signal()
+        s3, s3_valid = Signal(ranged), Signal()
+        m.d.comb += [
+            self.items.ready.eq(~ranges.almost_full),
+            tap_of_item.addr.eq(self.items.payload.tap),
+        ]
+        m.d.sync += [
+            s1_valid.eq(self.items.valid & self.items.ready), s1.eq(self.items.payload),
+            s1_tap.eq(tap_of_item.data),
+            s1_product.eq(self.items.payload.channel * tap_of_item.data.channel_stride),
+        ]
+        words, span_last = Signal(5), Signal(signed(7))
         first, last, limit = Signal(signed(12)), Signal(signed(12)), Signal(signed(12))
         m.d.comb += [
             words.eq(Mux(s1.last_strip, layer.strip_words_last, layer.strip_words)),
-            first.eq(s1.strip_word + s1_tap.word_offset),
-            last.eq(first + words - 1 + s1_tap.extra),
-            limit.eq(s1_tap.channel_words - 1),
+            last.eq(first + span_last),
         ]
-        with m.If(s2_free):
-            m.d.sync += [
-                s2.eq(s1), s2_valid.eq(s1_valid), s2_tap.eq(s1_tap),
-                s2_base.eq(s1_tap.base + s1_product),
-                s2_first.eq(Mux(first < 0, 0, first)),
-                s2_last.eq(Mux(last > limit, limit, last)),
-                s2_empty.eq((last < 0) | (first > limit)),
-            ]
+        m.d.sync += [
+            first.eq(s1.strip_word + s1_tap.word_offset),
+            span_last.eq(words + s1_tap.extra - 1), limit.eq(s1_tap.channel_words - 1),
+        ]
+        m.d.sync += [
+            s2_valid.eq(s1_valid), s2.end.eq(s1.end), s2.tap.eq(s1.tap), s2.value.eq(s1.value),
+            s2.strip_word.eq(s1.strip_word), s2.last_strip.eq(s1.last_strip),
+            s2.group.eq(s1.group), s2.base.eq(s1_tap.base + s1_product),
+            s3_valid.eq(s2_valid), s3.eq(s2),
+            s3.first.eq(Mux(first[-1], 0, first)),
+            s3.last.eq(Mux(last > limit, limit, last)),
+            s3.empty.eq(~s2.end & (last[-1] | (first > limit))),
+        ]
+        m.d.comb += [ranges.push.eq(s3_valid), ranges.i.eq(s3)]
 
-        # Stage 3: walk the planes of the current weight.
-        w, w_valid, w_tap = Signal(layouts.weight_item()), Signal(), Signal(layouts.TAP)
-        w_base, w_first, w_last = Signal(self._address_bits), Signal(10), Signal(10)
-        w_empty = Signal()
-        plane, plane_index = Signal(6), Signal(6)
+        # Stage 4: walk the planes of the current weight.
+        head = ranges.o.payload
+        w, w_valid, w_tap = Signal(ranged), Signal(), Signal(layouts.TAP)
+        planes_left, plane_index = Signal(6), Signal(6)
         last_plane, p_go, p_finished = Signal(), Signal(), Signal()
         q_free = Signal()
         group_planes = Signal(6)
-        with m.Switch(s2.group):
+        with m.Switch(head.group):
             for g in range(4):
                 with m.Case(g):
                     m.d.comb += group_planes.eq(g * layer.planes_per_group)
         m.d.comb += [
-            last_plane.eq(plane + 1 == w_tap.plane_count),
+            tap_of_range.addr.eq(head.tap),
+            last_plane.eq(planes_left == 1),
             p_go.eq(w_valid & q_free),
-            p_finished.eq(~w_valid | (p_go & (last_plane | w_empty | w.end))),
-            s2_free.eq(~s2_valid | p_finished),
+            p_finished.eq(~w_valid | (q_free & (last_plane | w.empty | w.end))),
+            ranges.o.ready.eq(p_finished),
             self.weight.eq(w_valid & p_finished & ~w.end),
             plane_read.addr.eq(plane_index),
         ]
         with m.If(p_finished):
             m.d.sync += [
-                w.eq(s2), w_valid.eq(s2_valid), w_tap.eq(s2_tap), w_base.eq(s2_base),
-                w_first.eq(s2_first), w_last.eq(s2_last), w_empty.eq(s2_empty & ~s2.end),
-                plane.eq(0), plane_index.eq(group_planes + s2_tap.plane_start),
+                w.eq(head), w_valid.eq(ranges.o.valid), w_tap.eq(tap_of_range.data),
+                planes_left.eq(tap_of_range.data.plane_count),
+                plane_index.eq(group_planes + tap_of_range.data.plane_start),
             ]
         with m.Elif(p_go):
-            m.d.sync += [plane.eq(plane + 1), plane_index.eq(plane_index + 1)]
+            m.d.sync += [planes_left.eq(planes_left - 1), plane_index.eq(plane_index + 1)]
 
-        # Stage 4: which words of the plane's range have a spike. A plane without one ends here.
+        # Stage 5: the plane's words. Stage 6: which of them have a spike, and the accumulator row
+        # of sub-position 0 of the first one, before the borrow; a plane without one ends there.
+        # These two do not wait either.
+        count = cfg.tile_words + 1
         span = data.StructLayout({
             "end": 1, "last_strip": 1, "strip_word": 9, "weight": signed(cfg.acc_bits),
-            "shift": signed(13), "edge": 2, "mask": cfg.window,
-            "word": 10, "address": self._address_bits,
+            "shift": signed(13), "tap": tap_bits, "word": 10, "words": range(count + 1),
+            "address": self._address_bits, "next_block": max(1, self._address_bits - 4),
         })
-        q, q_valid, q_words = Signal(span), Signal(), Signal(range(cfg.tile_words + 2))
-        r, r_valid, r_free = Signal(span), Signal(), Signal()
-        left = Signal(cfg.tile_words + 1)
-        live = self._live_bits(m, q.address, cfg.tile_words + 1)
-        wanted = Signal(cfg.tile_words + 1)
+        visit = data.StructLayout({
+            "end": 1, "last_strip": 1, "weight": signed(cfg.acc_bits), "rotate": unit_bits,
+            "tap": tap_bits, "word": 4, "address": self._address_bits, "row": signed(14),
+            "live": count,
+        })
+        q, q_valid, f, f_valid = Signal(span), Signal(), Signal(visit), Signal()
+        address, wanted = Signal(self._address_bits), Signal(count)
+        found = self._live_bits(m, q.address, q.next_block, count)
         m.d.comb += [
-            wanted.eq(Mux(q.end, 1, live & Cat(i < q_words for i in range(len(live))))),
-            q_free.eq(~q_valid | r_free | (wanted == 0)),
+            address.eq(w.base + plane_read.data.offset + w.first),
+            wanted.eq(Mux(q.end, 1, found & Cat(i < q.words for i in range(count)))),
         ]
-        with m.If(q_free):
-            m.d.sync += [
-                q_valid.eq(p_go), q.end.eq(w.end), q.last_strip.eq(w.last_strip),
-                q.strip_word.eq(w.strip_word), q.weight.eq(w.value << plane_read.data.shift),
-                q.shift.eq(w_tap.shift), q.edge.eq(w_tap.edge),
-                q.mask.eq(Cat(w_tap.mask_low, w_tap.mask_high)[:cfg.window]),
-                q.word.eq(w_first), q.address.eq(w_base + plane_read.data.offset + w_first),
-                q_words.eq(Mux(w_empty, 0, w_last - w_first + 1)),
-            ]
+        m.d.sync += [
+            q_valid.eq(p_go), q.end.eq(w.end), q.last_strip.eq(w.last_strip),
+            q.strip_word.eq(w.strip_word), q.weight.eq(w.value << plane_read.data.shift),
+            q.shift.eq(w_tap.shift), q.tap.eq(w.tap), q.word.eq(w.first), q.address.eq(address),
+            q.next_block.eq((address + 8) >> 4),
+            q.words.eq(Mux(w.empty, 0, w.last - w.first + 1)),
+            f_valid.eq(q_valid & wanted.any()), f.end.eq(q.end), f.last_strip.eq(q.last_strip),
+            f.weight.eq(q.weight), f.rotate.eq(q.shift), f.tap.eq(q.tap), f.word.eq(q.word),
+            f.address.eq(q.address), f.live.eq(wanted),
+            f.row.eq(subs * (q.word - q.strip_word) - (q.shift >> unit_bits)),
+        ]
+        m.submodules.visits = visits = JobQueue(visit, VISITS)
+        m.d.comb += [
+            visits.push.eq(f_valid), visits.i.eq(f), q_free.eq(~visits.almost_full),
+        ]
 
-        # Stage 5: visit those words, one a cycle.
-        lowest, step = Signal(cfg.tile_words + 1), Signal(range(cfg.tile_words + 1))
-        go, word = Signal(), Signal(10)
-        for i in reversed(range(len(left))):
+        # Stage 7: visit the words, one a cycle.
+        r, r_valid, r_free = Signal(visit), Signal(), Signal()
+        left, last_word = Signal(count), Signal()       # last_word: `left` has one bit
+        others, step = Signal(count), Signal(range(count))
+        go, live = Signal(), visits.o.payload.live
+        for i in reversed(range(count)):
             with m.If(left[i]):
                 m.d.comb += step.eq(i)
         m.d.comb += [
-            lowest.eq(left & ~(left - 1)[:len(left)]),
+            others.eq(left & ~lowest_one(left)),
             go.eq(r_valid & ~self.almost_full & ~self.port_blocked),
-            r_free.eq(~r_valid | (go & (left == lowest))),
-            word.eq(r.word + step),
+            r_free.eq(~r_valid | (go & last_word)),
+            visits.o.ready.eq(r_free),
             self.issued.eq(go & ~r.end),
             self.queue_stall.eq(r_valid & self.almost_full),
             self.port_stall.eq(r_valid & ~self.almost_full & self.port_blocked),
             self.starved.eq(~r_valid),
-            self.idle.eq(~r_valid & ~q_valid & ~w_valid & ~s2_valid & ~s1_valid),
+            self.idle.eq(~(r_valid | visits.o.valid | f_valid | q_valid | w_valid | ranges.o.valid
+                           | s3_valid | s2_valid | s1_valid)),
         ]
         with m.If(r_free):
-            m.d.sync += [r.eq(q), left.eq(wanted), r_valid.eq(q_valid & (wanted != 0))]
+            m.d.sync += [
+                r.eq(visits.o.payload), r_valid.eq(visits.o.valid), left.eq(live),
+                last_word.eq(live == lowest_one(live)),
+            ]
         with m.Elif(go):
-            m.d.sync += left.eq(left & ~lowest)
+            m.d.sync += [left.eq(others), last_word.eq(others == lowest_one(others))]
 
-        # Accumulator row of sub-position 0 before the borrow. Rows subs or more outside the strip
-        # cannot matter: `near` says so, and then a few bits are enough.
+        # The accumulator row of this word. Rows subs or more outside the strip cannot matter:
+        # `near` says so, and then a few bits are enough.
         row_bits = (cfg.acc_depth + subs).bit_length() + 1
         row = Signal(signed(14))
-        m.d.comb += row.eq(subs * (word - r.strip_word) - (r.shift >> unit_bits))
+        m.d.comb += row.eq(r.row + subs * step)
 
-        # Stage 6: the address is at the memory. Everything else travels along.
+        # Stage 8: the address is at the memory. Everything else travels along.
         rest = data.StructLayout({
-            "valid": 1, "end": 1, "mask": cfg.window, "row": signed(row_bits), "near": 1,
+            "valid": 1, "end": 1, "mask": cfg.window, "row": signed(14), "near": 1,
             "rotate": unit_bits, "positions": 10, "weight": signed(cfg.acc_bits),
+            "edge": 2, "edge_word": 4,
         })
         a, b, c = Signal(rest), Signal(rest), Signal(rest)
-        edge_word = word & layer.row_words_mask
         use_mask = Signal()
-        with m.Switch(r.edge):
+        with m.Switch(a.edge):
             with m.Case(program.EDGE_FIRST):
-                m.d.comb += use_mask.eq(edge_word == 0)
+                m.d.comb += use_mask.eq(a.edge_word == 0)
             with m.Case(program.EDGE_LAST):
-                m.d.comb += use_mask.eq(edge_word == layer.row_words_mask)
+                m.d.comb += use_mask.eq(a.edge_word == layer.row_words_mask)
             with m.Default():
                 m.d.comb += use_mask.eq(1)
+        m.d.comb += tap_of_word.addr.eq(r.tap)
         m.d.sync += [
             self.map_address.eq(r.address + step),
             a.valid.eq(go), a.end.eq(r.end),
-            a.mask.eq(r.mask | (~use_mask).replicate(cfg.window)),
-            a.row.eq(row), a.near.eq((row >> row_bits - 1 == 0) | (row >> row_bits - 1 == -1)),
-            a.rotate.eq(r.shift[:unit_bits]),
+            a.mask.eq(Cat(tap_of_word.data.mask_low, tap_of_word.data.mask_high)),
+            a.edge.eq(tap_of_word.data.edge),
+            a.edge_word.eq((r.word + step) & layer.row_words_mask),
+            a.row.eq(row),
+            a.rotate.eq(r.rotate),
             a.positions.eq(Mux(r.last_strip, layer.positions_last, layer.positions)),
             a.weight.eq(r.weight),
         ]
-        m.d.sync += b.eq(a)
+        m.d.sync += [
+            b.eq(a), b.mask.eq(a.mask | (~use_mask).replicate(cfg.window)),
+            b.near.eq((a.row >> row_bits - 1 == 0) | (a.row >> row_bits - 1 == -1)),
+        ]
 
-        # Stage 7: the word has arrived; rotate it so that every unit sees its own lanes.
+        # Stage 9: the word has arrived; rotate it so that every unit sees its own lanes.
         lanes = data.View(data.ArrayLayout(layouts.MASK, cfg.window), self.map_data)
         rotated = Signal(data.ArrayLayout(layouts.MASK, cfg.window))
         for i in range(subs):
@@ -221,14 +260,14 @@ class Fetch(wiring.Component):
         in_strip, in_last_row = Signal(subs + 1), Signal(subs + 1)
         full_rows = (b.positions >> unit_bits)[:row_bits]
         for d in range(-1, subs):
-            this_row = (b.row + d)[:row_bits + 1].as_signed()
+            this_row = (b.row[:row_bits].as_signed() + d)[:row_bits + 1].as_signed()
             m.d.sync += [
                 in_strip[d + 1].eq(b.near & (this_row >= 0) & (this_row < full_rows)),
                 in_last_row[d + 1].eq(b.near & (this_row == full_rows)),
             ]
         m.d.sync += c.eq(b)
 
-        # Stage 8: active lanes to the queues.
+        # Stage 10: active lanes to the queues.
         for u in range(units):
             borrow = (c.rotate + u) >= units
             wanted = in_strip | Mux(u < c.positions[:unit_bits], in_last_row, 0)
@@ -245,10 +284,11 @@ class Fetch(wiring.Component):
             ]
         return m
 
-    def _live_bits(self, m, address, count):
+    def _live_bits(self, m, address, next_block, count):
         """Live bits of `count` consecutive map words from `address` on.
 
         Two memories of 8 words a row: the range starts in a row of one and goes on in the other.
+        next_block: (address + 8) // 16.
         """
         rows = [Memory(shape=8, depth=max(2, self._config.map_words // 16), init=[])
                 for _ in range(2)]
@@ -262,9 +302,8 @@ class Fetch(wiring.Component):
                 write.en.eq(Mux(self.live_write & (self.live_address[3] == i),
                                 1 << self.live_address[:3], 0)),
             ]
-        block = address >> 3
-        m.d.comb += [reads[0].addr.eq((block + block[0]) >> 1), reads[1].addr.eq(block >> 1)]
-        both = Mux(block[0], Cat(reads[1].data, reads[0].data), Cat(reads[0].data, reads[1].data))
+        m.d.comb += [reads[0].addr.eq(next_block), reads[1].addr.eq(address >> 4)]
+        both = Mux(address[3], Cat(reads[1].data, reads[0].data), Cat(reads[0].data, reads[1].data))
         live = Signal(count)
         m.d.comb += live.eq(both.bit_select(address[:3], count))
         return live

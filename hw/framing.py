@@ -52,6 +52,22 @@ class CobsDecoder(wiring.Component):
         return m
 
 
+def _hand_on(m: Module, o, head: Signal, end: Signal) -> Signal:
+    """Read side of a ring buffer in a synchronous memory, up to `end`: returns the read address.
+
+    `o.ready` comes late in the cycle: what depends on it is worked out for both cases and chosen.
+    """
+    after, ahead = Signal.like(head), Signal.like(head, name="ahead", attrs={"keep": 1})
+    more = [Signal(name=f"more{i}", attrs={"keep": 1}) for i in range(2)]
+    taken = o.valid & o.ready
+    m.d.comb += [
+        ahead.eq(head + 1), more[0].eq(head != end), more[1].eq(ahead != end),
+        after.eq(Mux(taken, ahead, head)),
+    ]
+    m.d.sync += [head.eq(after), o.valid.eq(Mux(taken, more[1], more[0]))]
+    return after
+
+
 class FrameReceiver(wiring.Component):
     """Checks frames and hands the good ones on, whole.
 
@@ -102,7 +118,9 @@ class FrameReceiver(wiring.Component):
         # A word goes behind the place of the frame's length, which is written last.
         used = Signal(range(self._depth))
         room = Signal()
-        m.d.comb += [used.eq(base - head), room.eq(used + words + 2 < self._depth)]
+        m.d.comb += used.eq(base - head)
+        # A cycle old; a word takes at least four to come.
+        m.d.sync += room.eq(used + words + 2 < self._depth)
         m.d.comb += [write.addr.eq(base + 1 + words), write.data.eq(word | (cobs.o << 24))]
         with m.If(cobs.o_valid):
             m.d.sync += [place.eq(place + 1), word.eq((word >> 8) | (cobs.o << 16)), empty.eq(0)]
@@ -129,12 +147,9 @@ class FrameReceiver(wiring.Component):
                 m.d.comb += [write.addr.eq(base), write.data.eq(words - 1), write.en.eq(1)]
                 m.d.sync += base.eq(base + words)  # length + words - CRC
 
-        after = Signal.like(head)
         m.d.comb += [
-            after.eq(head + (self.o.valid & self.o.ready)),
-            read.addr.eq(after), self.o.payload.eq(read.data),
+            read.addr.eq(_hand_on(m, self.o, head, base)), self.o.payload.eq(read.data),
         ]
-        m.d.sync += [head.eq(after), self.o.valid.eq(after != base)]
         return m
 
 
@@ -164,11 +179,12 @@ class CobsEncoder(wiring.Component):
         run = Signal(8)                   # bytes of the current block
         ended = Signal()                  # the zero that ends the frame is due
 
-        used = Signal(range(self.DEPTH))
+        used, room = Signal(range(self.DEPTH)), Signal()
         m.d.comb += used.eq(code - head)
+        m.d.sync += room.eq(used + run < self.DEPTH - 4)  # a cycle old: two bytes may have come
         close = Signal()                  # write the code byte, start another block
         m.d.comb += write.addr.eq(code)
-        with m.If(used + run < self.DEPTH - 2):
+        with m.If(room):
             with m.If(ended):
                 m.d.comb += [write.en.eq(1), write.data.eq(0)]
                 m.d.sync += [code.eq(code + 1), ended.eq(0)]
@@ -189,13 +205,10 @@ class CobsEncoder(wiring.Component):
             m.d.comb += [write.en.eq(1), write.data.eq(run + 1)]
             m.d.sync += [code.eq(code + run + 1), run.eq(0)]
 
-        after = Signal.like(head)
         m.d.comb += [
-            after.eq(head + (self.o.valid & self.o.ready)),
-            read.addr.eq(after), self.o.payload.eq(read.data),
+            read.addr.eq(_hand_on(m, self.o, head, code)), self.o.payload.eq(read.data),
             self.idle.eq((head == code) & ~ended & (run == 0)),
         ]
-        m.d.sync += [head.eq(after), self.o.valid.eq(after != code)]
         return m
 
 

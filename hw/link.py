@@ -74,8 +74,9 @@ class Link(wiring.Component):
     -------
     rx, tx: bytes from and to the host; `rx` is always ready.
     bus: memories of the core. start, first_layer_address, stop_after, done: see the core.
-    core_reset: a pulse that resets the core (its memories keep their content).
+    core_reset: a pulse that resets the core (its memories keep their content); 1 in reset too.
     busy: a request is at work or a reply on its way.
+    error: a pulse when a frame is damaged or lost, or a run is stopped at its cycle limit.
     divisor: bit time of the UART in 1/16 cycles; `restore_divisor` brings the default back.
     """
 
@@ -86,7 +87,7 @@ class Link(wiring.Component):
             "bus": Out(HostBus()),
             "start": Out(1), "first_layer_address": Out(range(config.program_words)),
             "stop_after": Out(8), "done": In(1), "core_reset": Out(1),
-            "busy": Out(1), "divisor": Out(20), "restore_divisor": In(1),
+            "busy": Out(1), "error": Out(1), "divisor": Out(20), "restore_divisor": In(1),
         })
 
     def elaborate(self, platform):
@@ -104,8 +105,6 @@ class Link(wiring.Component):
         m.d.comb += [
             commands.fault.eq(receiver.bad | receiver.overrun),
             commands.fault_status.eq(Mux(receiver.bad, Status.BAD_FRAME, Status.OVERRUN)),
-            file.good.eq(receiver.good), file.bad.eq(receiver.bad),
-            file.overrun.eq(receiver.overrun),
             sender.quiet.eq(commands.quiet), sender.clear.eq(commands.clear),
             commands.digest.eq(sender.digest), commands.sender_idle.eq(sender.idle),
             self.start.eq(commands.start), commands.done.eq(self.done),
@@ -113,11 +112,16 @@ class Link(wiring.Component):
             self.stop_after.eq(commands.stop_after),
             self.core_reset.eq(commands.core_reset),
             self.busy.eq(~(commands.idle & sender.idle)),
+            self.error.eq(receiver.bad | receiver.overrun | commands.timeout),
             self.divisor.eq(file.divisor), file.restore_divisor.eq(self.restore_divisor),
         ]
+        m.d.sync += [
+            file.good.eq(receiver.good), file.bad.eq(receiver.bad),
+            file.overrun.eq(receiver.overrun),
+        ]
         own = commands.bus.space == Space.REGISTER
-        for bus, chosen in ((self.bus, ~own), (file.bus, own)):
-            m.d.comb += [
+        for domain, bus, chosen in ((m.d.comb, self.bus, ~own), (m.d.sync, file.bus, own)):
+            domain += [
                 bus.space.eq(commands.bus.space), bus.addr.eq(commands.bus.addr),
                 bus.w_data.eq(commands.bus.w_data),
                 bus.w_en.eq(commands.bus.w_en & chosen), bus.r_en.eq(commands.bus.r_en & chosen),

@@ -12,7 +12,7 @@ from .config import TIMESTEPS_PER_GROUP, CoreConfig
 MEMBRANE = signed(24)
 """Wide enough that no network the compiler accepts can overflow it (`docs/numerics.md`)."""
 
-LATENCY = 1 + 3 * TIMESTEPS_PER_GROUP
+LATENCY = 1 + 4 * TIMESTEPS_PER_GROUP
 """Cycles (of `advance`) from input to output."""
 
 
@@ -68,20 +68,24 @@ class NeuronLane(wiring.Component):
             integrated = delayed(summed, "membrane_b")[8:32].as_signed()
             parity, spikes = delayed(parity, "parity_b"), delayed(spikes, "spikes_b")
             later = delayed_all(later, "later_b")
-            # Cycle 3: fire and reset.
-            above = Signal(signed(26), name=f"above_{t}")
+            # Cycle 3: compare with the threshold.
+            distance = Signal(signed(26), name=f"distance_{t}")
+            m.d.comb += distance.eq(integrated - Mux(parity, self.threshold1, self.threshold0))
+            above, integrated = delayed(distance, "above_c"), delayed(integrated, "membrane_c")
+            parity, spikes = delayed(parity, "parity_c"), delayed(spikes, "spikes_c")
+            later = delayed_all(later, "later_c")
+            # Cycle 4: fire and reset.
             after = Signal(MEMBRANE, name=f"after_{t}")
             fired = Signal(t + 1, name=f"fired_{t}")
             fire = ~above[-1]
             m.d.comb += [
-                above.eq(integrated - Mux(parity, self.threshold1, self.threshold0)),
                 after.eq(Mux(fire, Mux(layer.soft_reset, above[:24].as_signed(), layer.v_reset),
                              integrated)),
                 fired.eq(Cat(spikes, fire)),
             ]
-            membrane, spikes = delayed(after, "membrane_c"), delayed(fired, "spikes_c")
-            parity = delayed(parity, "parity_c")
-            inputs = delayed_all(later, "later_c")
+            membrane, spikes = delayed(after, "membrane_d"), delayed(fired, "spikes_d")
+            parity = delayed(parity, "parity_d")
+            inputs = delayed_all(later, "later_d")
 
         m.d.comb += [self.spikes.eq(spikes), self.membrane_out.eq(membrane)]
         return m

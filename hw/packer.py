@@ -19,6 +19,7 @@ def visit_tag() -> data.StructLayout:
         "row_end": 1, "phase_end": 1,
         "pass_first": 1, "pass_end": 1,
         "inside": 2,           # lane is a real output
+        "inserts": 1,          # the visit ends a window of a layer with neurons
         "slot": 10,            # place of the membrane
     })
 
@@ -26,8 +27,8 @@ def visit_tag() -> data.StructLayout:
 class Packer(wiring.Component):
     """Collects spike masks (or the readout's sums) into words and queues them for the arbiter.
 
-    `advance` is low while a finished word cannot move on or zero words must be inserted: the drain
-    pipeline then stands still. Takes one visit a cycle.
+    `advance` (a register) is low while a finished word cannot move on or zero words must be
+    inserted: the drain pipeline then stands still. Takes one visit a cycle.
 
     Members
     -------
@@ -66,20 +67,24 @@ class Packer(wiring.Component):
         fill = Signal(4)           # zero words still to insert ...
         fill_ends = Signal()       # ... after which the sequence ends
         move = Signal()
+        # `advance` moves the whole drain, so it comes from a register: it is worked out from what
+        # the others become.
+        advance = Signal(init=1)
+        next_pending, next_out, next_fill = Signal(), Signal(), Signal(4)
         m.d.comb += [
             self.o.valid.eq(out_valid), self.o.payload.eq(out),
             move.eq(pending & (~out_valid | self.o.ready)),
-            self.advance.eq(~(pending & out_valid) & (fill == 0)),
-            self.busy.eq(pending | out_valid),
+            next_out.eq(move | (out_valid & ~self.o.ready)),
+            next_pending.eq(pending & ~move), next_fill.eq(fill),
+            self.advance.eq(advance), self.busy.eq(pending | out_valid),
+        ]
+        m.d.sync += [
+            out_valid.eq(next_out), pending.eq(next_pending), fill.eq(next_fill),
+            advance.eq(~(next_pending & next_out) & (next_fill == 0)),
         ]
         total = Signal(signed(32))
-        with m.If(self.o.ready):
-            m.d.sync += out_valid.eq(0)
         with m.If(move):
-            m.d.sync += [
-                out_valid.eq(1), out.address.eq(pending_address), pending.eq(0),
-                out.data.eq(word),
-            ]
+            m.d.sync += [out.address.eq(pending_address), out.data.eq(word)]
             with m.If(layer.readout):
                 m.d.sync += out.data[:32].eq(total)
 
@@ -110,7 +115,7 @@ class Packer(wiring.Component):
 
         # Clock enable and reset of each lane's flip-flops do the insertion and the clearing.
         insert = Signal()
-        m.d.comb += insert.eq(visit & tag.window_last & ~layer.readout)
+        m.d.comb += insert.eq(self.advance & tag.inserts)
         odd_output = Mux(pair_of_outputs, outputs[1], outputs[0])
         for i in range(window):
             at = lane == i
@@ -134,7 +139,10 @@ class Packer(wiring.Component):
         flush, rest = Signal(), Signal(4)
         m.d.comb += [
             sequence_end.eq(tag.phase_end & (layer.flush_strip | header.last_strip)),
-            flush.eq(next_lane[lane_bits] | sequence_end),
+            # next_lane[lane_bits] without the adder: all bits of the lane, the pitch's or the
+            # pair's included, are set.
+            flush.eq(Mux(tag.row_end, (lane | pitch_lanes).all(), (lane | pair_of_outputs).all())
+                     | sequence_end),
             # Zero words up to the next image row when an image row is longer than a word.
             rest.eq(Mux(tag.row_end, pitch_words & ~index[:4], 0)),
         ]
@@ -143,7 +151,8 @@ class Packer(wiring.Component):
         with m.If(visit & layer.readout):
             m.d.sync += total.eq(Mux(row_start, header.row.threshold, total) + self.sum)
             with m.If(tag.pass_end & header.last):
-                m.d.sync += [pending.eq(1), pending_address.eq(first_base)]
+                m.d.comb += next_pending.eq(1)
+                m.d.sync += pending_address.eq(first_base)
         with m.If(visit & tag.pass_first):
             m.d.sync += base.eq(first_base)
         with m.If(insert):
@@ -151,19 +160,15 @@ class Packer(wiring.Component):
             with m.If(tag.phase_end):
                 m.d.sync += base.eq(here + layer.out_phase_stride)
             with m.If(flush):
-                m.d.sync += [
-                    pending.eq(1), pending_address.eq(here + index),
-                    index.eq(index + 1), fill.eq(rest),
-                ]
+                m.d.comb += [next_pending.eq(1), next_fill.eq(rest)]
+                m.d.sync += [pending_address.eq(here + index), index.eq(index + 1)]
             with m.If(sequence_end):
                 m.d.sync += [lane.eq(0), fill_ends.eq(1)]
                 with m.If(rest == 0):
                     m.d.sync += [index.eq(0), fill_ends.eq(0)]
         with m.If((fill != 0) & move):
-            m.d.sync += [
-                pending.eq(1), pending_address.eq(pending_address + 1),
-                fill.eq(fill - 1), index.eq(index + 1),
-            ]
+            m.d.comb += [next_pending.eq(1), next_fill.eq(fill - 1)]
+            m.d.sync += [pending_address.eq(pending_address + 1), index.eq(index + 1)]
             with m.If((fill == 1) & fill_ends):
                 m.d.sync += [index.eq(0), fill_ends.eq(0)]
         return m

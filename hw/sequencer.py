@@ -55,6 +55,10 @@ class Sequencer(wiring.Component):
             self.plane.eq(self.data), self.tap.eq(Cat(*tap_words, self.data)),
         ]
 
+        # Known in time: a tap takes several words, and planes are counted ahead.
+        last_tap, planes_left = Signal(), Signal(7)
+        m.d.sync += last_tap.eq(self.tap_index + 1 == self.layer.n_taps)
+
         position = Signal(8)
         remaining = Signal(8)
         m.d.comb += self.busy.eq(1)
@@ -95,7 +99,7 @@ class Sequencer(wiring.Component):
                     with m.If(position == i):
                         m.d.sync += word.eq(self.data)
                 with m.If(position == cfg.engines - 1):
-                    m.d.sync += position.eq(0)
+                    m.d.sync += [position.eq(0), planes_left.eq(self.layer.n_planes)]
                     m.next = "PLANES"
             with m.State("PLANES"):
                 m.d.sync += [
@@ -103,22 +107,24 @@ class Sequencer(wiring.Component):
                     self.plane_index.eq(self.plane_index + 1),
                 ]
                 m.d.comb += self.plane_write.eq(1)
-                with m.If(self.plane_index + 1 == self.layer.n_planes):
+                m.d.sync += planes_left.eq(planes_left - 1)
+                with m.If(planes_left == 1):
                     m.next = "TAPS"
             with m.State("TAPS"):
-                m.d.sync += [self.address.eq(self.address + 1), position.eq(position + 1)]
+                # Not past the first word of the next layer.
+                with m.If((position != program.TAP_WORDS - 1) | ~last_tap):
+                    m.d.sync += self.address.eq(self.address + 1)
+                m.d.sync += position.eq(position + 1)
                 for i, word in enumerate(tap_words):
                     with m.If(position == i):
                         m.d.sync += word.eq(self.data)
                 with m.If(position == program.TAP_WORDS - 1):
                     m.d.comb += self.tap_write.eq(1)
                     m.d.sync += [position.eq(0), self.tap_index.eq(self.tap_index + 1)]
-                    with m.If(self.tap_index + 1 == self.layer.n_taps):
+                    with m.If(last_tap):
                         m.next = "RUN"
             with m.State("RUN"):
                 with m.If(sweep_left == 0):
-                    # `address` ran one word ahead of the data.
-                    m.d.sync += self.address.eq(self.address - 1)
                     m.d.comb += self.run.eq(1)
                     m.next = "WAIT"
             with m.State("WAIT"):

@@ -19,23 +19,28 @@ from .uart import UartReceiver, UartSender, divisor_for
 class Top(wiring.Component):
     """Link and core.
 
-    rx, tx: bytes from and to the host; `rx` is always ready. busy: a request is at work or a reply
-    on its way. divisor, restore_divisor: see `link.Link`.
+    rx, tx: bytes from and to the host; `rx` is always ready.
+    reset: resets all but the content of memories, the core one cycle longer.
+    busy: a request is at work or a reply on its way.
+    error, divisor, restore_divisor: see `link.Link`.
     core: another core with the ports of `core.Core`, for tests.
     """
 
-    def __init__(self, config: CoreConfig, *, core: wiring.Component | None = None):
-        self._config, self._core = config, core
+    def __init__(self, config: CoreConfig, *, core: wiring.Component | None = None,
+                 default_baud: int = DEFAULT_BAUD):
+        self._config, self._core, self._baud = config, core, default_baud
         super().__init__({
             "rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)),
-            "busy": Out(1), "divisor": Out(20), "restore_divisor": In(1),
+            "reset": In(1), "busy": Out(1), "error": Out(1),
+            "divisor": Out(20), "restore_divisor": In(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        link = Link(self._config, divisor=divisor_for(self._config.clock_hz, DEFAULT_BAUD))
-        m.submodules.link = link
+        link = Link(self._config, divisor=divisor_for(self._config.clock_hz, self._baud))
+        m.submodules.link = ResetInserter(self.reset)(link)
         core = self._core or Core(self._config)
+        # The link's reset sets core_reset, so the core has one reset, straight from a flip-flop.
         m.submodules.core = ResetInserter(link.core_reset)(core)
         wiring.connect(m, wiring.flipped(self.rx), link.rx)
         wiring.connect(m, link.tx, wiring.flipped(self.tx))
@@ -43,7 +48,7 @@ class Top(wiring.Component):
         m.d.comb += [
             core.start.eq(link.start), core.stop_after.eq(link.stop_after),
             core.first_layer_address.eq(link.first_layer_address), link.done.eq(core.done),
-            self.busy.eq(link.busy), self.divisor.eq(link.divisor),
+            self.busy.eq(link.busy), self.error.eq(link.error), self.divisor.eq(link.divisor),
             link.restore_divisor.eq(self.restore_divisor),
         ]
         return m
@@ -54,26 +59,43 @@ class SerialTop(wiring.Component):
 
     A new bit time takes effect when the reply to the request that set it has left. A break (the
     line at 0 for `break_cycles`) brings the default rate back.
+
+    Members
+    -------
+    rx, tx: the serial line; `rx` may be asynchronous.
+    reset: resets link and core, and brings the default rate back. The UART goes on: a byte that is
+    leaving leaves whole, one that is coming in is received and dropped. So neither side takes half
+    a byte for a whole one.
+    busy: a request is at work or a reply on its way.
+    active: a byte comes in or leaves. error: a pulse per framing error, damaged or lost frame, and
+    run stopped at its cycle limit.
     """
 
     def __init__(self, config: CoreConfig, *, core: wiring.Component | None = None,
-                 break_cycles: int = 1 << 18):
-        self._config, self._core, self._break = config, core, break_cycles
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
+                 default_baud: int = DEFAULT_BAUD, break_cycles: int = 1 << 18):
+        divisor_for(config.clock_hz, default_baud)  # refuses an impossible rate here
+        self._config, self._core = config, core
+        self._baud, self._break = default_baud, break_cycles
+        super().__init__({
+            "rx": In(1, init=1), "tx": Out(1, init=1), "reset": In(1), "busy": Out(1),
+            "active": Out(1), "error": Out(1),
+        })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.top = top = Top(self._config, core=self._core)
+        m.submodules.top = top = Top(self._config, core=self._core, default_baud=self._baud)
         m.submodules.receiver = receiver = UartReceiver(break_cycles=self._break)
         m.submodules.sender = sender = UartSender()
-        divisor = Signal(20, init=divisor_for(self._config.clock_hz, DEFAULT_BAUD))
+        divisor = Signal(20, init=divisor_for(self._config.clock_hz, self._baud))
         with m.If((~top.busy & sender.idle) | receiver.broken):
             m.d.sync += divisor.eq(top.divisor)
         wiring.connect(m, top.tx, sender.i)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(sender.tx), self.busy.eq(top.busy),
             top.rx.payload.eq(receiver.o.payload), top.rx.valid.eq(receiver.o.valid),
-            top.restore_divisor.eq(receiver.broken),
+            top.reset.eq(self.reset), top.restore_divisor.eq(receiver.broken),
             receiver.divisor.eq(divisor), sender.divisor.eq(divisor),
         ]
+        m.d.sync += [self.active.eq(receiver.o.valid | ~sender.idle),
+                     self.error.eq(receiver.error | top.error)]
         return m

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -11,15 +11,20 @@ from . import layouts
 from .config import TIMESTEPS_PER_GROUP, CoreConfig
 
 
+def lowest_one(bits: Signal) -> Value:
+    """The lowest bit that is set, alone; without the adder that `bits & -bits` would take."""
+    return Cat(bits[i] & ~bits[:i].any() if i else bits[0] for i in range(len(bits)))
+
+
 class JobQueue(wiring.Component):
     """First-in first-out queue in distributed RAM.
 
-    Contract: never pushed when full (the fetch stops at `almost_full`, 6 places early, which
-    covers what is still in its pipeline). Throughput one push and one pop a cycle; a pushed job
-    is visible in the next cycle.
+    Contract: never pushed when one place is left (the fetch stops at `almost_full`, `MARGIN` places
+    early, which covers what is still in its pipeline). Throughput one push and one pop a cycle; a
+    pushed job is visible in the next cycle.
     """
 
-    MARGIN = 6
+    MARGIN = 7
 
     def __init__(self, shape, depth: int):
         self._shape, self._depth = shape, depth
@@ -33,14 +38,17 @@ class JobQueue(wiring.Component):
         m = Module()
         m.submodules.ram = ram = Memory(shape=self._shape, depth=self._depth, init=[])
         write, read = ram.write_port(), ram.read_port(domain="comb")
-        level = Signal(range(self._depth + 1))
-        pop = self.o.valid & self.o.ready
+        # `o.ready` comes late in the cycle: whether a job is left is worked out for both cases.
+        level = Signal(range(self._depth))
+        valid, more = Signal(), Signal()
+        pop = valid & self.o.ready
         m.d.comb += [
+            level.eq(write.addr - read.addr), more.eq(level > 1),
             write.data.eq(self.i), write.en.eq(self.push),
-            self.o.payload.eq(read.data), self.o.valid.eq(level != 0),
+            self.o.payload.eq(read.data), self.o.valid.eq(valid),
         ]
         m.d.sync += [
-            level.eq(level + self.push - pop),
+            valid.eq(self.push | more | (valid & ~pop)),
             self.almost_full.eq(level >= self._depth - self.MARGIN),
         ]
         with m.If(self.push):
@@ -95,9 +103,9 @@ class AccumulateUnit(wiring.Component):
         head, head_valid, left = Signal(shape), Signal(), Signal(subs)
         bank, filled = Signal(), Signal(2)
         lane = Signal(range(subs))
-        lowest = Signal(subs)
+        others = Signal(subs)
         add = Signal()
-        m.d.comb += lowest.eq(left & ~(left - 1)[:subs])
+        m.d.comb += others.eq(left & ~lowest_one(left))
         for i in reversed(range(subs)):
             with m.If(left[i]):
                 m.d.comb += lane.eq(i)
@@ -105,7 +113,7 @@ class AccumulateUnit(wiring.Component):
         other_busy = filled.bit_select(~bank, 1)
         switch = is_end & ~other_busy
         take = head_valid & ~head.end & ~self.claim
-        finished = (take & (left == lowest)) | switch | ~head_valid
+        finished = (take & ~others.any()) | switch | ~head_valid
         m.d.comb += [
             queue.o.ready.eq(finished),
             self.waiting.eq(is_end & other_busy),
@@ -117,7 +125,7 @@ class AccumulateUnit(wiring.Component):
                 head_valid.eq(queue.o.valid),
             ]
         with m.Elif(take):
-            m.d.sync += left.eq(left & ~lowest)
+            m.d.sync += left.eq(others)
 
         with m.If(self.release):
             m.d.sync += filled.bit_select(self.release_bank, 1).eq(0)
@@ -127,7 +135,7 @@ class AccumulateUnit(wiring.Component):
         # One weight register per timestep, zero where nothing is to be added: the zeroing is the
         # flip-flops' reset, and the adder needs no more than one lookup table a bit.
         add_place = Signal(range(2 * depth))
-        add_weights = [Signal.like(head.weight, name=f"add_weight{t}")
+        add_weights = [Signal.like(head.weight, name=f"add_weight{t}", reset_less=True)
                        for t in range(TIMESTEPS_PER_GROUP)]
         m.d.sync += [
             add.eq(take),
@@ -159,8 +167,9 @@ class AccumulateUnit(wiring.Component):
             self.currents.as_value().eq(read.data),
             self.update.eq(add),
         ]
-        # A claimed cycle adds nothing, so clearing means to hide the old value.
+        # A claimed cycle adds nothing, so clearing means to hide the old value. The weight comes
+        # first: a carry cell's direct input is the first operand, and hiding needs no table then.
         m.d.comb += write.data.eq(Cat(
-            (Mux(clear, 0, self.currents[t]) + weight)[:cfg.acc_bits]
+            (weight + Mux(clear, 0, self.currents[t]))[:cfg.acc_bits]
             for t, weight in enumerate(add_weights)))
         return m

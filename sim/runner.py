@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from importlib import metadata, util
 from pathlib import Path
 
@@ -99,10 +100,11 @@ def _control_file(text: str, top: str) -> str:
 
 
 def run_bench(component, module: str, *, sim: str = "icarus", top: str = "dut",
-              **settings) -> Path:
+              cells: Sequence[Path] = (), **settings) -> Path:
     """Simulate `component` under the cocotb tests of `module`.
 
     settings: JSON values for the bench, which reads them with `sim.helpers.settings()`.
+    cells: Verilog files with modules that the component instantiates.
     Returns the run's folder. Raises AssertionError if a test of the bench failed.
     """
     from cocotb_tools.runner import get_results
@@ -110,7 +112,8 @@ def run_bench(component, module: str, *, sim: str = "icarus", top: str = "dut",
     # Amaranth notes where a signal was made; the path must not change the build's identity.
     text = verilog.convert(component, name=top, strip_internal_attrs=True)
     versions = f"{sim} {BUILD_ARGS[sim]} {metadata.version('cocotb')} {sys.version}"
-    digest = hashlib.sha256((versions + text).encode()).hexdigest()[:16]
+    models = "".join(path.read_text() for path in cells)
+    digest = hashlib.sha256((versions + text + models).encode()).hexdigest()[:16]
     build = cache_dir() / f"bench-{sim}-{digest}"
     source = build / f"{top}.v"
     runner = _runner(sim)
@@ -121,11 +124,11 @@ def run_bench(component, module: str, *, sim: str = "icarus", top: str = "dut",
         if not (build / "built").exists():
             build.mkdir(parents=True, exist_ok=True)
             source.write_text(text)
-            sources = [source]
+            sources = [source, *cells]
             if sim == "verilator":
                 control = build / f"{top}.vlt"
                 control.write_text(_control_file(text, top))
-                sources = [control, source]
+                sources = [control, *sources]
             args = BUILD_ARGS[sim]
             runner.build(sources=sources, hdl_toplevel=top, build_dir=build, build_args=args,
                          timescale=("1ns", "1ps"), log_file=build / "build.log")

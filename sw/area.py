@@ -16,6 +16,7 @@ import math
 import sys
 from dataclasses import asdict, dataclass
 
+from hw import boards
 from hw.config import PRESETS, WORD_BITS, CoreConfig
 
 from .errors import SpikeTicketError
@@ -45,7 +46,8 @@ class Area:
                 and self.bram <= device.bram and self.dsp <= device.dsp)
 
 
-DEVICES = {"XC7A35T": Area(20_800, 41_600, 50, 90), "XC7A100T": Area(63_400, 126_800, 135, 240)}
+DEVICES = {name: Area(device.lut, device.ff, device.bram, device.dsp)
+           for name, device in boards.DEVICES.items() if device.family == "xc7"}
 
 BLOCKS = {
     "unit": Area(159, 138),

@@ -39,7 +39,9 @@ CAUSES = 7
 COUNTERS = 12
 
 HEADER_QUEUE = 4
-READER_RESTART = 4
+RANGES = VISITS = 32
+FETCH_MARGIN = 7
+READER_RESTART = 5
 NOTHING, END = -2, -1
 IDLE, CHANNEL, BIAS, THRESHOLD, CODES = range(5)
 POP, BASE, WAIT, WALK = range(4)
@@ -97,14 +99,25 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     reader = np.full(engines, READER_RESTART, np.int64)
     extracted = np.full(engines, NOTHING, np.int64)
     header = np.zeros(engines, np.bool_)
-    # weights on their way through the fetch: item, s1, s2, w, then planes of them: q (looks for
-    # live words), r (fetches them); with strip and group
-    stage = np.full((engines, 6), NOTHING, np.int64)
-    stage_sub = np.zeros((engines, 6), np.int64)
-    first = np.zeros((engines, 3), np.int64)    # word range, from w on
-    last = np.zeros((engines, 3), np.int64)
-    address = np.zeros((engines, 3), np.int64)  # of word 0
+    # weights on their way through the fetch: item, s1, s2, s3, the queue of ranges, w, then planes
+    # of them: q, f (knows its live words), the queue of visits, r (fetches them); with strip and
+    # group
+    stage = np.full((engines, 8), NOTHING, np.int64)
+    stage_sub = np.zeros((engines, 8), np.int64)
+    ranges = np.zeros((engines, RANGES), np.int64)
+    ranges_sub = np.zeros((engines, RANGES), np.int64)
+    ranges_at = np.zeros(engines, np.int64)
+    ranges_level = np.zeros(engines, np.int64)
+    ranges_almost = np.zeros(engines, np.bool_)
+    first = np.zeros((engines, 4), np.int64)    # word range, from w on
+    last = np.zeros((engines, 4), np.int64)
+    address = np.zeros((engines, 4), np.int64)  # of word 0
     plane = np.zeros(engines, np.int64)
+    any_live = np.zeros(engines, np.bool_)
+    visits = np.zeros((engines, VISITS, 5), np.int64)   # weight, strip and group, word range
+    visits_at = np.zeros(engines, np.int64)
+    visits_level = np.zeros(engines, np.int64)
+    visits_almost = np.zeros(engines, np.bool_)
     # words between the fetch and the queues: valid (1 word, 2 end), lanes per unit
     flight = np.zeros((engines, 3), np.int64)
     flight_jobs = np.zeros((engines, 3, units), np.int64)
@@ -113,6 +126,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     head_at = np.zeros((engines, units), np.int64)
     level = np.zeros((engines, units), np.int64)
     almost = np.zeros((engines, units), np.bool_)
+    stalls = np.zeros(engines, np.bool_)        # a queue was almost full
     job = np.full((engines, units), NOTHING, np.int64)
     bank = np.zeros((engines, units), np.int64)
     filled = np.zeros((engines, units, 2), np.bool_)
@@ -265,11 +279,12 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
             pending[e] = push or (pending[e] and not move)
 
             # ---- fetch: what moves in this cycle
-            stalled = False
+            stalled = stalls[e]
+            stalls[e] = False
             for u in range(units):
-                stalled = stalled or almost[e, u]
+                stalls[e] = stalls[e] or almost[e, u]
             blocked = announce and e % 2 == 0
-            r = stage[e, 5]
+            r = stage[e, 7]
             go = r != NOTHING and not stalled and not blocked
             r_finished = r == NOTHING
             # words in flight reach the queues (below), then everything moves on
@@ -294,7 +309,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 why = NEURON                    # only the last passes' drains are left
             else:
                 count[N_STARVED] += 1
-                if stage[e, 4] != NOTHING or stage[e, 3] != NOTHING:
+                if stage[e, 6] != NOTHING or stage[e, 5] != NOTHING or stage[e, 4] != NOTHING:
                     why = SCAN
             if go and r == END:
                 flight[e, 0] = 2
@@ -302,10 +317,10 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 count[N_PASSES] += 1
             elif go:
                 tap = code_tap[r]
-                strip = stage_sub[e, 5] // groups
+                strip = stage_sub[e, 7] // groups
                 limit = layer[L_POSITIONS_LAST if strip == strips - 1 else L_POSITIONS]
-                word = first[e, 2]
-                bits = active[address[e, 2] + word]
+                word = first[e, 3]
+                bits = active[address[e, 3] + word]
                 place = word & layer[L_ROW_WORDS_MASK]
                 edge = taps[tap, TAP_EDGE]
                 if (edge == 0 or (edge == 1 and place == 0)
@@ -317,16 +332,11 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 count[N_WORDS] += 1
                 if bits == 0:
                     count[N_SILENT] += 1
-                first[e, 2] = next_live(address[e, 2], word + 1, last[e, 2], active, skip)
-                r_finished = first[e, 2] > last[e, 2]
-            q = stage[e, 4]
-            wanted = q == END
-            if q >= 0:
-                first[e, 1] = next_live(address[e, 1], first[e, 1], last[e, 1], active, skip)
-                wanted = first[e, 1] <= last[e, 1]
-            q_free = q == NOTHING or r_finished or not wanted
-            w = stage[e, 3]
-            w_go = w != NOTHING and q_free
+                first[e, 3] = next_live(address[e, 3], word + 1, last[e, 3], active, skip)
+                r_finished = first[e, 3] > last[e, 3]
+            waiting_visits = visits_level[e]
+            w = stage[e, 4]
+            w_go = w != NOTHING and not visits_almost[e]
             finished = w == NOTHING
             if w_go:
                 finished = (w == END or first[e, 0] > last[e, 0]
@@ -334,36 +344,64 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 if finished and w >= 0:
                     count[N_WEIGHTS] += 1
             if r_finished:
-                stage[e, 5], stage_sub[e, 5] = (q if wanted else NOTHING), stage_sub[e, 4]
-                first[e, 2], last[e, 2], address[e, 2] = first[e, 1], last[e, 1], address[e, 1]
-            if q_free:
-                stage[e, 4], stage_sub[e, 4] = (w if w_go else NOTHING), stage_sub[e, 3]
-                first[e, 1], last[e, 1] = first[e, 0], last[e, 0]
-                if w_go and w >= 0:
-                    tap = code_tap[w]
-                    entry = ((stage_sub[e, 3] % groups) * layer[L_PLANES_PER_GROUP]
-                             + taps[tap, TAP_PLANE] + plane[e])
-                    address[e, 1] = (taps[tap, TAP_BASE] + code_channel[w] * taps[tap, TAP_STRIDE]
-                                     + planes[entry])
+                stage[e, 7] = NOTHING
+                if waiting_visits > 0:
+                    at_visit = visits[e, visits_at[e]]
+                    stage[e, 7], stage_sub[e, 7] = at_visit[0], at_visit[1]
+                    first[e, 3], last[e, 3], address[e, 3] = at_visit[2], at_visit[3], at_visit[4]
+                    visits_at[e] = (visits_at[e] + 1) % VISITS
+                    visits_level[e] -= 1
+            if stage[e, 6] != NOTHING and any_live[e]:
+                at_visit = visits[e, (visits_at[e] + visits_level[e]) % VISITS]
+                at_visit[0], at_visit[1] = stage[e, 6], stage_sub[e, 6]
+                at_visit[2], at_visit[3], at_visit[4] = first[e, 2], last[e, 2], address[e, 2]
+                visits_level[e] += 1
+            visits_almost[e] = waiting_visits >= VISITS - FETCH_MARGIN
+            q = stage[e, 5]
+            stage[e, 6], stage_sub[e, 6] = q, stage_sub[e, 5]
+            any_live[e] = q == END
+            if q >= 0:
+                last[e, 2], address[e, 2] = last[e, 1], address[e, 1]
+                first[e, 2] = next_live(address[e, 1], first[e, 1], last[e, 1], active, skip)
+                any_live[e] = first[e, 2] <= last[e, 2]
+            stage[e, 5], stage_sub[e, 5] = (w if w_go else NOTHING), stage_sub[e, 4]
+            first[e, 1], last[e, 1] = first[e, 0], last[e, 0]
+            if w_go and w >= 0:
+                tap = code_tap[w]
+                entry = ((stage_sub[e, 4] % groups) * layer[L_PLANES_PER_GROUP]
+                         + taps[tap, TAP_PLANE] + plane[e])
+                address[e, 1] = (taps[tap, TAP_BASE] + code_channel[w] * taps[tap, TAP_STRIDE]
+                                 + planes[entry])
             if w_go:
                 plane[e] += 1
-            s2_free = stage[e, 2] == NOTHING or finished
-            s1_free = stage[e, 1] == NOTHING or s2_free
-            item_free = stage[e, 0] == NOTHING or s1_free
+            waiting_ranges = ranges_level[e]
+            items_ready = not ranges_almost[e]
+            item_free = stage[e, 0] == NOTHING or items_ready
             if finished:
-                stage[e, 3], stage_sub[e, 3] = stage[e, 2], stage_sub[e, 2]
+                stage[e, 4] = NOTHING
+                if waiting_ranges > 0:
+                    stage[e, 4] = ranges[e, ranges_at[e]]
+                    stage_sub[e, 4] = ranges_sub[e, ranges_at[e]]
+                    ranges_at[e] = (ranges_at[e] + 1) % RANGES
+                    ranges_level[e] -= 1
                 plane[e] = 0
-                w = stage[e, 3]
+                w = stage[e, 4]
                 if w >= 0:
-                    tap, strip = code_tap[w], stage_sub[e, 3] // groups
+                    tap, strip = code_tap[w], stage_sub[e, 4] // groups
                     nw = layer[L_STRIP_WORDS_LAST if strip == strips - 1 else L_STRIP_WORDS]
                     begin = strip * layer[L_STRIP_WORDS] + taps[tap, TAP_OFFSET]
                     first[e, 0] = max(begin, 0)
                     last[e, 0] = min(begin + nw - 1 + taps[tap, TAP_EXTRA],
                                      taps[tap, TAP_WORDS] - 1)
-            if s2_free:
-                stage[e, 2], stage_sub[e, 2] = stage[e, 1], stage_sub[e, 1]
-            if s1_free:
+            if stage[e, 3] != NOTHING:
+                place = (ranges_at[e] + ranges_level[e]) % RANGES
+                ranges[e, place], ranges_sub[e, place] = stage[e, 3], stage_sub[e, 3]
+                ranges_level[e] += 1
+            ranges_almost[e] = waiting_ranges >= RANGES - FETCH_MARGIN
+            stage[e, 3], stage_sub[e, 3] = stage[e, 2], stage_sub[e, 2]
+            stage[e, 2], stage_sub[e, 2] = stage[e, 1], stage_sub[e, 1]
+            stage[e, 1] = NOTHING
+            if items_ready:
                 stage[e, 1], stage_sub[e, 1] = stage[e, 0], stage_sub[e, 0]
                 stage[e, 0] = NOTHING
 

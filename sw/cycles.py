@@ -243,10 +243,10 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, con
                        dict(zip(COUNTERS, counters.tolist(), strict=True)), int(served))
 
 
-QUEUE_MARGIN = 6
+QUEUE_MARGIN = 7
 """`hw.unit.JobQueue.MARGIN`: places that the fetch leaves free in every queue."""
 
-DRAIN_STAGES = 16
+DRAIN_STAGES = 20
 """Visits in the pipeline from the drain walk to the packer (`hw.drain`, `hw.neuron.LATENCY`)."""
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hw.boards import BOARDS, DEFAULT_BOARD
+from hw.config import CoreConfig
 from hw.registers import DEFAULT_BAUD
 
 from . import datasets, reference, ticket
@@ -31,7 +32,7 @@ from .errors import SpikeTicketError
 from .network import INPUT, Network
 from .plan import recorded_activity
 from .report import Checked, agrees, print_table, report
-from .transport import open_transport
+from .transport import Transport, open_transport
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 DEFAULT_TICKET = BUNDLED / "fmnist-scnn.safetensors"
@@ -43,11 +44,13 @@ DEFAULT_TRACED = 20
 
 def run(ticket_path: str, data: str, *, board: str = DEFAULT_BOARD, port: str | None = None,
         baud: int = DEFAULT_BAUD, images: int | None = None, traced: int = DEFAULT_TRACED,
-        progress: bool = True) -> tuple[dict, Checked]:
+        progress: bool = True, transport: Transport | None = None,
+        config: CoreConfig | None = None) -> tuple[dict, Checked]:
     """Run and check; returns the report (JSON-serialisable) and what it was made from.
 
     images: how many of the data set's first images (None: DEFAULT_IMAGES, or all if fewer).
     traced: how many of these have every spike of every layer compared.
+    transport, config: instead of the board's own; the transport is closed at the end.
     Raises SpikeTicketError for bad input or a board that does not answer.
     """
     found = ticket.load(ticket_path)
@@ -57,9 +60,10 @@ def run(ticket_path: str, data: str, *, board: str = DEFAULT_BOARD, port: str | 
         raise SpikeTicketError(f"--traced {traced} is negative")
     network = found.network
     values = _as_inputs(network, loaded)
-    image = compile_network(network, BOARDS[board].config, recorded_activity(found))
-    transport = open_transport(board, port, baud, progress)
-    with Accelerator(transport, BOARDS[board].config) as accelerator:
+    config = config or BOARDS[board].config
+    image = compile_network(network, config, recorded_activity(found))
+    transport = transport or open_transport(board, port, baud, progress)
+    with Accelerator(transport, config) as accelerator:
         with _bar(progress, "loading the ticket", load_words(image), "word") as bar:
             load_bytes = accelerator.load(image, bar.update)
         with _bar(progress, "running", len(values), "image") as bar:

@@ -36,8 +36,8 @@ def layers_by_kind(name: str) -> dict[tuple, dict]:
     config, rng = CONFIGS[name], np.random.default_rng(1)
     found: dict[tuple, dict] = {}
     for number in range(NETWORKS):
-        # Every third one has rows longer than a map word.
-        wide = number % 3 == 0 and config.window + int(rng.integers(1, 10))
+        # Every third one has rows longer than a map word, or than two.
+        wide = number % 3 == 0 and config.window * int(rng.integers(1, 3)) + int(rng.integers(1, 9))
         network = random_network(rng, max_size=3 if wide else 14, width=wide or None)
         try:
             image = compile_network(network, config)
@@ -62,7 +62,7 @@ def random_layers(name: str, seed: int, count: int, path: Path) -> str:
 def kind(layer: dict, config: CoreConfig) -> tuple:
     return (layer["readout"], layer["pool_max"], layer["pair"], layer["pair_merge"],
             layer["flush_strip"], layer["count_px"] > 1, min(layer["n_strips"], 3),
-            min(layer["n_groups"], 3), layer["out_pitch"] > config.window, layer["count_ky"] > 1,
+            min(layer["n_groups"], 3), layer["out_pitch"] // config.window, layer["count_ky"] > 1,
             layer["soft_reset"])
 
 

@@ -12,6 +12,8 @@ from hw.config import PRESETS
 from hw.registers import Register, Space, Status
 from hw.top import SerialTop
 from hw.uart import FRACTION, UartReceiver, UartSender, divisor_for
+from sim.runner import run_bench
+from sim.uart_soak import UartPair
 from sw.protocol import Read, Reply, Request, Splitter, Write, words
 
 from .stand_in import StandInCore
@@ -166,6 +168,13 @@ def test_framing_errors_glitches_and_breaks():
         await hold(1, 200)
         assert seen == {"bytes": 1, "errors": 1}
     simulate(receiver, testbench)
+
+
+@pytest.mark.parametrize("baud", RATES[:-1])
+def test_far_end_of_cocotbext(baud):
+    """2 % off, jitter, damaged bytes, glitches, breaks: see the bench."""
+    run_bench(UartPair(break_cycles=3000), "sim.benches.uart_bench", baud=baud, clock_hz=CLOCK,
+              error=0.02, jitter=0.05, count=max(20, baud // 100_000), break_cycles=3000, seed=3)
 
 
 def test_divisor_of_rates():

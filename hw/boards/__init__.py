@@ -1,31 +1,84 @@
-"""The boards SpikeTicket knows, as plain data (no Amaranth): what plan and driver need of them."""
+"""The boards SpikeTicket knows, as plain data (no Amaranth): what plan, driver and build need."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+from dataclasses import dataclass, replace
 
 from hw.config import PRESETS, CoreConfig
 
 
 @dataclass(frozen=True)
 class Board:
-    """A board. preset: its core in `hw.config.PRESETS`; device: its FPGA, as in `sw.area`."""
+    """A board.
+
+    preset: its core in `hw.config.PRESETS`. device: its FPGA, as in `DEVICES`.
+    part: the FPGA's full name with package and speed grade, "" where nothing can be built.
+    platform: module and class in `amaranth_boards`. clock_hz: of the core, made by a PLL where it
+    is not the oscillator's. max_baud: what the board's USB bridge takes.
+    """
 
     name: str
     title: str
     preset: str
     device: str
+    part: str = ""
+    platform: tuple[str, str] = ("", "")
+    clock_hz: int = 100_000_000
+    max_baud: int = 12_000_000
 
     @property
     def config(self) -> CoreConfig:
-        return PRESETS[self.preset]
+        return replace(PRESETS[self.preset], clock_hz=self.clock_hz)
 
+
+@dataclass(frozen=True)
+class Device:
+    """An FPGA: what it has. family: "xc7" or "ecp5"; ram: name of its block RAM.
+
+    lut: 6-input LUTs (xc7), 4-input LUTs (ecp5). bram: RAMB36E1 (xc7), DP16KD of 18 Kbit (ecp5).
+    dsp: DSP48E1 (xc7), MULT18X18D (ecp5).
+    """
+
+    name: str
+    family: str
+    lut: int
+    ff: int
+    bram: int
+    dsp: int
+
+    @property
+    def ram(self) -> str:
+        return {"xc7": "bram36", "ecp5": "dp16kd"}[self.family]
+
+
+DEVICES: dict[str, Device] = {device.name: device for device in (
+    Device("XC7A35T", "xc7", 20_800, 41_600, 50, 90),
+    Device("XC7A100T", "xc7", 63_400, 126_800, 135, 240),
+    Device("LFE5U-45F", "ecp5", 43_848, 43_848, 108, 72),
+    Device("LFE5U-85F", "ecp5", 83_640, 83_640, 208, 156),
+)}
 
 BOARDS: dict[str, Board] = {board.name: board for board in (
     Board("sim", "simulated board: the gateware of arty_a7 in Verilator", "a35t", "XC7A35T"),
-    Board("arty_a7", "Digilent Arty A7-35T", "a35t", "XC7A35T"),
-    Board("arty_a7_100", "Digilent Arty A7-100T", "a100t", "XC7A100T"),
+    Board("arty_a7", "Digilent Arty A7-35T", "a35t", "XC7A35T", "xc7a35ticsg324-1L",
+          ("arty_a7", "ArtyA7_35Platform")),
+    Board("arty_a7_100", "Digilent Arty A7-100T", "a100t", "XC7A100T", "xc7a100ticsg324-1L",
+          ("arty_a7", "ArtyA7_100Platform")),
+    Board("ulx3s_85f", "Radiona ULX3S with LFE5U-85F", "e85", "LFE5U-85F", "LFE5U-85F-6BG381",
+          ("ulx3s", "ULX3S_85F_Platform"), 80_000_000, 3_000_000),
+    Board("ecpix5_85f", "LambdaConcept ECPIX-5 with LFE5UM5G-85F", "e85", "LFE5U-85F",
+          "LFE5UM5G-85F-8BG554", ("ecpix5", "ECPIX585Platform")),
+    Board("versa_ecp5", "Lattice ECP5 Versa with LFE5UM-45F", "e45", "LFE5U-45F",
+          "LFE5UM-45F-8BG381", ("versa_ecp5", "VersaECP5Platform")),
 )}
 """Boards by the names that `--board` takes."""
 
 DEFAULT_BOARD = "sim"
+
+
+def nearest(name: str, names: list[str] | tuple[str, ...]) -> str:
+    """For a message about an unknown name: the nearest names, or all."""
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return (f"did you mean {' or '.join(close)}?" if close
+            else f"choose from {', '.join(names)}")

@@ -17,7 +17,7 @@ from sim.helpers import settings, start
 from sim.models import Row
 from sim.streams import MODES, Sink, Stalls, seeded
 
-RESTART, HEADER = 4, 3
+RESTART, HEADER = 5, 3
 """Cycles of a rewind or a start, and of a row header."""
 
 SLACK = 3

@@ -71,6 +71,7 @@ def visits(layer: dict, config: CoreConfig, rng: np.random.Generator):
                     "window_last": int(visit.window_last), "row_end": int(visit.row_end),
                     "phase_end": int(visit.phase_end), "pass_end": int(visit.last),
                     "pass_first": int(first_of_window if layer["pool_max"] else visit.first),
+                    "inserts": int(visit.window_last and not layer["readout"]),
                     "inside": inside, "slot": slot}))
                 slot += 1
     return steps, model

@@ -23,18 +23,24 @@ async def reads(dut, mode):
     rng = seeded(settings()["seed"], mode)
     words = rng.integers(0, 1 << 32, 1 << address_bits).tolist()
     stream = sum(word << 32 * n for n, word in enumerate(words))
-    for name in ("seek", "take", "count", "data", "seek_word", "seek_bit"):
+    for name in ("seek", "take", "count", "long", "long_count", "data", "seek_word",
+                 "seek_bit"):
         getattr(dut, name).value = 0
     await start(dut, 20_000)
     stalls = Stalls(mode, rng)
     address = place = 0
+    long_count = 0      # stays the same from one seek to the next
 
     async def cycle(seek: int | None = None, take: int = 0) -> None:
-        nonlocal address
+        nonlocal address, long_count
         await FallingEdge(dut.clk)
         dut.data.value = words[address]
-        dut.seek.value, dut.take.value, dut.count.value = seek is not None, take > 0, take
+        dut.seek.value, dut.take.value = seek is not None, take > 0
+        long = take == long_count and bool(rng.integers(0, 2))
+        dut.long.value, dut.long_count.value = long, long_count
+        dut.count.value = int(rng.integers(1, FIELD_BITS + 1)) if long else take
         if seek is not None:
+            long_count = int(rng.integers(1, FIELD_BITS + 1))
             dut.seek_word.value, dut.seek_bit.value = divmod(seek, 32)
         await ReadOnly()
         address = int(dut.address.value)
@@ -48,7 +54,8 @@ async def reads(dut, mode):
         for _ in range(int(rng.integers(1, 60))):
             take = 0
             if not (stalls.input() or stalls.output()):
-                take = FIELD_BITS if mode == "full_speed" else int(rng.integers(1, FIELD_BITS + 1))
+                take = FIELD_BITS if mode == "full_speed" else int(rng.choice(
+                    [long_count, rng.integers(1, FIELD_BITS + 1)]))
             await cycle(take=take)
             assert dut.ready.value == 1, "not ready: the stream did not keep up"
             assert int(dut.word.value) * 32 + int(dut.bit.value) == place

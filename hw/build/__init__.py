@@ -1,0 +1,1 @@
+"""Bitstreams for real boards: `python -m hw.build --help`."""

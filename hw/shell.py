@@ -1,0 +1,112 @@
+"""All of a board that is neither a pin nor a PLL: reset, serial link with the core, LEDs.
+
+    m.domains.sync = ClockDomain("sync", reset_less=True)   # clock of config.clock_hz
+    m.submodules.shell = shell = Shell(config)
+    m.d.comb += [shell.rx.eq(uart.rx.i), uart.tx.o.eq(shell.tx), shell.locked.eq(pll_locked), …]
+
+There is one clock domain, "sync". Three inputs are asynchronous to it: `rx`, `reset_button` and
+`locked`; each passes two flip-flops before anything looks at it.
+"""
+
+from __future__ import annotations
+
+from amaranth import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.cdc import AsyncFFSynchronizer, FFSynchronizer
+from amaranth.lib.wiring import In, Out
+
+from .config import CoreConfig
+from .registers import DEFAULT_BAUD
+from .top import SerialTop
+from .uart import divisor_for
+
+LEDS = ("heartbeat", "activity", "error")
+"""What `Shell.leds` shows, from bit 0 on."""
+
+TICK_HZ = 128
+"""The LEDs' time base."""
+
+ACTIVITY_TICKS, ERROR_TICKS = 7, TICK_HZ - 1
+"""How long an LED stays lit after its cause: 50 ms, 1 s."""
+
+
+class Shell(wiring.Component):
+    """Reset, `top.SerialTop`, LEDs, in the domain "sync", whose own reset should not be used.
+
+    Parameters
+    ----------
+    config: the core; `config.clock_hz` is the frequency of "sync".
+    default_baud: rate of the line after power-up, reset and break.
+    core: another core with the ports of `core.Core`, for tests.
+    reset_cycles: the reset lasts so many cycles after its last cause (16,384: 0.16 ms at 100 MHz),
+    at power-up too.
+    break_cycles: see `top.SerialTop`.
+
+    Members
+    -------
+    rx, tx: the serial line.
+    reset_button: 1 resets the board, with the clock running or not; tie it to 0 where there is no
+    button. locked: 0 resets the board too; the PLL's lock, or 1.
+    leds: as `LEDS`, 1 is lit. Heartbeat: 1 Hz; steadily lit in reset or without a clock. Activity:
+    50 ms from a byte on the line, either way, so steadily lit under traffic. Error: 1 s from a
+    framing error, a damaged or lost frame or a run stopped at its cycle limit.
+
+    A reset stops the core and forgets frames received and replies not sent. Memories keep their
+    content. A byte already leaving leaves whole (`top.SerialTop`); then `tx` stays 1.
+    Raises ValueError naming an impossible `default_baud` or `reset_cycles`.
+    """
+
+    def __init__(self, config: CoreConfig, *, default_baud: int = DEFAULT_BAUD,
+                 core: wiring.Component | None = None, reset_cycles: int = 1 << 14,
+                 break_cycles: int = 1 << 18):
+        if not 2 <= reset_cycles <= 1 << 24:
+            raise ValueError(f"reset_cycles {reset_cycles} is outside 2..{1 << 24}")
+        if config.clock_hz < 2 * TICK_HZ:
+            raise ValueError(f"clock_hz {config.clock_hz} is below {2 * TICK_HZ}")
+        divisor_for(config.clock_hz, default_baud)  # refuses an impossible rate here
+        self._config, self._core, self._reset_cycles = config, core, reset_cycles
+        self._baud, self._break_cycles = default_baud, break_cycles
+        super().__init__({
+            "rx": In(1, init=1), "tx": Out(1, init=1),
+            "reset_button": In(1), "locked": In(1, init=1), "leds": Out(len(LEDS), init=1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.serial = serial = SerialTop(
+            self._config, core=self._core, default_baud=self._baud,
+            break_cycles=self._break_cycles)
+
+        # The first synchroniser catches a cause that is shorter than a cycle or comes while the
+        # clock stands; but its output rises at any time, so a second one follows.
+        caught, held = Signal(), Signal(init=1)
+        reset, left = Signal(init=1), Signal(range(self._reset_cycles), init=self._reset_cycles - 1)
+        m.submodules.catch = AsyncFFSynchronizer(self.reset_button | ~self.locked, caught)
+        m.submodules.hold = FFSynchronizer(caught, held, init=1)
+        m.d.sync += reset.eq(held | (left != 0))
+        with m.If(held):
+            m.d.sync += left.eq(self._reset_cycles - 1)
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+
+        m.d.comb += [serial.rx.eq(self.rx), self.tx.eq(serial.tx), serial.reset.eq(reset)]
+        self._light(m, serial, reset)
+        return m
+
+    def _light(self, m, serial, reset):
+        period = self._config.clock_hz // TICK_HZ
+        prescaler, beat = Signal(range(period)), Signal(range(TICK_HZ))
+        activity, error = Signal(range(ACTIVITY_TICKS + 1)), Signal(range(ERROR_TICKS + 1))
+        tick = Signal()
+        m.d.sync += [prescaler.eq(prescaler + 1), tick.eq(prescaler == period - 2)]
+        with m.If(tick):
+            m.d.sync += [prescaler.eq(0), beat.eq(beat + 1)]
+        for timer, cause, ticks in ((activity, serial.active, ACTIVITY_TICKS),
+                                    (error, serial.error, ERROR_TICKS)):
+            with m.If(cause):
+                m.d.sync += timer.eq(ticks)
+            with m.Elif(tick & (timer != 0)):
+                m.d.sync += timer.eq(timer - 1)
+        with m.If(reset):
+            m.d.sync += [prescaler.eq(0), beat.eq(0), activity.eq(0), error.eq(0)]
+        m.d.sync += self.leds.eq((~beat[-1]) | ((activity != 0) << 1) | ((error != 0) << 2))

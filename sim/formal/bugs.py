@@ -1,0 +1,159 @@
+"""Seeded bugs: does every checker notice what it is there for?
+
+Each is one wrong line in a copy of the gateware; the proof must fail there, at the claim named.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from sim.mutate import ROOT, changed
+from sim.mutations import Mutation
+from sw.errors import SpikeTicketError
+
+from .run import Outcome, environment
+
+COPIED = ("hw", "sw", "sim")
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A wrong line, the proof that must notice, and how the name of the failed claim begins.
+
+    depth: cycles from reset in which it shows, where the proof's own depth is that of an induction.
+    quick: part of the test suite.
+    """
+
+    proof: str
+    claim: str
+    mutation: Mutation
+    depth: int | None = None
+    quick: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.proof}: {self.mutation.why}"
+
+
+def _bug(proof: str, claim: str, file: str, old: str, new: str, why: str, depth: int | None = None,
+         quick: bool = False) -> Bug:
+    return Bug(proof, claim, Mutation(f"hw/{file}.py", old, new, why), depth, quick)
+
+
+BUGS = (
+    _bug("unit.JobQueue/margin", "job_no_overflow", "unit", "self._depth - self.MARGIN",
+         "self._depth - self.MARGIN // 2", "half the margin", 24, quick=True),
+    _bug("unit.JobQueue/order", "job_in_order", "unit", "read.addr.eq(read.addr + 1)",
+         "read.addr.eq(read.addr + 1 + (level == 7))", "skips a job", 12),
+    _bug("unit.JobQueue/order", "offered_while_inside", "unit", "(level > 1)",
+         "(level > 2)", "forgets the last but one job", 6),
+    _bug("engine.Engine/stops", "stops", "fetch",
+         "go.eq(r_valid & ~self.almost_full & ~self.port_blocked)",
+         "go.eq(r_valid & ~self.port_blocked)", "issues although a queue is almost full", 26),
+    _bug("fetch.Fetch/queues", "ranges_stop", "fetch", "self.items.ready.eq(~ranges.almost_full)",
+         "self.items.ready.eq(1)", "takes items although their queue is almost full", 40),
+    _bug("fetch.Fetch/passes", "idle_means_empty", "fetch", "self.idle.eq(~(r_valid | ",
+         "self.idle.eq(~(", "idle with a word left to visit"),
+    _bug("drain.Drain/headers", "header_no_overflow", "drain", "self.headers.ready.eq(level != 4)",
+         "self.headers.ready.eq(level != 5)", "takes a fifth header", 10, quick=True),
+    _bug("drain.Drain/claims", "claimed", "drain",
+         "walker.running, units_at(walker.position[:unit_bits]), 0), units0))",
+         "walker.running, units_at(walker.position[:unit_bits]), 0), 0))",
+         "claims nothing while it stands still", 20),
+    _bug("unit.AccumulateUnit/lanes", "not_while_drained", "unit",
+         "take = head_valid & ~head.end & ~self.claim", "take = head_valid & ~head.end",
+         "adds in a claimed cycle", 8),
+    _bug("unit.AccumulateUnit/lanes", "lane", "unit", "(take & ~others.any()) | switch",
+         "take | switch", "drops all lanes of a job but one", 8),
+    _bug("decoder.BitReader/window", "place", "decoder", "(level + arriving) < depth",
+         "(level + arriving) <= depth", "reads ahead too far", 12),
+    _bug("decoder.RowDecoder/streams", "item", "decoder", "(item_free | ~code_is_weight)",
+         "1", "overwrites an item that waits", 20),
+    _bug("packer.Packer/stream", "o_held", "packer",
+         "move.eq(pending & (~out_valid | self.o.ready))", "move.eq(pending)",
+         "overwrites a word that waits", 14, quick=True),
+    _bug("packer.Packer/words", "", "packer",
+         "advance.eq(~(next_pending & next_out) & (next_fill == 0))", "advance.eq(next_fill == 0)",
+         "goes on while a finished word cannot leave"),
+    _bug("core.WriteArbiter/service", "one_at_a_time", "core",
+         "self.ready.eq(Mux(any_valid, 1 << choice, 0))", "self.ready.eq(self.valid)",
+         "takes all words and writes one", 6, quick=True),
+    _bug("core.WriteArbiter/service", "engine", "core", "m.d.sync += last.eq(choice)",
+         "m.d.sync += last.eq(0)", "serves the same engine over and over", 12),
+    _bug("framing.CobsEncoder/roundtrip", "byte_in_order", "framing",
+         "code.eq(code + run + 1), run.eq(0)", "code.eq(code + run + 1)",
+         "starts a block with the length of the one before"),
+    _bug("framing.FrameReceiver/frames", "", "framing",
+         "room.eq(used + words + 2 < self._depth)", "room.eq(used + words < self._depth)",
+         "sees room where there is none"),
+    _bug("framing.FrameSender/bytes", "word_bytes", "framing",
+         "(left != 0) & (quiet | cobs.i.ready)", "left != 0", "goes on when a byte was not taken"),
+    _bug("commands.Commands/stream", "replies_held", "commands",
+         "self.replies.payload.last.eq(count == 1)",
+         "self.replies.payload.last.eq(self.requests.valid)", "changes its mind about the end", 24),
+    _bug("uart.UartSender/line", "", "uart", "(1 << 8)), left.eq(10)", "(1 << 8)), left.eq(9)",
+         "no stop bit"),
+)
+
+
+def judge(bug: Bug, folder: Path) -> Outcome:
+    """Run the bug's proof on a broken copy of the sources in `folder`."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        tree = Path(name)
+        for part in COPIED:
+            shutil.copytree(ROOT / part, tree / part,
+                            ignore=shutil.ignore_patterns("__pycache__"))
+        (tree / bug.mutation.file).write_text(changed(bug.mutation, ROOT))
+        command = [sys.executable, "-m", "sim.formal", "--json", "--jobs", "1", "--only", bug.proof]
+        if bug.depth:
+            command += ["--depth", str(bug.depth)]
+        run = subprocess.run(
+            command, cwd=tree, capture_output=True, text=True,
+            env=os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1",
+                              "SPIKETICKET_CACHE": str(tree / "cache")})
+    if run.returncode == 2 or not run.stdout.startswith("["):
+        lines = run.stderr.strip().splitlines() or ["?"]
+        verdict, how, result = "error", lines[-1], {}
+    else:
+        result = json.loads(run.stdout)[0]
+        verdict, how = result["verdict"], result["how"]
+        if verdict == "failed":
+            verdict = "caught" if how.startswith(bug.claim) else "elsewhere"
+        elif verdict in ("proved", "holds"):
+            verdict = "survived"
+    return Outcome(bug.name, verdict, result.get("depth", 0), result.get("claims", 0),
+                   round(time.monotonic() - began, 1), how)
+
+
+def check(bugs: Sequence[Bug], *, jobs: int = 1,
+          report: Callable[[Outcome], None] = lambda outcome: None) -> list[Outcome]:
+    """Verdict "caught" for each bug, or "survived", "elsewhere" (another claim failed) or "error".
+
+    Raises SpikeTicketError if the tools are missing or a bug's text is no longer there.
+    """
+    for bug in bugs:
+        try:
+            changed(bug.mutation, ROOT)
+        except SpikeTicketError as error:
+            raise SpikeTicketError(str(error).replace("sim/mutations.py", "sim/formal/bugs.py")
+                                   ) from None
+    with tempfile.TemporaryDirectory(prefix="spiketicket-formal-") as name:
+        folder = Path(name)
+        environment(folder)
+        with ThreadPoolExecutor(jobs) as pool:
+            def one(bug: Bug) -> Outcome:
+                outcome = judge(bug, folder)
+                report(outcome)
+                return outcome
+            return list(pool.map(one, bugs))

@@ -1,0 +1,114 @@
+"""The row decoder: its reader's window, and its two streams."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Mux, Signal
+
+from hw.decoder import BitReader, RowDecoder
+
+from .checkers import claim_held, implies
+from .harness import Bench, proof
+from .small import SMALL, steady
+
+READY = 5
+"""The reader is ready in this cycle after a seek: 4 lie between."""
+
+
+def taken_bits(reader: BitReader):
+    """How many bits a `take` takes."""
+    return Mux(reader.long, reader.long_count, reader.count)
+
+
+@proof("decoder.BitReader/window", depth=4, reach=12, induction=True, quick=True,
+       scope="16 words of 32 bits with arbitrary content; any seeks and takes")
+def reader_window(f: Bench):
+    """`bits` shows the stream from the reader's place on, the place is where the takes have led,
+    and the reader is ready 4 cycles after a seek and from then on, whatever is taken: nothing of
+    the stream is skipped or repeated."""
+    reader = BitReader(4)
+    inner = f.open("reader", reader)
+    count = taken_bits(reader)
+    f.assume(implies(reader.take, reader.ready & (count >= 1) & (count <= 24)))
+    f.assume(implies(f.started, reader.long_count == f.past(reader.long_count)))
+    # An arbitrary word of the memory; the claims about it hold for each.
+    place, content = f.constant("some_place", 4), f.constant("content", 32)
+    f.assume(implies(f.past(reader.address) == place, ~f.started | (reader.data == content)))
+    f.assume(f.started | reader.seek)
+
+    age, word, bit = Signal(range(READY + 1)), Signal(4), Signal(5)
+    with f.m.If(reader.seek):
+        f.m.d.sync += [age.eq(1), word.eq(reader.seek_word), bit.eq(reader.seek_bit)]
+    with f.m.Else():
+        f.m.d.sync += age.eq(Mux(age == READY, READY, age + 1))
+        with f.m.If(reader.take):
+            end = Signal(10)
+            f.m.d.comb += end.eq(bit + count)
+            f.m.d.sync += [bit.eq(end[:5]), word.eq(word + end[5:])]
+    f.claim("place", implies(f.started, (reader.word == word) & (reader.bit == bit)))
+    f.claim("ready_after_seek", implies(f.started, reader.ready == (age == READY)))
+    here, shown = Signal(4), Signal(24)
+    f.m.d.comb += [here.eq(place - reader.word),
+                   shown.eq(Cat(Mux(here == 0, content, inner["low"]),
+                                Mux(here == 1, content, inner["high"])) >> reader.bit)]
+    f.claim("window", implies(reader.ready & f.started, reader.bits == shown))
+
+    # Invariants: where the words between memory and window are.
+    low, high, filled, level = inner["low"], inner["high"], inner["filled"], inner["level"]
+    arriving, read, write = inner["arriving"], inner["read"], inner["write"]
+    stored = Signal(4)
+    f.m.d.comb += stored.eq(here - filled)
+    spy = inner["ahead"].read_port(domain="comb")
+    f.m.d.comb += spy.addr.eq(read.addr + stored)
+    f.lemma("bit_and_its_rest", (inner["unbit"] == ~reader.bit) & implies(
+        f.started, inner["long_count"] == (reader.long_count + 31)[:6]))
+    f.lemma("started_by_a_seek", f.started == (age != 0))
+    f.lemma("address_is_ahead", implies(
+        f.started, reader.address == (reader.word + filled + level + arriving)[:4]))
+    f.lemma("address_was_sent", implies(arriving, f.past(reader.address)
+                                        == (reader.address - 1)[:4]))
+    f.lemma("words_ahead", (level + arriving <= 4) & (write.addr == (read.addr + level)[:2]))
+    f.lemma("word_ahead", implies(f.started & (stored < level), spy.data == content))
+    f.lemma("window_low", implies(f.started & (filled == 2) & (here == 0), low == content))
+    f.lemma("window_high", implies(f.started & (filled != 0) & (here == filled - 1),
+                                   high == content))
+    for when, state in ((1, (0, 0, 0)), (2, (0, 0, 1)), (3, (0, 1, 1)), (4, (1, 1, 1))):
+        f.lemma(f"state_{when}_after_seek", implies(age == when, Cat(
+            filled == state[0], level == state[1], arriving == state[2]).all()))
+    f.lemma("keeps_up", implies(age == READY, (filled == 2) & (level != 0)
+                                & (level + arriving >= 2)))
+    f.cover("full_speed", (age == READY) & (word == 3) & reader.take & (count == 24))
+
+
+@proof("decoder.RowDecoder/streams", depth=4, reach=16, quick=True, induction=True,
+       scope="16 words; any layer, any memory content")
+def decoder_streams(f: Bench):
+    """Headers and items wait unchanged until they are taken, and no weight is decoded into a place
+    that is still occupied."""
+    decoder = RowDecoder(SMALL)
+    inner = f.open("decoder", decoder)
+    claim_held(f, "items", decoder.items)
+    claim_held(f, "header", decoder.header)
+    written = inner["consume"] & inner["code_is_weight"]
+    fsm = inner["fsm"]
+    f.lemma("header_has_left", implies(fsm.ongoing("BIAS") | fsm.ongoing("THRESHOLD"),
+                                       ~decoder.header.valid))
+    f.claim("item_has_room", implies(written, ~decoder.items.valid | decoder.items.ready))
+
+
+@proof("decoder.RowDecoder/reader_contract", depth=8, induction=True,
+       scope="values of 1 to 8 bits, k from 0 to 9, as the compiler makes them")
+def decoder_reader(f: Bench):
+    """The decoder takes 1 to 24 bits at a time, and only while its reader is ready; the longer of
+    its two choices does not change in a layer."""
+    decoder = RowDecoder(SMALL)
+    inner = f.open("decoder", decoder)
+    reader = inner["reader"]
+    layer = decoder.layer
+    steady(f, layer)
+    f.assume((layer.value_bits >= 1) & (layer.value_bits <= 8) & (layer.rice_k <= 9))
+    count = taken_bits(reader)
+    f.lemma("count_is_set", implies(~inner["fsm"].ongoing("IDLE"),
+                                    (reader.count >= 1) & (reader.count <= 24)))
+    f.claim("long_count_stays", implies(f.started, reader.long_count == f.past(reader.long_count)))
+    f.claim("takes_when_ready", implies(reader.take, reader.ready))
+    f.claim("takes_1_to_24", implies(reader.take, (count >= 1) & (count <= 24)))

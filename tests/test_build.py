@@ -1,0 +1,347 @@
+"""The build command: requests, messages, plans, and whole flows with stand-in programs."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from dataclasses import replace
+
+import pytest
+
+from hw import registers
+from hw.boards import BOARDS, DEVICES
+from hw.build import __main__ as command
+from hw.build import artix, build, report, tools
+from hw.build.request import BITSTREAMS, request
+from hw.config import PRESETS
+from sw.errors import SpikeTicketError
+
+from . import build_tools
+
+BUILDABLE = [name for name, board in BOARDS.items() if board.part]
+REQUIRED = {"board", "part", "preset", "toolchain", "build_id", "lut", "lut_available", "ff",
+            "dsp", "clock_mhz_target", "clock_mhz", "routed", "timing_met", "bitstream"}
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """A folder first on PATH for stand-ins, and a work folder of its own."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(tools, "_beside", lambda name: None)
+    monkeypatch.setattr(build, "WORK", tmp_path / "work")
+    for name in ("CHIPDB", "CHIPDB_DIR", "DB_DIR", "PRJXRAY_DB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    build_tools.install(folder, "yosys", build_tools.YOSYS, "0.70")
+    return folder
+
+
+def _run(capsys, *arguments):
+    code = command.main([*map(str, arguments)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def _open_tools(programs):
+    for name, body in {"nextpnr-xilinx": build_tools.NEXTPNR_XILINX,
+                       "fasm2frames": build_tools.FASM2FRAMES,
+                       "xc7frames2bit": build_tools.XC7FRAMES2BIT}.items():
+        build_tools.install(programs, name, body)
+
+
+def _arty(tmp_path, *more):
+    return ["--board", "arty_a7", "--preset", "micro", "--json", "--output", tmp_path / "out",
+            *more]
+
+
+def _ulx3s(tmp_path, *more):
+    return ["--board", "ulx3s_85f", "--preset", "micro", "--json", "--output", tmp_path / "out",
+            *more]
+
+
+# Requests
+
+@pytest.mark.parametrize("arguments, message", [
+    ([], "--board is missing; --list"),
+    (["--board", "arty_a6"], r"--board 'arty_a6' is unknown; did you mean arty_a7"),
+    (["--board", "sim"], r"--board 'sim' is unknown"),
+    (["--board", "zzz"], r"choose from arty_a7, "),
+    (["--board", "arty_a7", "--preset", "a53t"], r"--preset 'a53t' is unknown; did you mean a35t"),
+    (["--board", "arty_a7", "--set", "engine=3"], r"--set engine: .* did you mean engines"),
+    (["--board", "arty_a7", "--set", "engines=x"], r"--set engines=x: write NAME=N"),
+    (["--board", "arty_a7", "--set", "units=3"], r"--set: units must be a power of two, not 3"),
+    (["--board", "arty_a7", "--toolchain", "vivid"], r"'vivid' is unknown; did you mean vivado"),
+    (["--board", "ulx3s_85f", "--toolchain", "vivado"], r"does not build for this board's FPGA"),
+    (["--board", "arty_a7", "--baud", "13000000"], r"--baud 13000000 is outside 9600..12000000"),
+    (["--board", "ulx3s_85f", "--baud", "4000000"], r"outside 9600..3000000, what ulx3s_85f"),
+    (["--board", "arty_a7", "--seed", "1", "--seeds", "2"], "exclude each other"),
+    (["--board", "arty_a7", "--seeds", "0"], r"--seeds 0 is outside 1..100"),
+    (["--board", "arty_a7", "--seed", "0"], r"--seed 0 is below 1"),
+    (["--board", "arty_a7", "--set", "engines=9"],
+     r"does not fit: LUT short by [\d,]+ \([\d,]+ of 20,800\)"),
+    (["--board", "versa_ecp5", "--set", "engines=4"], r"DSP short by \d+"),
+    (["--board", "ulx3s_85f", "--clock", "2", "--preset", "micro"], r"makes no 2 MHz from 25 MHz"),
+])
+def test_bad_input(capsys, programs, arguments, message):
+    for name in ("nextpnr-ecp5", "ecppack"):
+        build_tools.install(programs, name, "")
+    code, out, err = _run(capsys, *arguments)
+    assert code == 2 and out == ""
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert re.search(message, err)
+
+
+@pytest.mark.parametrize("name", ["nextpnr-ecp5", "ecppack", "yosys"])
+def test_missing_program(capsys, programs, tmp_path, name):
+    for other in {"nextpnr-ecp5", "ecppack"} - {name}:
+        build_tools.install(programs, other, "")
+    if name == "yosys":
+        (programs / "yosys").unlink()
+    code, _, err = _run(capsys, *_ulx3s(tmp_path))
+    assert code == 2
+    assert re.search(rf"{name}.* not found on PATH; get it: pip install .*build", err)
+
+
+@pytest.mark.parametrize("toolchain, message", [
+    ("vivado", "vivado not found on PATH; get it: AMD Vivado"),
+    ("open", "nextpnr-xilinx not found on PATH; get it:")])
+def test_missing_toolchain_asked_for_by_name(capsys, programs, tmp_path, toolchain, message):
+    code, _, err = _run(capsys, *_arty(tmp_path, "--toolchain", toolchain))
+    assert code == 2 and message in err
+
+
+def test_old_yosys_is_passed_over(programs):
+    build_tools.install(programs, "yosys", "", "0.23")
+    with pytest.raises(SpikeTicketError, match=r"yosys 0\.40 or newer not found"):
+        tools.need("yosys")
+
+
+def test_variable_that_names_no_program(programs, monkeypatch):
+    monkeypatch.setenv("NEXTPNR_ECP5", "/nowhere/nextpnr")
+    with pytest.raises(SpikeTicketError, match="NEXTPNR_ECP5=/nowhere/nextpnr is no program"):
+        tools.find("nextpnr-ecp5")
+
+
+def test_failing_program_gives_its_own_error(programs, tmp_path):
+    path = build_tools.install(programs, "yosys", "print('x. ERROR: no such pass')\nsys.exit(1)")
+    with pytest.raises(SpikeTicketError, match=r"yosys failed with exit code 1: ERROR: no such "
+                                               r"pass \(log: .*run.log\)"):
+        tools.run(tools.Tool("yosys", str(path), ""), ["-s", "x"], tmp_path, "run.log")
+
+
+def test_boards_are_consistent():
+    for name in BUILDABLE:
+        board = BOARDS[name]
+        assert board.preset in PRESETS and board.device in DEVICES
+        assert request(name).output == BITSTREAMS / name
+        assert request(name).config == board.config
+    other = request("arty_a7", preset="tiny", changes={"engines": 1})
+    assert other.output.name.startswith("arty_a7-tiny-") and other.preset == "tiny*"
+
+
+# Plans
+
+@pytest.mark.parametrize("board", BUILDABLE)
+def test_plan_of_every_board(capsys, board):
+    code, out, _ = _run(capsys, "--board", board, "--plan-only", "--json")
+    values = json.loads(out)
+    assert code == 0 and values["fits"]
+    assert values["clock_mhz_target"] == BOARDS[board].clock_hz / 1e6
+    pins = set(values["pins"].values())
+    assert len(pins) == len(values["pins"]) and all(re.fullmatch(r"[A-Z]+\d+", p) for p in pins)
+    assert any("uart" in port and "tx" in port for port in values["pins"])
+    assert values["estimate"]["lut"]["used"] < 0.9 * values["estimate"]["lut"]["available"]
+    assert all(row["fits"] for row in values["tickets"])
+    text = report.plan_text(values)
+    assert "plan only, nothing was built" in text and "frames/s" in text
+
+
+def test_plan_of_what_does_not_fit(capsys):
+    code, out, _ = _run(capsys, "--board", "arty_a7", "--plan-only", "--set", "engines=8")
+    assert code == 1 and "does not fit: LUT short by" in out
+
+
+def test_list(capsys):
+    code, out, _ = _run(capsys, "--list")
+    assert code == 0
+    assert all(name in out for name in (*BUILDABLE, *PRESETS))
+    assert set(json.loads(_run(capsys, "--list", "--json")[1])["boards"]) == set(BUILDABLE)
+
+
+def test_help_has_examples():
+    done = subprocess.run([sys.executable, "-m", "hw.build", "--help"], capture_output=True,
+                          text=True, check=True)
+    assert "python -m hw.build --board" in done.stdout and "Exit code 0" in done.stdout
+
+
+# Flows
+
+def test_open_flow_keeps_the_best_seed(capsys, programs, tmp_path, monkeypatch):
+    _open_tools(programs)
+    for name, value in build_tools.databases(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    code, out, _ = _run(capsys, *_arty(tmp_path, "--seeds", "3"))
+    values = json.loads(out)
+    assert code == 0 and set(values) >= REQUIRED | {"bram36", "bram36_available"}
+    assert values["toolchain"] == "open" and values["routed"] and values["timing_met"]
+    assert values["clock_mhz"] == 104.25 and values["seed"] == 2
+    assert values["seeds"] == {"1": 96.5, "2": 104.25, "3": 99.0}
+    assert (tmp_path / "out" / "spiketicket.bit").read_text() == "bits of frames of seed 2\n"
+    path = [(s["unit"], s["levels"]) for s in values["critical_path"]]
+    assert path == [("engine.unit", 1)]
+    # the same again is found, not repeated
+    (programs / "nextpnr-xilinx").write_text("#!/bin/sh\nif [ $1 = --version ]; then echo "
+                                             "nextpnr-xilinx 1.0; else exit 9; fi\n")
+    code, out, _ = _run(capsys, *_arty(tmp_path, "--seeds", "3"))
+    assert code == 0 and json.loads(out)["found"]
+    (tmp_path / "out" / "spiketicket.bit").write_text("damaged")
+    code, _, err = _run(capsys, *_arty(tmp_path, "--seeds", "3"))
+    assert code == 2 and "nextpnr-xilinx failed with exit code 9" in err
+
+
+def test_open_flow_that_misses_its_clock(capsys, programs, tmp_path, monkeypatch):
+    _open_tools(programs)
+    for name, value in build_tools.databases(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    code, out, _ = _run(capsys, *_arty(tmp_path, "--seed", "1"))
+    assert code == build.SLOW and not json.loads(out)["timing_met"]
+    assert "timing MISSED: 96.5 of 100 MHz" in (tmp_path / "out" / "report.txt").read_text()
+
+
+def test_databases_are_looked_for(tmp_path):
+    part = "xc7a35ticsg324-1L"
+    with pytest.raises(SpikeTicketError, match="set CHIPDB_DIR"):
+        artix.databases(part, {"CHIPDB_DIR": str(tmp_path / "none")})
+    found = build_tools.databases(tmp_path)
+    chipdb, database = artix.databases(part, found)
+    assert chipdb.name == "xc7a35t.bin" and database.name == "artix7"
+    assert artix.databases(part, found | {"CHIPDB": str(chipdb)})[0] == chipdb
+    with pytest.raises(SpikeTicketError, match="set PRJXRAY_DB_DIR"):
+        artix.databases(part, found | {"PRJXRAY_DB_DIR": "/nowhere"})
+    chipdb.unlink()
+    with pytest.raises(SpikeTicketError, match=r"no xc7a35tcsg324-1\.bin, .* in .*; set CHIPDB"):
+        artix.databases(part, found)
+
+
+@pytest.mark.parametrize("slack, code", [("0.125", build.OK), ("-0.5", build.SLOW)])
+def test_vivado_flow(capsys, programs, tmp_path, slack, code):
+    build_tools.install(programs, "vivado", build_tools.VIVADO.replace("SLACK", slack))
+    got, out, _ = _run(capsys, *_arty(tmp_path))
+    values = json.loads(out)
+    assert got == code and values["toolchain"] == "vivado"
+    assert values["clock_mhz"] == round(1e3 / (10 - float(slack)), 2)
+    assert values["lut"] == 15_000 and values["bram36"] == 42.5 and values["counts"] == "placed"
+    assert values["tools"]["vivado"].startswith("vivado v2024.2")
+    assert values["critical_path"][0]["unit"] == "arbiter"
+    assert sum(row["lut"] for row in values["units"].values()) == 15_000
+
+
+def test_archive_where_nothing_can_route(capsys, programs, tmp_path):
+    code, out, _ = _run(capsys, *_arty(tmp_path))
+    values = json.loads(out)
+    assert code == build.NO_BITSTREAM
+    assert values["bitstream"] is None and not values["routed"] and not values["timing_met"]
+    text = (tmp_path / "out" / "report.txt").read_text()
+    assert "NO bitstream was made (not found on PATH: vivado, nextpnr-xilinx" in text
+    assert "estimated before placement, not routed" in text and "fits: LUT" in text
+    archive = (tmp_path / "out" / "spiketicket.tar.gz").read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        names = {entry.name: entry for entry in tar}
+        assert set(names) == {f"spiketicket/{name}" for name in artix.ARCHIVED}
+        assert names["spiketicket/build.sh"].mode & 0o100
+        tar.extractall(tmp_path / "elsewhere", filter="data")
+    code, out, _ = _run(capsys, *_arty(tmp_path, "--force"))
+    assert (tmp_path / "out" / "spiketicket.tar.gz").read_bytes() == archive
+    code, out, _ = _run(capsys, *_arty(tmp_path, "--toolchain", "archive"))
+    assert code == build.OK
+
+
+def test_archive_builds_with_one_command(capsys, programs, tmp_path):
+    assert _run(capsys, *_arty(tmp_path))[0] == build.NO_BITSTREAM
+    with tarfile.open(tmp_path / "out" / "spiketicket.tar.gz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    _open_tools(programs)
+    script = str(tmp_path / "spiketicket" / "build.sh")
+    environment = os.environ | build_tools.databases(tmp_path)
+    done = subprocess.run([script], env=environment | {"SEED": "2"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "spiketicket" / "spiketicket.bit").read_text().startswith("bits of frames")
+    slow = subprocess.run([script], env=environment, capture_output=True, text=True)
+    assert slow.returncode == build.SLOW and "96.50 MHz (FAIL" in slow.stdout
+    build_tools.install(programs, "vivado", build_tools.VIVADO.replace("SLACK", "0.1") + (
+        "\nopen('vivado.log', 'w').write('SPIKETICKET worst slack 0.1 ns\\n')\n"))
+    done = subprocess.run([script, "vivado"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "worst slack 0.1 ns" in done.stdout
+    nowhere = subprocess.run([script], env=environment | {"CHIPDB_DIR": "/nowhere"},
+                             capture_output=True, text=True)
+    assert nowhere.returncode == 2 and "set CHIPDB" in nowhere.stderr
+
+
+def test_ecp5_flow_survives_a_failing_seed(capsys, programs, tmp_path):
+    build_tools.install(programs, "nextpnr-ecp5", build_tools.NEXTPNR_ECP5)
+    build_tools.install(programs, "ecppack", build_tools.ECPPACK)
+    code, out, _ = _run(capsys, *_ulx3s(tmp_path, "--seeds", "3"))
+    values = json.loads(out)
+    assert code == 0 and set(values) >= REQUIRED | {"dp16kd", "dp16kd_available"}
+    assert values["seed"] == 2 and values["clock_mhz"] == 85.5 and values["timing_met"]
+    assert values["lut"] == 100 and "bram36" not in values
+    assert values["pll"]["output_mhz"] == 80
+    assert (tmp_path / "out" / "spiketicket.bit").read_text() == "bit of seed 2"
+    sums = (tmp_path / "out" / "SHA256SUMS").read_text().split()
+    assert sums[1::2] == ["manifest.json", "spiketicket.bit"]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["build_id"] == values["build_id"]
+    assert registers.manifest_config(manifest) == replace(PRESETS["micro"], clock_hz=80_000_000)
+    # another seed needs no second synthesis
+    (programs / "yosys").write_text("#!/bin/sh\nif [ $1 = -V ]; then echo yosys 0.70; else exit 9; "
+                                    "fi\n")
+    code, out, _ = _run(capsys, *_ulx3s(tmp_path, "--seed", "1"))
+    assert code == build.SLOW and json.loads(out)["clock_mhz"] == 70
+    code, _, err = _run(capsys, *_ulx3s(tmp_path, "--seed", "3"))
+    assert code == 2 and "nextpnr-ecp5 failed with exit code 1: ERROR: placement failed" in err
+
+
+def test_build_id_covers_everything(monkeypatch, programs):
+    wanted = request("ulx3s_85f", preset="micro")
+    design = build.prepare(wanted.board, wanted.config, wanted.baud, core=False)
+    versions = {"yosys": "1"}
+    base = build.build_id(wanted, design, "trellis", versions)
+    assert base == build.build_id(wanted, design, "trellis", versions)
+    assert len({base,
+                build.build_id(wanted, replace(design, rtlil=design.rtlil + " "), "trellis",
+                               versions),
+                build.build_id(wanted, design, "trellis", {"yosys": "2"}),
+                build.build_id(replace(wanted, seeds=(9,)), design, "trellis", versions),
+                build.build_id(replace(wanted, baud=9600), design, "trellis", versions),
+                build.build_id(wanted, replace(design, pins=design.pins[1:]), "trellis",
+                               versions)}) == 6
+
+
+def test_designs_do_not_depend_on_chance():
+    """The same build ID in processes that order sets differently, and in any folder."""
+    script = ("from hw.build import build, request\n"
+              "w = request.request('ecpix5_85f', preset='micro')\n"
+              "d = build.prepare(w.board, w.config, w.baud)\n"
+              "assert 'attribute \\\\src' not in d.rtlil\n"
+              "print(build.build_id(w, d, 'trellis', {}))")
+    seen = {subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                           check=True, env=os.environ | {"PYTHONHASHSEED": seed}).stdout
+            for seed in "12"}
+    assert len(seen) == 1
+
+
+def test_program(capsys, programs, tmp_path):
+    build_tools.install(programs, "nextpnr-ecp5", build_tools.NEXTPNR_ECP5)
+    build_tools.install(programs, "ecppack", build_tools.ECPPACK)
+    code, _, err = _run(capsys, *_ulx3s(tmp_path, "--seed", "2", "--program"))
+    assert code == 2 and "openFPGALoader not found on PATH" in err
+    build_tools.install(programs, "openFPGALoader", build_tools.LOADER)
+    assert _run(capsys, *_ulx3s(tmp_path, "--seed", "2", "--program"))[0] == 0
+    loaded = tmp_path / "out" / "spiketicket.bit.loaded"
+    assert loaded.read_text() == "--board ulx3s"
+    code, _, err = _run(capsys, *_ulx3s(tmp_path, "--seed", "1", "--program"))
+    assert code == 2 and "misses its clock and is not loaded" in err
