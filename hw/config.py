@@ -106,10 +106,10 @@ PRESETS: dict[str, CoreConfig] = {
     "tiny": CoreConfig(engines=2, units=4, window=16, acc_depth=16, map_words=512,
                        weight_words=1024, taps=32, planes=32, lanes=1),
     "a35t": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=8192),
-    "a100t": CoreConfig(engines=13, map_words=1024, weight_words=8192),
+    "a100t": CoreConfig(engines=12, map_words=1024, weight_words=8192),
     "micro": CoreConfig(engines=1, units=2, window=8, acc_depth=8, queue_depth=16, lanes=1,
                         map_words=256, weight_words=256, program_words=256, taps=16, planes=16),
     "e45": CoreConfig(engines=2, map_words=2048, weight_words=8192),
-    "e85": CoreConfig(engines=4, map_words=2048, weight_words=16384),
+    "e85": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=16384),
 }
 """Named cores; hw.build maps boards to them. "tiny" is for tests and quick simulation."""

@@ -135,7 +135,7 @@ class AccumulateUnit(wiring.Component):
         # One weight register per timestep, zero where nothing is to be added: the zeroing is the
         # flip-flops' reset, and the adder needs no more than one lookup table a bit.
         add_place = Signal(range(2 * depth))
-        add_weights = [Signal.like(head.weight, name=f"add_weight{t}", reset_less=True)
+        add_weights = [Signal.like(head.weight, name=f"add_weight{t}")
                        for t in range(TIMESTEPS_PER_GROUP)]
         m.d.sync += [
             add.eq(take),
@@ -167,9 +167,8 @@ class AccumulateUnit(wiring.Component):
             self.currents.as_value().eq(read.data),
             self.update.eq(add),
         ]
-        # A claimed cycle adds nothing, so clearing means to hide the old value. The weight comes
-        # first: a carry cell's direct input is the first operand, and hiding needs no table then.
+        # A claimed cycle adds nothing, so clearing means to hide the old value.
         m.d.comb += write.data.eq(Cat(
-            (weight + Mux(clear, 0, self.currents[t]))[:cfg.acc_bits]
+            (Mux(clear, 0, self.currents[t]) + weight)[:cfg.acc_bits]
             for t, weight in enumerate(add_weights)))
         return m

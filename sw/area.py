@@ -50,16 +50,17 @@ DEVICES = {name: Area(device.lut, device.ff, device.bram, device.dsp)
            for name, device in boards.DEVICES.items() if device.family == "xc7"}
 
 BLOCKS = {
-    "unit": Area(159, 138),
-    "decoder": Area(428, 302),
-    "fetch": Area(813, 847, 0, 1),
-    "lane": Area(327, 66, 0, 4),
-    "packer": Area(328, 347),
-    "drain": Area(562, 767, 0, 1),
-    "rest": Area(1302, 2043, 5.5),
+    "unit": Area(158, 133),
+    "decoder": Area(441, 383),
+    "fetch": Area(951, 823, 0, 1),
+    "lane": Area(327, 262, 0, 4),
+    "packer": Area(312, 348),
+    "drain": Area(449, 857, 0, 1),
+    "rest": Area(2327, 1771, 2),
 }
 """Blocks at the default parameters: `drain` without its lanes and packer; `rest` (sequencer,
-counters, arbiter, link and its buffers) is what a whole top level with one engine has besides."""
+counters, arbiter, link and its buffers) is what a whole top level, the a35t preset's, has
+besides."""
 
 _DEFAULT = CoreConfig()
 

@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from hw.build import tools
 from hw.config import CoreConfig
 from hw.registers import COUNTERS
 from sim import netlist
@@ -90,6 +91,7 @@ def library():
     return netlist.build(SMALLEST, "xc7", strict=True, progress=False)
 
 
+@pytest.mark.skipif(tools.find("yosys") is None, reason="needs Yosys: the extra [build]")
 def test_random_networks_on_a_netlist(library):
     """Logits and every spike equal the reference, cycles those of the model."""
     rng = np.random.default_rng(11)

@@ -22,6 +22,7 @@ FAMILIES = ("xc7", "ecp5")
 
 _READ = "read_rtlil {name}.il"
 
+# Classic abc for both: the WebAssembly build of Yosys dies in abc9 on the larger designs.
 _MAP = {
     "xc7": """
 synth_xilinx -family xc7 -top {top} {flags} -run begin:map_luts
@@ -34,7 +35,7 @@ xilinx_dffopt
 opt_lut_ins -tech xilinx
 synth_xilinx -family xc7 -top {top} {flags} -run finalize:edif""",
     "ecp5": """
-synth_ecp5 -top {top} {flags}""",
+synth_ecp5 -noabc9 -top {top} {flags}""",
 }
 
 _WRITE = """

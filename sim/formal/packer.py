@@ -35,7 +35,8 @@ def packer_words(f: Bench):
     f.m.d.comb += visit.eq(tag.valid & packer.advance)
     f.m.d.sync += number.eq(number + visit)
     for name, value in {"window_first": 1, "window_last": 1, "row_end": 0, "phase_end": 0,
-                        "parity": 0, "inside": 3, "inserts": tag.valid, "pass_first": number == 0}.items():
+                        "parity": 0, "inside": 3, "inserts": tag.valid,
+                        "pass_first": number == 0}.items():
         f.assume(tag[name] == value)
     header = packer.header0
     steady(f, header)

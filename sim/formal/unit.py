@@ -80,7 +80,8 @@ def drain_claims(f: Bench):
     f.cover("reads", drain.read.any() & f.past(drain.read).any())
 
 
-@proof("drain.Drain/passes", depth=14, scope="2 units, words of 8 positions; any sound layer")
+@proof("drain.Drain/passes", depth=14, reach=18,
+       scope="2 units, words of 8 positions; any sound layer")
 def drain_passes(f: Bench):
     """The drain reads and releases only filled banks, releases each pass once, and is idle only
     when no pass is left inside; what it tells the packer of a visit is consistent."""
@@ -101,5 +102,6 @@ def drain_passes(f: Bench):
     f.claim("idle_means_empty", implies(drain.idle, count == 0))
     f.claim("inserts_at_the_end_of_windows", implies(
         f.started, tag.inserts == (tag.valid & tag.window_last & ~drain.layer.readout)))
+    f.cover("inserts", tag.inserts)
     f.cover("second_release", drain.release & drain.bank)
     f.cover("both_units", Cat(drain.read).any() & f.past(drain.read).any())
