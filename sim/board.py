@@ -149,6 +149,7 @@ def build(config: CoreConfig, *, progress: bool = True, force: bool = False) -> 
     library = library_path(config)
     if library.exists() and not force:
         return library
+    compiler()  # complains before the message does
     if progress and not sys.stderr.isatty():
         print("building the simulated board (once; one to three minutes)", file=sys.stderr)
     compile_verilog(lambda: {"top.v": _verilog(config)}, library, progress=progress)

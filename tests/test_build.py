@@ -14,7 +14,7 @@ import pytest
 from hw import registers
 from hw.boards import BOARDS, DEVICES
 from hw.build import __main__ as command
-from hw.build import artix, build, report, tools
+from hw.build import artix, build, report, tools, yosys
 from hw.build.request import BITSTREAMS, request
 from hw.config import PRESETS
 from sw.errors import SpikeTicketError
@@ -131,6 +131,14 @@ def test_failing_program_gives_its_own_error(programs, tmp_path):
     with pytest.raises(SpikeTicketError, match=r"yosys failed with exit code 1: ERROR: no such "
                                                r"pass \(log: .*run.log\)"):
         tools.run(tools.Tool("yosys", str(path), ""), ["-s", "x"], tmp_path, "run.log")
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_yosys_that_dies_silently(programs, tmp_path, code):
+    """As its WebAssembly build does in abc when a design is too large for it."""
+    build_tools.install(programs, "yosys", f"print('7. Executing ABC9.')\nsys.exit({code})", "0.70")
+    with pytest.raises(SpikeTicketError, match=r"Yosys died in pass ABC9; .*\(log: "):
+        yosys.synthesise("module \\top\nend\n", "xc7", "top", tmp_path)
 
 
 def test_boards_are_consistent():

@@ -12,8 +12,8 @@ from sw.errors import SpikeTicketError
 
 ECP5_PER_LUT6, ECP5_PER_FF = 3.2, 1.55
 """LUT4s (carry chains and distributed RAM included) and registers of a core on ECP5 per LUT6 and
-register on a 7-series part. Routed: a35t 55,431 LUT4 for 17.5 k LUT6. ECP5 has no shift registers
-in LUTs, hence the registers."""
+register on a 7-series part, of `a35t` after synthesis. ECP5 has no shift registers in LUTs, hence
+the registers."""
 
 LABELS = {"lut": "LUT", "ff": "FF", "bram36": "BRAM36", "dp16kd": "DP16KD", "dsp": "DSP"}
 
@@ -64,10 +64,11 @@ def dp16kd(width: int, depth: int, dual: bool = True) -> int:
 
 
 def ecp5_memories(config: CoreConfig) -> dict[str, int]:
-    """DP16KD by use; membranes are distributed RAM."""
+    """DP16KD by use."""
     return {"maps": config.pairs * dp16kd(config.map_bits, config.map_words),
             "weights": config.pairs * dp16kd(WORD_BITS, config.weight_words),
             "program": dp16kd(WORD_BITS, config.program_words),
+            "membranes": config.engines * config.lanes,
             "counters and link": 1 + 2 + 1}
 
 

@@ -138,10 +138,24 @@ def synthesise(rtlil: str, family: str, top: str, folder: Path, *, name: str = "
     (folder / f"{name}.ys").write_text(text)
     netlist = folder / f"{name}.json"
     netlist.unlink(missing_ok=True)
-    tools.run(yosys, ["-s", f"{name}.ys"], folder, f"{name}.yosys.log", watch=watch)
+    log = folder / f"{name}.yosys.log"
+    try:
+        tools.run(yosys, ["-s", f"{name}.ys"], folder, log.name, watch=watch)
+    except SpikeTicketError as error:
+        if "no message" not in str(error):
+            raise
     if not netlist.exists():
-        raise SpikeTicketError(f"Yosys wrote no netlist (log: {folder / f'{name}.yosys.log'})")
+        raise SpikeTicketError(_died(log, yosys))
     return opened(family, top, folder, name=name)
+
+
+def _died(log: Path, yosys: tools.Tool) -> str:
+    """What to say when Yosys ended without a netlist and without a word."""
+    passes = re.findall(r"Executing (\w+)", log.read_text())
+    remedy = ("the WebAssembly build does that where a design is very large: put a native Yosys "
+              "on PATH, or use fewer engines" if "yowasp" in Path(yosys.path).name else
+              "try another version")
+    return (f"Yosys died in pass {passes[-1] if passes else '?'}; {remedy} (log: {log})")
 
 
 def opened(family: str, top: str, folder: Path, *, name: str = "design") -> Synthesis:

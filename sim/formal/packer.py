@@ -70,7 +70,7 @@ def packer_readout(f: Bench):
     inner = f.open("packer", packer)
     tag, layer = packer.tag, packer.layer
     steady(f, layer)
-    f.assume(layer.readout & ~tag.inserts)     # drain.Drain/passes
+    f.assume(layer.readout & ~tag.inserts)     # drain.Drain/claims
     last = Mux(tag.parity, packer.header1.last, packer.header0.last)
     ends = tag.valid & packer.advance & tag.pass_end & last
     count = Count(f, "row", push=ends, pop=packer.o.valid & packer.o.ready, capacity=2).count

@@ -73,20 +73,23 @@ def unit_lanes(f: Bench):
 @proof("drain.Drain/claims", depth=3, reach=14, induction=True,
        scope="2 units, words of 8 positions; any sound layer")
 def drain_claims(f: Bench):
-    """The drain reads only units that it claimed in the cycle before."""
-    drain = f.place("drain", Drain(SMALL))
+    """The drain reads only units that it claimed in the cycle before, and tells the packer to
+    insert a mask exactly at the end of a window of a layer with neurons."""
+    drain = Drain(SMALL)
+    tag = f.open("drain", drain)["packer"].tag
     positive_counts(f, drain.layer)
     f.claim("claimed", (drain.read & ~f.past(drain.claim)) == 0)
+    f.claim("inserts_at_the_end_of_windows",
+            tag.inserts == (tag.valid & tag.window_last & ~drain.layer.readout))
     f.cover("reads", drain.read.any() & f.past(drain.read).any())
 
 
-@proof("drain.Drain/passes", depth=14, reach=18,
+@proof("drain.Drain/passes", depth=14,
        scope="2 units, words of 8 positions; any sound layer")
 def drain_passes(f: Bench):
     """The drain reads and releases only filled banks, releases each pass once, and is idle only
-    when no pass is left inside; what it tells the packer of a visit is consistent."""
-    drain = Drain(SMALL)
-    tag = f.open("drain", drain)["packer"].tag
+    when no pass is left inside."""
+    drain = f.place("drain", Drain(SMALL))
     positive_counts(f, drain.layer)
     f.assume(drain.layer.n_groups != 0)
     release = Mux(drain.release, 1 << drain.bank, 0)[:2]
@@ -100,8 +103,5 @@ def drain_passes(f: Bench):
     count = Count(f, "pass", push=drain.headers.valid & drain.headers.ready, pop=drain.release,
                   capacity=DRAIN_HOLDS).count
     f.claim("idle_means_empty", implies(drain.idle, count == 0))
-    f.claim("inserts_at_the_end_of_windows", implies(
-        f.started, tag.inserts == (tag.valid & tag.window_last & ~drain.layer.readout)))
-    f.cover("inserts", tag.inserts)
     f.cover("second_release", drain.release & drain.bank)
     f.cover("both_units", Cat(drain.read).any() & f.past(drain.read).any())
