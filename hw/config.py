@@ -109,7 +109,7 @@ PRESETS: dict[str, CoreConfig] = {
     "a100t": CoreConfig(engines=12, map_words=1024, weight_words=8192),
     "micro": CoreConfig(engines=1, units=2, window=8, acc_depth=8, queue_depth=16, lanes=1,
                         map_words=256, weight_words=256, program_words=256, taps=16, planes=16),
-    "e45": CoreConfig(engines=2, map_words=2048, weight_words=8192),
+    "e45": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=8192),
     "e85": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=16384),
 }
 """Named cores; hw.build maps boards to them. "tiny" is for tests and quick simulation."""

@@ -135,7 +135,7 @@ class Drain(wiring.Component):
 
         m.submodules.walker = walker = Walker()
         m.submodules.packer = packer = Packer(cfg)
-        advance = packer.advance
+        advance, front = packer.advance, packer.advance_front
         m.d.comb += [walker.layer.eq(layer), packer.layer.eq(layer)]
 
         # Headers and output addresses of the two passes that can be in the pipeline.
@@ -157,7 +157,7 @@ class Drain(wiring.Component):
         # With several groups the membranes of a pass must be stored before the next one reads.
         may_start = Mux(layer.n_groups == 1, in_flight < 2, in_flight == 0)
         m.d.comb += [
-            walker.step.eq(walker.running & advance), walker.last_strip.eq(header.last_strip),
+            walker.step.eq(walker.running & front), walker.last_strip.eq(header.last_strip),
         ]
         with m.FSM() as fsm:
             with m.State("HEADER"):
@@ -205,7 +205,7 @@ class Drain(wiring.Component):
             limit = Mux(header.last_strip, layer.positions_last, layer.positions)
             return ((q & layer.pitch_mask) < layer.row_valid) & (q < limit)
 
-        with m.If(advance):
+        with m.If(front):
             m.d.sync += [
                 tag0.valid.eq(walker.running), tag0.parity.eq(parity),
                 tag0.window_first.eq(walker.window_first),
@@ -223,9 +223,9 @@ class Drain(wiring.Component):
             ]
         # What `read` is in the next cycle in which the walk advances has been claimed until then.
         m.d.comb += [
-            self.read.eq(Mux(advance, units0, 0)),
-            self.release.eq(advance & tag0.valid & tag0.pass_end),
-            self.claim.eq(Mux(advance, Mux(
+            self.read.eq(Mux(front, units0, 0)),
+            self.release.eq(front & tag0.valid & tag0.pass_end),
+            self.claim.eq(Mux(front, Mux(
                 walker.running, units_at(walker.position[:unit_bits]), 0), units0)),
         ]
 

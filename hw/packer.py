@@ -32,6 +32,8 @@ class Packer(wiring.Component):
 
     Members
     -------
+    advance_front: the same register again for the walk and the units, which halves the wires of
+        each; another reset value, at which nothing moves, keeps synthesis from merging the two.
     tag, spikes, total: the visit and its results. header0/1, base0/1: of the two live passes.
     o: finished words.
     """
@@ -40,7 +42,7 @@ class Packer(wiring.Component):
         self._config = config
         self._address_bits = (config.map_words - 1).bit_length()
         super().__init__({
-            "layer": In(layouts.LAYER), "advance": Out(1),
+            "layer": In(layouts.LAYER), "advance": Out(1, init=1), "advance_front": Out(1),
             "tag": In(visit_tag()),
             "spikes": In(data.ArrayLayout(layouts.MASK, 2)), "sum": In(signed(20)),
             "header0": In(layouts.pass_header()), "header1": In(layouts.pass_header()),
@@ -69,18 +71,18 @@ class Packer(wiring.Component):
         move = Signal()
         # `advance` moves the whole drain, so it comes from a register: it is worked out from what
         # the others become.
-        advance = Signal(init=1)
         next_pending, next_out, next_fill = Signal(), Signal(), Signal(4)
         m.d.comb += [
             self.o.valid.eq(out_valid), self.o.payload.eq(out),
             move.eq(pending & (~out_valid | self.o.ready)),
             next_out.eq(move | (out_valid & ~self.o.ready)),
             next_pending.eq(pending & ~move), next_fill.eq(fill),
-            self.advance.eq(advance), self.busy.eq(pending | out_valid),
+            self.busy.eq(pending | out_valid),
         ]
+        go_on = ~(next_pending & next_out) & (next_fill == 0)
         m.d.sync += [
             out_valid.eq(next_out), pending.eq(next_pending), fill.eq(next_fill),
-            advance.eq(~(next_pending & next_out) & (next_fill == 0)),
+            self.advance.eq(go_on), self.advance_front.eq(go_on),
         ]
         total = Signal(signed(32))
         with m.If(move):

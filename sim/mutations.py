@@ -160,7 +160,7 @@ PACKER = _in(
     ("(layer.flush_strip | header.last_strip)", "1", "a fresh word for every strip"),
     ("Mux(row_start, header.row.threshold, total)", "Mux(row_start, 0, total)",
      "the readout's bias is lost"),
-    ("advance.eq(~(next_pending & next_out) & (next_fill == 0))", "advance.eq(next_fill == 0)",
+    ("go_on = ~(next_pending & next_out) & (next_fill == 0)", "go_on = next_fill == 0",
      "a finished word is overwritten while it waits"),
 )
 

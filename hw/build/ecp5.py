@@ -50,7 +50,7 @@ def arguments(design: Design, seed: int) -> list[str]:
     return [SIZES[size], "--package", PACKAGES[package], "--speed", speed,
             "--json", "design.json", "--lpf", "design.lpf", "--textcfg", f"seed{seed}.config",
             "--report", f"seed{seed}.report.json", "--freq", f"{design.config.clock_hz / 1e6:g}",
-            "--seed", str(seed), "--router", "router2", "--timing-allow-fail"]
+            "--seed", str(seed), "--timing-allow-fail"]
 
 
 def route(design: Design, folder: Path, seeds: Sequence[int], locate: timing.Locate, *,

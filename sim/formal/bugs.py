@@ -84,7 +84,7 @@ BUGS = (
          "move.eq(pending & (~out_valid | self.o.ready))", "move.eq(pending)",
          "overwrites a word that waits", 14, quick=True),
     _bug("packer.Packer/words", "", "packer",
-         "advance.eq(~(next_pending & next_out) & (next_fill == 0))", "advance.eq(next_fill == 0)",
+         "go_on = ~(next_pending & next_out) & (next_fill == 0)", "go_on = next_fill == 0",
          "goes on while a finished word cannot leave"),
     _bug("core.WriteArbiter/service", "one_at_a_time", "core",
          "self.ready.eq(Mux(any_valid, 1 << choice, 0))", "self.ready.eq(self.valid)",
