@@ -263,8 +263,11 @@ class Drain(wiring.Component):
             next_tag = Signal(visit_tag(), name=f"tag_{i}")
             next_total = Signal(signed(20), name=f"total_{i}", reset_less=True)
             with m.If(advance):
+                its = select(tags.parity)
                 m.d.sync += [
                     next_tag.eq(tags), next_total.eq(totals),
+                    next_tag.ends.eq(tags.phase_end & (layer.flush_strip | its.last_strip)),
+                    next_tag.finishes.eq(tags.pass_end & its.last),
                     next_tag.inserts.eq(tags.valid & tags.window_last & ~layer.readout),
                 ]
             tags, totals = next_tag, next_total

@@ -19,7 +19,10 @@ def visit_tag() -> data.StructLayout:
         "row_end": 1, "phase_end": 1,
         "pass_first": 1, "pass_end": 1,
         "inside": 2,           # lane is a real output
+        # What the packer decides by, worked out one step before it:
         "inserts": 1,          # the visit ends a window of a layer with neurons
+        "ends": 1,             # the last visit of a sequence of words
+        "finishes": 1,         # the last visit of a row
         "slot": 10,            # place of the membrane
     })
 
@@ -140,7 +143,7 @@ class Packer(wiring.Component):
         sequence_end = Signal()
         flush, rest = Signal(), Signal(4)
         m.d.comb += [
-            sequence_end.eq(tag.phase_end & (layer.flush_strip | header.last_strip)),
+            sequence_end.eq(tag.ends),
             # next_lane[lane_bits] without the adder: all bits of the lane, the pitch's or the
             # pair's included, are set.
             flush.eq(Mux(tag.row_end, (lane | pitch_lanes).all(), (lane | pair_of_outputs).all())
@@ -152,7 +155,7 @@ class Packer(wiring.Component):
         row_start = tag.pass_first & header.first
         with m.If(visit & layer.readout):
             m.d.sync += total.eq(Mux(row_start, header.row.threshold, total) + self.sum)
-            with m.If(tag.pass_end & header.last):
+            with m.If(tag.finishes):
                 m.d.comb += next_pending.eq(1)
                 m.d.sync += pending_address.eq(first_base)
         with m.If(visit & tag.pass_first):

@@ -72,6 +72,9 @@ def visits(layer: dict, config: CoreConfig, rng: np.random.Generator):
                     "phase_end": int(visit.phase_end), "pass_end": int(visit.last),
                     "pass_first": int(first_of_window if layer["pool_max"] else visit.first),
                     "inserts": int(visit.window_last and not layer["readout"]),
+                    "ends": int(visit.phase_end and bool(
+                        layer["flush_strip"] or header["last_strip"])),
+                    "finishes": int(visit.last and bool(header["last"])),
                     "inside": inside, "slot": slot}))
                 slot += 1
     return steps, model

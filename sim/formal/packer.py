@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Mux, Signal, Value
+from amaranth import Signal, Value
 
 from hw.packer import Packer
 
@@ -36,7 +36,7 @@ def packer_words(f: Bench):
     f.m.d.sync += number.eq(number + visit)
     for name, value in {"window_first": 1, "window_last": 1, "row_end": 0, "phase_end": 0,
                         "parity": 0, "inside": 3, "inserts": tag.valid,
-                        "pass_first": number == 0}.items():
+                        "ends": 0, "finishes": 0, "pass_first": number == 0}.items():
         f.assume(tag[name] == value)
     header = packer.header0
     steady(f, header)
@@ -71,8 +71,7 @@ def packer_readout(f: Bench):
     tag, layer = packer.tag, packer.layer
     steady(f, layer)
     f.assume(layer.readout & ~tag.inserts)     # drain.Drain/claims
-    last = Mux(tag.parity, packer.header1.last, packer.header0.last)
-    ends = tag.valid & packer.advance & tag.pass_end & last
+    ends = tag.valid & packer.advance & tag.finishes
     count = Count(f, "row", push=ends, pop=packer.o.valid & packer.o.ready, capacity=2).count
     f.cover("two_rows", count == 2)
     f.lemma("places_count", count == inner["pending"] + inner["out_valid"])

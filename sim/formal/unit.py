@@ -81,6 +81,8 @@ def drain_claims(f: Bench):
     f.claim("claimed", (drain.read & ~f.past(drain.claim)) == 0)
     f.claim("inserts_at_the_end_of_windows",
             tag.inserts == (tag.valid & tag.window_last & ~drain.layer.readout))
+    f.claim("ends_with_a_phase", implies(tag.ends, tag.phase_end))
+    f.claim("finishes_with_a_pass", implies(tag.finishes, tag.pass_end))
     f.cover("reads", drain.read.any() & f.past(drain.read).any())
 
 
