@@ -83,7 +83,7 @@ def _ulx3s(tmp_path, *more):
     (["--board", "arty_a7", "--seed", "0"], r"--seed 0 is below 1"),
     (["--board", "arty_a7", "--set", "engines=9"],
      r"does not fit: LUT short by [\d,]+ \([\d,]+ of 20,800\)"),
-    (["--board", "versa_ecp5", "--set", "engines=4"], r"DSP short by \d+"),
+    (["--board", "versa_ecp5", "--set", "engines=4", "--set", "lanes=2"], r"DSP short by \d+"),
     (["--board", "ulx3s_85f", "--clock", "2", "--preset", "micro"], r"makes no 2 MHz from 25 MHz"),
 ])
 def test_bad_input(capsys, programs, arguments, message):
