@@ -13,6 +13,12 @@ TIMESTEPS_PER_GROUP = 4
 WORD_BITS = 32
 """Width of a weight-memory and of a program-memory word."""
 
+FETCH_QUEUE = 32
+"""Places of the fetch's two queues: weights before the plane walk, planes before the word walk."""
+
+QUEUE_MARGIN = 7
+"""Places at which a queue asks its producer to stop: what is still on its way must find room."""
+
 
 def is_power_of_two(n: int) -> bool:
     return n > 0 and n & (n - 1) == 0

@@ -12,11 +12,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from . import layouts, program
-from .config import CoreConfig
+from .config import FETCH_QUEUE, CoreConfig
 from .unit import JobQueue, lowest_one
-
-RANGES = VISITS = 32
-"""Weights that can wait in front of the plane walk, and planes in front of the word walk."""
 
 
 class Fetch(wiring.Component):
@@ -82,7 +79,7 @@ class Fetch(wiring.Component):
             "end": 1, "tap": 7, "value": signed(8), "strip_word": 9, "last_strip": 1, "group": 2,
             "base": self._address_bits, "first": 10, "last": 10, "empty": 1,
         })
-        m.submodules.ranges = ranges = JobQueue(ranged, RANGES)
+        m.submodules.ranges = ranges = JobQueue(ranged, FETCH_QUEUE)
         s1, s1_valid, s1_tap = Signal(layouts.weight_item()), Signal(), Signal(layouts.TAP)
         s1_product = Signal(self._address_bits)
         s2, s2_valid = Signal(ranged), Signal()
@@ -178,7 +175,7 @@ class Fetch(wiring.Component):
             f.address.eq(q.address), f.live.eq(wanted),
             f.row.eq(subs * (q.word - q.strip_word) - (q.shift >> unit_bits)),
         ]
-        m.submodules.visits = visits = JobQueue(visit, VISITS)
+        m.submodules.visits = visits = JobQueue(visit, FETCH_QUEUE)
         m.d.comb += [
             visits.push.eq(f_valid), visits.i.eq(f), q_free.eq(~visits.almost_full),
         ]

@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from . import layouts
-from .config import TIMESTEPS_PER_GROUP, CoreConfig
+from .config import QUEUE_MARGIN, TIMESTEPS_PER_GROUP, CoreConfig
 
 
 def lowest_one(bits: Signal) -> Value:
@@ -24,7 +24,7 @@ class JobQueue(wiring.Component):
     pushed job is visible in the next cycle.
     """
 
-    MARGIN = 7
+    MARGIN = QUEUE_MARGIN
 
     def __init__(self, shape, depth: int):
         self._shape, self._depth = shape, depth

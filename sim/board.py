@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from hw.boards import BOARDS
 from hw.config import PRESETS, CoreConfig
-from sw.errors import SpikeTicketError
+from sw.errors import SpikeTicketError, command
 from sw.transport import Transport
 
 if TYPE_CHECKING:
@@ -303,6 +303,7 @@ class SimTransport(Transport):
             self._board = None
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sim.board", description="Build the simulated board.",
@@ -313,14 +314,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help="core configuration (default %(default)s)")
     options = parser.parse_args(arguments)
     config = PRESETS[options.preset]
-    try:
-        library = library_path(config)
-        if options.build or options.force:
-            library = build(config, force=options.force)
-        print(f"{library} ({'built' if library.exists() else 'not built'})")
-    except SpikeTicketError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    library = library_path(config)
+    if options.build or options.force:
+        library = build(config, force=options.force)
+    print(f"{library} ({'built' if library.exists() else 'not built'})")
     return 0
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sw.errors import SpikeTicketError
+from sw.errors import SpikeTicketError, command
 
 from .mutations import MUTATIONS, Mutation
 
@@ -147,6 +147,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sim.mutate", description="Check that the regression notices wrong lines.",
@@ -157,23 +158,19 @@ def main(arguments: list[str] | None = None) -> int:
                         help="mutations at a time (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(arguments)
-    try:
-        if options.jobs < 1:
-            raise SpikeTicketError(f"--jobs {options.jobs} is below 1; give 1 or more")
-        for number in options.only or ():
-            if not 0 <= number < len(MUTATIONS):
-                raise SpikeTicketError(f"--only {number} is outside 0..{len(MUTATIONS) - 1}; see "
-                                       "--list")
-        if options.list:
-            for number, m in enumerate(MUTATIONS):
-                print(f"{number:3}  {m.file:24} {m.why}")
-            return 0
-        for mutation in MUTATIONS:
-            changed(mutation, ROOT)
-        outcomes = run(options.only or range(len(MUTATIONS)), options.jobs, sys.stderr.isatty())
-    except SpikeTicketError as error:
-        print(error, file=sys.stderr)
-        return 2
+    if options.jobs < 1:
+        raise SpikeTicketError(f"--jobs {options.jobs} is below 1; give 1 or more")
+    for number in options.only or ():
+        if not 0 <= number < len(MUTATIONS):
+            raise SpikeTicketError(f"--only {number} is outside 0..{len(MUTATIONS) - 1}; see "
+                                   "--list")
+    if options.list:
+        for number, m in enumerate(MUTATIONS):
+            print(f"{number:3}  {m.file:24} {m.why}")
+        return 0
+    for mutation in MUTATIONS:
+        changed(mutation, ROOT)
+    outcomes = run(options.only or range(len(MUTATIONS)), options.jobs, sys.stderr.isatty())
     if options.json:
         print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
     else:

@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from hw.build import tools, yosys
 from hw.config import PRESETS, CoreConfig
-from sw.errors import SpikeTicketError
+from sw.errors import SpikeTicketError, command
 from sw.report import agrees
 from sw.run_inference import DEFAULT_DATA, DEFAULT_TICKET
 from sw.run_inference import run as run_inference
@@ -237,20 +237,14 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    try:
-        if options.build:
-            print(build(PRESETS[options.preset], options.family, strict=options.strict))
-            return 0
-        values = run(options.preset, options.family, strict=options.strict, ticket=options.ticket,
-                     data=options.data, images=options.images)
-    except SpikeTicketError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
+    if options.build:
+        print(build(PRESETS[options.preset], options.family, strict=options.strict))
+        return 0
+    values = run(options.preset, options.family, strict=options.strict, ticket=options.ticket,
+                 data=options.data, images=options.images)
     if options.json:
         print(json.dumps(values, indent=2))
     else:

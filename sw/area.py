@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from hw import boards
 from hw.config import PRESETS, WORD_BITS, CoreConfig
 
-from .errors import SpikeTicketError
+from .errors import command
 
 LUT_BUDGET = 0.85
 """Share of a device's LUTs that a design should take at most."""
@@ -152,6 +152,7 @@ def measure() -> dict[str, dict[str, int]]:
     return area_yosys.measure(_DEFAULT)
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sw.area", description="Resources of the presets on the boards' FPGAs.",
@@ -160,13 +161,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--measure", action="store_true",
                         help="synthesise the blocks with Yosys instead (takes minutes)")
     args = parser.parse_args(argv)
-    try:
-        result = measure() if args.measure else {
-            name: asdict(estimate(config)) | {"bram_by_use": memories(config)}
-            for name, config in PRESETS.items()}
-    except SpikeTicketError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    result = measure() if args.measure else {
+        name: asdict(estimate(config)) | {"bram_by_use": memories(config)}
+        for name, config in PRESETS.items()}
     if args.json:
         print(json.dumps(result, indent=1))
         return 0

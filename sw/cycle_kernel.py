@@ -23,7 +23,8 @@ from numba import njit
 
 # Columns of the core's vector. C_PIPELINE: visits between the walk and the packer. C_SKIP: 0 if
 # words without any spike are fetched, too (for the study's ladder; the gateware skips them).
-C_ENGINES, C_UNITS, C_WINDOW, C_QUEUE, C_MARGIN, C_PIPELINE, C_SKIP = range(7)
+# C_FETCH: places of each of the fetch's two queues.
+C_ENGINES, C_UNITS, C_WINDOW, C_QUEUE, C_MARGIN, C_PIPELINE, C_SKIP, C_FETCH = range(8)
 
 # Flags of a step of the drain walk; the number of neurons it visits is above them.
 F_WINDOW_END, F_ROW_END, F_PHASE_END, F_LAST, F_COUNT = 1, 2, 4, 8, 16
@@ -39,8 +40,6 @@ CAUSES = 7
 COUNTERS = 12
 
 HEADER_QUEUE = 4
-RANGES = VISITS = 32
-FETCH_MARGIN = 7
 READER_RESTART = 5
 NOTHING, END = -2, -1
 IDLE, CHANNEL, BIAS, THRESHOLD, CODES = range(5)
@@ -81,7 +80,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     """
     engines, units, window = size[C_ENGINES], size[C_UNITS], size[C_WINDOW]
     depth, margin, stages = size[C_QUEUE], size[C_MARGIN], size[C_PIPELINE]
-    skip = size[C_SKIP] != 0
+    skip, fetch_queue = size[C_SKIP] != 0, size[C_FETCH]
     groups, strips = layer[L_GROUPS], layer[L_STRIPS]
     per_row = groups * strips
     pair, readout, pool_max = layer[L_PAIR], layer[L_READOUT], layer[L_POOL_MAX]
@@ -104,8 +103,8 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     # group
     stage = np.full((engines, 8), NOTHING, np.int64)
     stage_sub = np.zeros((engines, 8), np.int64)
-    ranges = np.zeros((engines, RANGES), np.int64)
-    ranges_sub = np.zeros((engines, RANGES), np.int64)
+    ranges = np.zeros((engines, fetch_queue), np.int64)
+    ranges_sub = np.zeros((engines, fetch_queue), np.int64)
     ranges_at = np.zeros(engines, np.int64)
     ranges_level = np.zeros(engines, np.int64)
     ranges_almost = np.zeros(engines, np.bool_)
@@ -114,7 +113,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     address = np.zeros((engines, 4), np.int64)  # of word 0
     plane = np.zeros(engines, np.int64)
     any_live = np.zeros(engines, np.bool_)
-    visits = np.zeros((engines, VISITS, 5), np.int64)   # weight, strip and group, word range
+    visits = np.zeros((engines, fetch_queue, 5), np.int64)   # weight, strip and group, word range
     visits_at = np.zeros(engines, np.int64)
     visits_level = np.zeros(engines, np.int64)
     visits_almost = np.zeros(engines, np.bool_)
@@ -349,14 +348,14 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                     at_visit = visits[e, visits_at[e]]
                     stage[e, 7], stage_sub[e, 7] = at_visit[0], at_visit[1]
                     first[e, 3], last[e, 3], address[e, 3] = at_visit[2], at_visit[3], at_visit[4]
-                    visits_at[e] = (visits_at[e] + 1) % VISITS
+                    visits_at[e] = (visits_at[e] + 1) % fetch_queue
                     visits_level[e] -= 1
             if stage[e, 6] != NOTHING and any_live[e]:
-                at_visit = visits[e, (visits_at[e] + visits_level[e]) % VISITS]
+                at_visit = visits[e, (visits_at[e] + visits_level[e]) % fetch_queue]
                 at_visit[0], at_visit[1] = stage[e, 6], stage_sub[e, 6]
                 at_visit[2], at_visit[3], at_visit[4] = first[e, 2], last[e, 2], address[e, 2]
                 visits_level[e] += 1
-            visits_almost[e] = waiting_visits >= VISITS - FETCH_MARGIN
+            visits_almost[e] = waiting_visits >= fetch_queue - margin
             q = stage[e, 5]
             stage[e, 6], stage_sub[e, 6] = q, stage_sub[e, 5]
             any_live[e] = q == END
@@ -382,7 +381,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 if waiting_ranges > 0:
                     stage[e, 4] = ranges[e, ranges_at[e]]
                     stage_sub[e, 4] = ranges_sub[e, ranges_at[e]]
-                    ranges_at[e] = (ranges_at[e] + 1) % RANGES
+                    ranges_at[e] = (ranges_at[e] + 1) % fetch_queue
                     ranges_level[e] -= 1
                 plane[e] = 0
                 w = stage[e, 4]
@@ -394,10 +393,10 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                     last[e, 0] = min(begin + nw - 1 + taps[tap, TAP_EXTRA],
                                      taps[tap, TAP_WORDS] - 1)
             if stage[e, 3] != NOTHING:
-                place = (ranges_at[e] + ranges_level[e]) % RANGES
+                place = (ranges_at[e] + ranges_level[e]) % fetch_queue
                 ranges[e, place], ranges_sub[e, place] = stage[e, 3], stage_sub[e, 3]
                 ranges_level[e] += 1
-            ranges_almost[e] = waiting_ranges >= RANGES - FETCH_MARGIN
+            ranges_almost[e] = waiting_ranges >= fetch_queue - margin
             stage[e, 3], stage_sub[e, 3] = stage[e, 2], stage_sub[e, 2]
             stage[e, 2], stage_sub[e, 2] = stage[e, 1], stage_sub[e, 1]
             stage[e, 1] = NOTHING

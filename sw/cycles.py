@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from hw import program
-from hw.config import TIMESTEPS_PER_GROUP, CoreConfig
+from hw.config import FETCH_QUEUE, QUEUE_MARGIN, TIMESTEPS_PER_GROUP, CoreConfig
 
 from . import cycle_kernel as kernel
 from . import machine
@@ -229,7 +229,7 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, con
         "planes_per_group", "pair", "pair_merge", "pool_max", "readout", "flush_strip",
         "out_pitch", "positions", "positions_last")], np.int64)
     size = np.array([config.engines, config.units, config.window, config.queue_depth,
-                     QUEUE_MARGIN, DRAIN_STAGES, skip_silent], np.int64)
+                     QUEUE_MARGIN, DRAIN_STAGES, skip_silent, FETCH_QUEUE], np.int64)
     cycles, causes, counters, served = kernel.run_layer(
         size, layer, taps, _allowed(code, config),
         np.array([plane["offset"] for plane in code.planes], np.int64), active,
@@ -242,9 +242,6 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, con
     return LayerCycles("", False, int(cycles) + loading, by_cause,
                        dict(zip(COUNTERS, counters.tolist(), strict=True)), int(served))
 
-
-QUEUE_MARGIN = 7
-"""`hw.unit.JobQueue.MARGIN`: places that the fetch leaves free in every queue."""
 
 DRAIN_STAGES = 20
 """Visits in the pipeline from the drain walk to the packer (`hw.drain`, `hw.neuron.LATENCY`)."""

@@ -17,7 +17,7 @@ EXAMPLES = """\
 examples:
   python -m sw.find_ticket --data fashion-mnist --out runs/fmnist     # the bundled ticket
   python -m sw.find_ticket --rounds 1 --rewind-epoch 1 --epochs-dense 1 --epochs-final 1 \\
-      --epochs-integer 1 --epochs-unshifted 0 --epochs-distil 0 \\
+      --epochs-integer 1 --epochs-unshifted 0 \\
       --train-images 6000 --test-images 1000 --out runs/quick  # a minute
   python -m sw.find_ticket --data my-pack.npz --network 16p-32p-64 --sparsity 0.95
 """
@@ -46,11 +46,11 @@ def parser() -> argparse.ArgumentParser:
     add("--epochs-final", type=int, help="epochs of the last round")
     add("--epochs-integer", type=int, help="epochs of the integer fine-tuning")
     add("--epochs-unshifted", type=int, help="of these, the last ones on unshifted images")
-    add("--epochs-distil", type=int, help="further epochs with the dense network as a teacher")
+    add("--distil", type=float, metavar="SHARE", help="share of the dense network's soft labels "
+        "in the loss of the rounds and the integer fine-tuning, 0..1")
     add("--bits", type=int, help="width of the integer weights, 2..8")
     add("--lr", type=float, help="peak learning rate of Adam")
     add("--lr-integer", type=float, help="peak learning rate of the integer fine-tuning")
-    add("--lr-distil", type=float, help="the same with the teacher")
     add("--batch-size", type=int, help="images per update")
     add("--seed", type=int, help="of initialisation, order and augmentation")
     add("--no-augment", dest="augment", action="store_false", default=None,

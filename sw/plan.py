@@ -23,7 +23,7 @@ from hw.boards import BOARDS, DEFAULT_BOARD, Board
 from . import cycles, datasets, reference, ticket
 from .compile.fit import Memory
 from .compiler import DoesNotFit, compile_network
-from .errors import SpikeTicketError
+from .errors import command
 from .image import Image
 from .network import Network
 
@@ -127,6 +127,7 @@ def report(result: dict) -> str:
     return "\n".join(lines)
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sw.plan", description=__doc__,
@@ -138,11 +139,7 @@ def main(argv: list[str] | None = None) -> int:
                         help="images to measure the activity on (an .npz file or a data set name)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
-    try:
-        result = plan(ticket.load(Path(arguments.ticket)), BOARDS[arguments.board], arguments.data)
-    except SpikeTicketError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    result = plan(ticket.load(Path(arguments.ticket)), BOARDS[arguments.board], arguments.data)
     print(json.dumps(result, indent=2) if arguments.json else report(result))
     return 0 if result["fits"] else 1
 

@@ -28,7 +28,7 @@ from hw.registers import DEFAULT_BAUD
 from . import datasets, reference, ticket
 from .compiler import compile_network
 from .driver import Accelerator, load_words
-from .errors import SpikeTicketError
+from .errors import SpikeTicketError, command
 from .network import INPUT, Network
 from .plan import recorded_activity
 from .report import Checked, agrees, print_table, report
@@ -160,36 +160,30 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    try:
-        if options.list:
-            found = list_tickets()
-            if options.json:
-                print(json.dumps(found, indent=2))
-            else:
-                for item in found:
-                    print(f"{item['ticket']}  {item['network']}, T = {item['timesteps']}, "
-                          f"{item['surviving']:,} of {item['weights']:,} weights "
-                          f"({100 * item['sparsity']:.1f} % removed)")
-            return 0
-        if options.baud <= 0:
-            raise SpikeTicketError(f"--baud {options.baud} is not a rate")
-        if options.plot:
-            from .plot import check_format
-            check_format(options.plot)
-        values, checked = run(
-            options.ticket, options.data, board=options.board, port=options.port,
-            baud=options.baud, images=options.images, traced=options.traced)
-        if options.plot:
-            from .plot import plot_run
-            plot_run(options.plot, values, checked)
-    except SpikeTicketError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
+    if options.list:
+        found = list_tickets()
+        if options.json:
+            print(json.dumps(found, indent=2))
+        else:
+            for item in found:
+                print(f"{item['ticket']}  {item['network']}, T = {item['timesteps']}, "
+                      f"{item['surviving']:,} of {item['weights']:,} weights "
+                      f"({100 * item['sparsity']:.1f} % removed)")
+        return 0
+    if options.baud <= 0:
+        raise SpikeTicketError(f"--baud {options.baud} is not a rate")
+    if options.plot:
+        from .plot import check_format
+        check_format(options.plot)
+    values, checked = run(
+        options.ticket, options.data, board=options.board, port=options.port,
+        baud=options.baud, images=options.images, traced=options.traced)
+    if options.plot:
+        from .plot import plot_run
+        plot_run(options.plot, values, checked)
     if options.json:
         print(json.dumps(values, indent=2))
     else:

@@ -17,7 +17,7 @@ from sw.tickets.imp import Search, SearchOptions, global_masks
 
 TINY = SearchOptions(network="4p-6", rounds=2, sparsity=0.75, rewind_epoch=1, epochs_dense=2,
                      epochs_round=1, epochs_final=2, epochs_integer=2, epochs_unshifted=1,
-                     epochs_distil=1, batch_size=16, lr=0.02)
+                     distil=0.5, batch_size=16, lr=0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def test_density_by_round():
     ({"bits": 1}, "--bits 1"),
     ({"epochs_integer": 2, "epochs_unshifted": 3}, "--epochs-unshifted 3 is outside 0..2"),
     ({"lr": 0.0}, "learning rates"),
-    ({"epochs_distil": -1}, "--epochs-distil -1"),
+    ({"distil": 1.5}, "--distil 1.5"),
     ({"batch_size": 0}, "--batch-size 0"),
 ])
 def test_options_name_the_bad_value(options, message):
@@ -142,7 +142,7 @@ def whole(tmp_path_factory):
 def test_history_stages_and_sparsity(whole):
     stages = [(r["stage"], r["epoch"]) for r in whole.history]
     assert stages == [("dense", 1), ("dense", 2), ("round 1", 1), ("round 2", 1), ("round 2", 2),
-                      ("integer", 1), ("integer", 2), ("distil", 1)]
+                      ("integer", 1), ("integer", 2)]
     total = 4 * 9 + 6 * 4 * 9 + 2 * 6
     assert whole.history[0]["sparsity"] == 0
     assert whole.history[2]["sparsity"] == pytest.approx(1 - round(total * 0.5) / total, abs=1e-5)
@@ -185,13 +185,13 @@ def test_distillation_is_least_at_the_teachers_logits():
 
     def soft(logits):
         hard = torch.nn.functional.cross_entropy(logits, labels)
-        return training.distillation(logits, labels, teacher) - 0.25 * hard
+        return training.distillation(logits, labels, teacher, 0.75) - 0.25 * hard
     assert soft(teacher) == pytest.approx(0.0, abs=1e-6)
     assert soft(teacher + 5) == pytest.approx(0.0, abs=1e-6)
     assert soft(teacher + torch.tensor([1.0, 0, 0])) > 0.01
 
 
-@pytest.mark.parametrize("stop_at", range(8))
+@pytest.mark.parametrize("stop_at", range(7))
 def test_an_interrupted_search_ends_with_the_same_numbers(whole, tmp_path, monkeypatch, stop_at):
     """Stopped in the middle of the given epoch, and continued by a new process' objects."""
     calls = 0
@@ -216,7 +216,7 @@ def test_an_interrupted_search_ends_with_the_same_numbers(whole, tmp_path, monke
     torch.manual_seed(12345)  # the state of the global generator must not matter
     again = Search(TINY, TRAIN, TEST, tmp_path)
     again.run()
-    assert len(again.history) == 8
+    assert len(again.history) == 7
     assert strip(again.history) == strip(whole.history)
     for key, value in whole.trainee.state_dict().items():
         assert torch.equal(again.trainee.state_dict()[key], value), key
@@ -287,7 +287,7 @@ def test_test_images_must_fit(tmp_path):
 
 def test_rewind_epoch_zero_is_the_initialisation(tmp_path):
     options = dataclasses.replace(TINY, rewind_epoch=0, epochs_dense=1, rounds=1, epochs_final=1,
-                                  epochs_integer=1, epochs_unshifted=0, epochs_distil=0)
+                                  epochs_integer=1, epochs_unshifted=0)
     search = Search(options, TRAIN, TEST, tmp_path)
     start = {k: v.clone() for k, v in search.model.state_dict().items()}
     search.run()
@@ -305,7 +305,7 @@ def pack(path: Path) -> Path:
 
 ARGUMENTS = ["--network", "4p-6", "--rounds", "1", "--sparsity", "0.5", "--rewind-epoch", "1",
              "--epochs-dense", "1", "--epochs-final", "1", "--epochs-integer", "1",
-             "--epochs-unshifted", "1", "--epochs-distil", "1",
+             "--epochs-unshifted", "1", "--distil", "0.5",
              "--batch-size", "16", "--threads", "1"]
 
 
@@ -322,9 +322,9 @@ def test_command_writes_ticket_and_log(tmp_path, capsys):
     assert found.metadata["command"].startswith("python -m sw.find_ticket --data")
     assert set(found.metadata["activity_by_layer"]) == {"conv1", "conv2"}
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert [x.get("stage") for x in lines] == ["dense", "round 1", "integer", "distil", None]
+    assert [x.get("stage") for x in lines] == ["dense", "round 1", "integer", None]
     assert lines[-1]["result"]["seed"] == 0
-    assert result["accuracy_ticket_integer"] == lines[3]["test_accuracy"]
+    assert result["accuracy_ticket_integer"] == lines[2]["test_accuracy"]
 
 
 def test_command_explains_bad_input_in_one_line(tmp_path, capsys):

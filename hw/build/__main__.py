@@ -30,7 +30,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from hw.boards import BOARDS, DEVICES, Board
 from hw.config import PRESETS
 from hw.registers import DEFAULT_BAUD
-from sw.errors import SpikeTicketError
+from sw.errors import SpikeTicketError, command
 
 from . import build, fit, report, tools
 from .request import TOOLCHAINS, Request, request
@@ -195,15 +195,9 @@ def _run(options: argparse.Namespace) -> int:
     return code
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        return _run(parser().parse_args(arguments))
-    except SpikeTicketError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
+    return _run(parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -8,28 +8,18 @@ import os
 import re
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from sw.errors import SpikeTicketError
 
 from . import timing, tools
 from .design import TOP, Design
+from .routed import Routed, nextpnr_utilisation
 
 OPEN_TOOLS = ("nextpnr-xilinx", "fasm2frames", "xc7frames2bit")
 CHIPDB = "/usr/share/nextpnr/xilinx-chipdb"
 PRJXRAY_DB = "/usr/share/nextpnr/prjxray-db"
 FAMILY = "artix7"
-
-
-@dataclass(frozen=True)
-class Routed:
-    """A finished bitstream. utilisation: (used, available) by the tool's own names."""
-
-    seed: int
-    timing: timing.Timing
-    utilisation: dict[str, tuple[int, int]]
-    bit: Path
 
 
 def open_part(part: str) -> str:
@@ -220,12 +210,7 @@ def route_open(design: Design, folder: Path, seeds: Sequence[int], locate: timin
     tools.run(to_bit, ["--part_file", database / part / "part.yaml", "--part_name", part,
                        "--frm_file", frames, "--output_file", bit.name], folder,
               "xc7frames2bit.log")
-    return Routed(seed, best, _nextpnr_utilisation(log), bit)
-
-
-def _nextpnr_utilisation(log: str) -> dict[str, tuple[int, int]]:
-    return {name: (int(used), int(available)) for name, used, available in re.findall(
-        r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%", log, re.MULTILINE)}
+    return Routed(seed, best, nextpnr_utilisation(log), bit)
 
 
 def route_vivado(design: Design, folder: Path, locate: timing.Locate, *,

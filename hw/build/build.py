@@ -180,7 +180,7 @@ def build(wanted: Request, progress: Progress, *, force: bool = False) -> tuple[
             progress("route", "Vivado")
             routed = artix.route_vivado(design, folder, locate, watch=watch)
         if routed is not None:
-            made[f"{TOP}.bit"] = routed.bit
+            made[f"{TOP}.bit"] = routed.file
         else:
             progress("pack", "archive")
             made[f"{TOP}.tar.gz"] = folder / f"{TOP}.tar.gz"

@@ -6,29 +6,19 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 
 from sw.errors import SpikeTicketError
 
 from . import timing, tools
 from .design import TOP, Design
+from .routed import Routed, nextpnr_utilisation
 
 SIZES = {"LFE5U-12F": "--12k", "LFE5U-25F": "--25k", "LFE5U-45F": "--45k", "LFE5U-85F": "--85k",
          "LFE5UM-25F": "--um-25k", "LFE5UM-45F": "--um-45k", "LFE5UM-85F": "--um-85k",
          "LFE5UM5G-25F": "--um5g-25k", "LFE5UM5G-45F": "--um5g-45k", "LFE5UM5G-85F": "--um5g-85k"}
 PACKAGES = {"BG256": "CABGA256", "MG285": "CSFBGA285", "BG381": "CABGA381", "BG554": "CABGA554",
             "BG756": "CABGA756"}
-
-
-@dataclass(frozen=True)
-class Routed:
-    """One seed's result. lut, ff, bram, dsp as nextpnr counts them."""
-
-    seed: int
-    timing: timing.Timing
-    utilisation: dict[str, tuple[int, int]]
-    config: Path
 
 
 def constraints(design: Design) -> str:
@@ -70,7 +60,7 @@ def route(design: Design, folder: Path, seeds: Sequence[int], locate: timing.Loc
         found = timing.from_report(folder / f"seed{seed}.report.json", locate)
         if done:
             done(seed, found.clock_mhz)
-        return Routed(seed, found, utilisation((folder / f"seed{seed}.log").read_text()),
+        return Routed(seed, found, nextpnr_utilisation((folder / f"seed{seed}.log").read_text()),
                       folder / f"seed{seed}.config")
 
     workers = max(1, min(len(seeds), os.cpu_count() or 1))
@@ -86,16 +76,10 @@ def route(design: Design, folder: Path, seeds: Sequence[int], locate: timing.Loc
     return sorted(results, key=lambda routed: (-routed.timing.clock_mhz, routed.seed))
 
 
-def utilisation(log: str) -> dict[str, tuple[int, int]]:
-    """(used, available) of every kind of cell in nextpnr's log."""
-    return {name: (int(used), int(available)) for name, used, available in re.findall(
-        r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%", log, re.MULTILINE)}
-
-
 def pack(best: Routed, folder: Path) -> Path:
     """Compressed bitstream of a routed design; an SVF file for JTAG lies beside it."""
     bit = folder / f"{TOP}.bit"
     tools.run(tools.need("ecppack"),
-              ["--compress", "--input", best.config.name, "--bit", bit.name, "--svf", f"{TOP}.svf"],
+              ["--compress", "--input", best.file.name, "--bit", bit.name, "--svf", f"{TOP}.svf"],
               folder, "ecppack.log")
     return bit

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from hw import program, registers
 from hw.boards import DEVICES
 
-from . import artix, ecp5, fit, networks, usage
+from . import artix, fit, networks, usage
 from .design import TOP, Design
+from .routed import Routed
 from .timing import Step, Timing
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def manifest(wanted: Request, build_id: str) -> dict:
 
 def values(wanted: Request, design: Design, *, toolchain: str, missing: list[str], identity: str,
            versions: dict[str, str], used: usage.Usage, counted: dict[str, float],
-           memories: list[dict], timing: Timing, routed: artix.Routed | ecp5.Routed | None,
+           memories: list[dict], timing: Timing, routed: Routed | None,
            seeds: dict[int, float], progress: Callable[[str, str], None]) -> dict:
     """The report's values; see `docs/build.md` for every key."""
     device, config = DEVICES[wanted.board.device], wanted.config

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from tqdm import tqdm
 
-from sw.errors import SpikeTicketError
+from sw.errors import SpikeTicketError, command
 
 from . import load
 from .bugs import BUGS, check
@@ -69,6 +69,7 @@ def listing(proofs: Sequence[Proof]) -> str:
     return "\n".join(lines)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sim.formal", epilog=EXAMPLES,
@@ -85,33 +86,29 @@ def main(arguments: list[str] | None = None) -> int:
                         help="proofs at a time (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(arguments)
-    try:
-        if options.jobs < 1:
-            raise SpikeTicketError(f"--jobs {options.jobs} is below 1; give 1 or more")
-        if options.depth is not None and not 1 <= options.depth <= 1000:
-            raise SpikeTicketError(f"--depth {options.depth} is outside 1..1000")
-        proofs = select(options.only, options.quick)
-        if options.list:
-            print(json.dumps([{"name": p.name, "statement": p.statement, "scope": p.scope,
-                               "depth": p.depth, "induction": p.induction, "quick": p.quick}
-                              for p in proofs], indent=1) if options.json else listing(proofs))
-            return 0
-        names = {proof.name for proof in proofs}
-        bugs = [bug for bug in BUGS if bug.proof in names]
-        with tqdm(total=len(bugs if options.bugs else proofs), unit="proof",
-                  disable=None) as bar:
-            def report(outcome: Outcome) -> None:
-                bar.update()
-                bar.write(f"{outcome.name}: {outcome.verdict} ({outcome.seconds:.0f} s) "
-                          f"{outcome.how}", sys.stderr)
+    if options.jobs < 1:
+        raise SpikeTicketError(f"--jobs {options.jobs} is below 1; give 1 or more")
+    if options.depth is not None and not 1 <= options.depth <= 1000:
+        raise SpikeTicketError(f"--depth {options.depth} is outside 1..1000")
+    proofs = select(options.only, options.quick)
+    if options.list:
+        print(json.dumps([{"name": p.name, "statement": p.statement, "scope": p.scope,
+                           "depth": p.depth, "induction": p.induction, "quick": p.quick}
+                          for p in proofs], indent=1) if options.json else listing(proofs))
+        return 0
+    names = {proof.name for proof in proofs}
+    bugs = [bug for bug in BUGS if bug.proof in names]
+    with tqdm(total=len(bugs if options.bugs else proofs), unit="proof",
+              disable=None) as bar:
+        def report(outcome: Outcome) -> None:
+            bar.update()
+            bar.write(f"{outcome.name}: {outcome.verdict} ({outcome.seconds:.0f} s) "
+                      f"{outcome.how}", sys.stderr)
 
-            if options.bugs:
-                outcomes = check(bugs, jobs=options.jobs, report=report)
-            else:
-                outcomes = run(proofs, jobs=options.jobs, depth=options.depth, report=report)
-    except SpikeTicketError as error:
-        print(error, file=sys.stderr)
-        return 2
+        if options.bugs:
+            outcomes = check(bugs, jobs=options.jobs, report=report)
+        else:
+            outcomes = run(proofs, jobs=options.jobs, depth=options.depth, report=report)
     if options.json:
         print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
     else:

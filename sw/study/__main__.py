@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from hw.config import PRESETS
 
-from ..errors import SpikeTicketError
+from ..errors import SpikeTicketError, command
 from . import report
 from .workloads import event_statistics
 
@@ -117,19 +117,16 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     return result
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
     args = _arguments(argv)
-    try:
-        result = run(args)
-        if args.update:
-            update(args.update, result)
-        if args.plot:
-            from .plots import write_plots
-            for path in write_plots(result, args.plot):
-                print(f"wrote {path}", file=sys.stderr)
-    except SpikeTicketError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    result = run(args)
+    if args.update:
+        update(args.update, result)
+    if args.plot:
+        from .plots import write_plots
+        for path in write_plots(result, args.plot):
+            print(f"wrote {path}", file=sys.stderr)
     if args.json:
         print(json.dumps(result, indent=1))
     else:

@@ -6,7 +6,8 @@ Stage 0 trains the dense network and remembers its whole state after `rewind_epo
 convolution and classifier included; batch norms stay), returns the survivors and the
 batch norms to the remembered state, and trains again. The last round trains longer. Then the batch
 norms are folded, weights quantised, and the surviving weights and biases fine-tuned with the
-integer network in the forward pass, at last with the dense network as a teacher.
+integer network in the forward pass. Every stage after the dense one can have the dense network as
+a teacher (`distil`).
 
 Every epoch ends with a checkpoint. A search that was interrupted continues with the numbers it
 would have had; only safetensors are read, never pickle.
@@ -42,6 +43,7 @@ class SearchOptions:
     `rounds`. rewind_epoch: epochs of the dense training before the remembered state.
     epochs_*: of the dense network, each middle round, the last round, the integer fine-tuning,
     and the last ones of the latter that train on unshifted (but still flipped) images.
+    distil: share of the dense network's soft labels in the loss of every later stage, 0..1.
     """
 
     network: str = "32p-64p-128-128"
@@ -56,11 +58,10 @@ class SearchOptions:
     epochs_final: int = 10
     epochs_integer: int = 6
     epochs_unshifted: int = 4
-    epochs_distil: int = 0
+    distil: float = 0.0
     bits: int = 4
     lr: float = 5e-3
     lr_integer: float = 2e-3
-    lr_distil: float = 1e-3
     batch_size: int = 64
     seed: int = 0
     augment: bool = True
@@ -83,8 +84,8 @@ class SearchOptions:
         need(0 <= self.rewind_epoch <= self.epochs_dense,
              f"--rewind-epoch {self.rewind_epoch} is outside 0..{self.epochs_dense} dense epochs")
         need(2 <= self.bits <= 8, f"--bits {self.bits} is outside 2..8")
-        need(self.epochs_distil >= 0, f"--epochs-distil {self.epochs_distil} is below 0")
-        need(min(self.lr, self.lr_integer, self.lr_distil) > 0, "learning rates must be above 0")
+        need(0 <= self.distil <= 1, f"--distil {self.distil} is outside 0..1")
+        need(min(self.lr, self.lr_integer) > 0, "learning rates must be above 0")
         need(self.batch_size >= 1, f"--batch-size {self.batch_size} is below 1")
         need(self.density(self.rounds) <= 1 - self.sparsity + 1e-9,
              f"{self.rounds} rounds of --prune-rate {self.prune_rate} reach a sparsity of "
@@ -104,11 +105,10 @@ class SearchOptions:
                                timesteps=self.timesteps, tau=self.tau)
 
     def stages(self) -> list[tuple[str, int]]:
-        """(name, epochs) of every stage: dense, the rounds, the integer fine-tuning (twice)."""
+        """(name, epochs) of every stage: dense, the rounds, the integer fine-tuning."""
         middle = [(f"round {r}", self.epochs_round) for r in range(1, self.rounds)]
         return [("dense", self.epochs_dense), *middle,
-                (f"round {self.rounds}", self.epochs_final), ("integer", self.epochs_integer),
-                *([("distil", self.epochs_distil)] if self.epochs_distil else [])]
+                (f"round {self.rounds}", self.epochs_final), ("integer", self.epochs_integer)]
 
 
 def global_masks(weights: dict[str, Tensor], density: float) -> dict[str, Tensor]:
@@ -191,11 +191,10 @@ class Search:
         per_epoch = -(-len(self.train) // o.batch_size)
         start, steps = self.epoch * per_epoch, epochs * per_epoch
         warmup = min(WARMUP_STEPS, steps // 4)
-        peak = {"integer": o.lr_integer, "distil": o.lr_distil}.get(name, o.lr)
+        peak = o.lr_integer if integer else o.lr
         # A sparse network that has seen shifts long enough gains by what the test images look like.
-        unshifted = name == "distil" or (
-            integer and self.epoch >= epochs - o.epochs_unshifted)
-        teacher = self._teacher() if name == "distil" else None
+        unshifted = integer and self.epoch >= epochs - o.epochs_unshifted
+        teacher = self._teacher() if o.distil and self.stage > 0 else None
         network = self.network.train()
 
         def loss_of(x: Tensor, y: Tensor) -> Tensor:
@@ -205,7 +204,7 @@ class Search:
                 return training.cross_entropy(logits, y)
             with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=o.bf16):
                 target = teacher(teacher.prepare(x))
-            return training.distillation(logits, y, target)
+            return training.distillation(logits, y, target, o.distil)
 
         began = time.monotonic()
         loss = training.train_epoch(
@@ -238,9 +237,7 @@ class Search:
         self.stage, self.epoch = self.stage + 1, 0
         if self.stage == len(self.stages):
             return
-        if self.stages[self.stage][0] == "distil":
-            pass  # the same integer network goes on
-        elif self.stages[self.stage][0] == "integer":
+        if self.stages[self.stage][0] == "integer":
             self.trainee = IntegerTrainee.from_float(self.model, self.masks, o.bits)
         else:
             self.masks = global_masks(self.model.weights(), o.density(self.stage))

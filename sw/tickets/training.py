@@ -120,15 +120,15 @@ def evaluate(model: nn.Module, data: Images, batch_size: int = 250,
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The loss of every stage but the last."""
+    """The loss without a teacher."""
     return F.cross_entropy(logits, labels)
 
 
-def distillation(logits: Tensor, labels: Tensor, teacher: Tensor) -> Tensor:
-    """A quarter cross-entropy, the rest KL divergence from the teacher at temperature 2.
+def distillation(logits: Tensor, labels: Tensor, teacher: Tensor, share: float) -> Tensor:
+    """Cross-entropy, and a `share` (0..1) of KL divergence from the teacher at temperature 2.
 
     Hinton et al. 1503.02531; the factor 4 keeps the gradients' size at that temperature.
     """
     soft = F.kl_div(F.log_softmax(logits / 2, 1), F.softmax(teacher.float() / 2, 1),
                     reduction="batchmean")
-    return 0.25 * F.cross_entropy(logits, labels) + 0.75 * 4 * soft
+    return (1 - share) * F.cross_entropy(logits, labels) + share * 4 * soft
