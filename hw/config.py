@@ -19,6 +19,12 @@ FETCH_QUEUE = 32
 QUEUE_MARGIN = 7
 """Places at which a queue asks its producer to stop: what is still on its way must find room."""
 
+DRAIN_QUEUE = 32
+"""Places of the drain's queue between neuron lanes and packer."""
+
+DRAIN_MARGIN = 22
+"""The same for this queue: all stages of the drain, and two cycles to notice."""
+
 
 def is_power_of_two(n: int) -> bool:
     return n > 0 and n & (n - 1) == 0

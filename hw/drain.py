@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from . import layouts
-from .config import TIMESTEPS_PER_GROUP, CoreConfig
+from .config import DRAIN_MARGIN, DRAIN_QUEUE, TIMESTEPS_PER_GROUP, CoreConfig
 from .neuron import LATENCY, MEMBRANE, NeuronLane
-from .packer import Packer, visit_tag
+from .outputs import Outputs, output, visit_tag
+from .packer import Packer
+from .unit import JobQueue
 
 LEVELS = ("kx", "ky", "ox", "oy", "px", "py")
 """Loops of the walk, innermost first."""
@@ -134,9 +136,14 @@ class Drain(wiring.Component):
         m.d.sync += level.eq(level + queue_write.en - pop)
 
         m.submodules.walker = walker = Walker()
+        m.submodules.outputs = outputs = Outputs(cfg)
+        m.submodules.finished = finished = JobQueue(output(cfg), DRAIN_QUEUE, DRAIN_MARGIN)
         m.submodules.packer = packer = Packer(cfg)
-        advance, front = packer.advance, packer.advance_front
-        m.d.comb += [walker.layer.eq(layer), packer.layer.eq(layer)]
+        m.d.comb += [
+            walker.layer.eq(layer), outputs.layer.eq(layer), packer.layer.eq(layer),
+            finished.push.eq(outputs.push), finished.i.eq(outputs.o),
+        ]
+        wiring.connect(m, finished.o, packer.i)
 
         # Headers and output addresses of the two passes that can be in the pipeline.
         headers = [Signal(layouts.pass_header(), name=f"header{i}") for i in range(2)]
@@ -145,7 +152,6 @@ class Drain(wiring.Component):
         strip_offset = Signal(self._address_bits)
         group_offset = Signal(self._address_bits)
         product = Signal(self._address_bits)
-        pass_done = Signal()
 
         def select(which):
             return data.View(layouts.pass_header(), Mux(
@@ -157,7 +163,8 @@ class Drain(wiring.Component):
         # With several groups the membranes of a pass must be stored before the next one reads.
         may_start = Mux(layer.n_groups == 1, in_flight < 2, in_flight == 0)
         m.d.comb += [
-            walker.step.eq(walker.running & front), walker.last_strip.eq(header.last_strip),
+            walker.step.eq(walker.running & ~finished.almost_full),
+            walker.last_strip.eq(header.last_strip),
         ]
         with m.FSM() as fsm:
             with m.State("HEADER"):
@@ -189,44 +196,37 @@ class Drain(wiring.Component):
                 with m.If(walker.step & walker.last):
                     m.d.sync += [parity.eq(~parity), walk_bank.eq(~walk_bank)]
                     m.next = "HEADER"
-            m.d.sync += in_flight.eq(in_flight + walker.start - pass_done)
+            m.d.sync += in_flight.eq(in_flight + walker.start - packer.pass_done)
             m.d.comb += self.idle.eq(
                 fsm.ongoing("HEADER") & (level == 0) & (in_flight == 0) & ~packer.busy)
 
-        # Stage 0: the position of the walk. Stage 1: read the accumulators.
+        # Stage 0: the position of the walk. Stage 1: read the accumulators. From here on nothing
+        # waits: the walk stops in time for the queue behind the neuron lanes.
         tag0, tag1 = Signal(visit_tag()), Signal(visit_tag())
         currents1 = [Signal(layouts.currents(cfg), name=f"currents{i}") for i in range(2)]
-        unit, units0 = Signal(unit_bits), Signal(cfg.units)
-
-        def units_at(lowest):
-            return (1 << lowest) | Mux(layer.pair, 2 << lowest, 0)
+        unit = Signal(unit_bits)
+        pair = layer.pair if cfg.lanes == 2 else Const(0)
 
         def inside(q):
             limit = Mux(header.last_strip, layer.positions_last, layer.positions)
             return ((q & layer.pitch_mask) < layer.row_valid) & (q < limit)
 
-        with m.If(front):
-            m.d.sync += [
-                tag0.valid.eq(walker.running), tag0.parity.eq(parity),
-                tag0.window_first.eq(walker.window_first),
-                tag0.window_last.eq(walker.window_last),
-                tag0.row_end.eq(walker.row_end), tag0.phase_end.eq(walker.phase_end),
-                tag0.pass_first.eq(walker.first), tag0.pass_end.eq(walker.last),
-                tag0.inside.eq(Cat(inside(walker.position),
-                                   layer.pair & inside(walker.position | 1))),
-                self.bank.eq(walk_bank), self.address.eq(walker.position >> unit_bits),
-                unit.eq(walker.position[:unit_bits]),
-                units0.eq(Mux(walker.running, units_at(walker.position[:unit_bits]), 0)),
-                tag1.eq(tag0),
-                currents1[0].eq(Array(self.currents)[unit]),
-                currents1[1].eq(Array(self.currents)[unit | 1]),
-            ]
-        # What `read` is in the next cycle in which the walk advances has been claimed until then.
+        lowest = walker.position[:unit_bits]
         m.d.comb += [
-            self.read.eq(Mux(front, units0, 0)),
-            self.release.eq(front & tag0.valid & tag0.pass_end),
-            self.claim.eq(Mux(front, Mux(
-                walker.running, units_at(walker.position[:unit_bits]), 0), units0)),
+            self.claim.eq(Mux(walker.step, (1 << lowest) | Mux(pair, 2 << lowest, 0), 0)),
+            self.release.eq(tag0.valid & tag0.pass_end),
+        ]
+        m.d.sync += [
+            tag0.valid.eq(walker.step), tag0.parity.eq(parity),
+            tag0.window_first.eq(walker.window_first), tag0.window_last.eq(walker.window_last),
+            tag0.row_end.eq(walker.row_end), tag0.phase_end.eq(walker.phase_end),
+            tag0.pass_first.eq(walker.first), tag0.pass_end.eq(walker.last),
+            tag0.inside.eq(Cat(inside(walker.position), pair & inside(walker.position | 1))),
+            self.read.eq(self.claim), self.bank.eq(walk_bank),
+            self.address.eq(walker.position >> unit_bits), unit.eq(lowest),
+            tag1.eq(tag0),
+            currents1[0].eq(Array(self.currents)[unit]),
+            currents1[1].eq(Array(self.currents)[unit | 1]),
         ]
 
         # Stage 2: the pool's maximum before the neuron; membranes of the previous group.
@@ -234,66 +234,58 @@ class Drain(wiring.Component):
         currents2 = [Signal(layouts.currents(cfg), name=f"pooled{i}") for i in range(2)]
         slot, sums = Signal(10), Signal(signed(20))
         window_is_first = Signal()
-        m.d.comb += self.visits.eq(Mux(
-            tag1.valid & advance & ~layer.readout & (tag1.window_last | ~layer.pool_max),
-            tag1.inside[0] + tag1.inside[1], 0))
-        with m.If(advance):
-            m.d.sync += [tag2.eq(tag1), tag2.slot.eq(slot), currents2[1].eq(currents1[1])]
-            with m.If(layer.pool_max):
-                # One visit a window reaches the neuron; it stands for the window's first one, too.
-                m.d.sync += [
-                    tag2.valid.eq(tag1.valid & tag1.window_last), tag2.window_first.eq(1),
-                    tag2.pass_first.eq(Mux(tag1.window_first, tag1.pass_first, window_is_first)),
-                ]
-                with m.If(tag1.valid & tag1.window_first):
-                    m.d.sync += window_is_first.eq(tag1.pass_first)
-            for t in range(TIMESTEPS_PER_GROUP):
-                new, best = currents1[0][t], currents2[0][t]
-                keep = layer.pool_max & ~tag1.window_first & (best > new)
-                with m.If(~keep):
-                    m.d.sync += best.eq(new)
-            with m.If(tag1.valid & (tag1.window_last | ~layer.pool_max)):
-                m.d.sync += slot.eq(Mux(tag1.pass_end, 0, slot + 1))
-            m.d.sync += sums.eq(
-                Mux(tag1.inside[0], sum(currents1[0][t] for t in range(4)), 0))
+        to_neuron = Signal()
+        m.d.comb += [
+            to_neuron.eq(tag1.valid & (tag1.window_last | ~layer.pool_max)),
+            self.visits.eq(Mux(to_neuron & ~layer.readout, tag1.inside[0] + tag1.inside[1], 0)),
+        ]
+        m.d.sync += [tag2.eq(tag1), tag2.slot.eq(slot), currents2[1].eq(currents1[1])]
+        with m.If(layer.pool_max):
+            # One visit a window reaches the neuron; it stands for the window's first one, too.
+            m.d.sync += [
+                tag2.valid.eq(to_neuron), tag2.window_first.eq(1),
+                tag2.pass_first.eq(Mux(tag1.window_first, tag1.pass_first, window_is_first)),
+            ]
+        with m.If(tag1.valid & tag1.window_first):
+            m.d.sync += window_is_first.eq(tag1.pass_first)
+        for t in range(TIMESTEPS_PER_GROUP):
+            new, best = currents1[0][t], currents2[0][t]
+            keep = layer.pool_max & ~tag1.window_first & (best > new)
+            with m.If(tag1.valid & ~keep):
+                m.d.sync += best.eq(new)
+        with m.If(to_neuron):
+            m.d.sync += slot.eq(Mux(tag1.pass_end, 0, slot + 1))
+        m.d.sync += sums.eq(Mux(tag1.inside[0], sum(currents1[0][t] for t in range(4)), 0))
 
         # Neuron lanes; the tag and the readout's sum travel alongside.
-        tags, totals = tag2, sums
+        tags, totals = [tag2], sums
         for i in range(LATENCY):
             next_tag = Signal(visit_tag(), name=f"tag_{i}")
             next_total = Signal(signed(20), name=f"total_{i}", reset_less=True)
-            with m.If(advance):
-                its = select(tags.parity)
-                m.d.sync += [
-                    next_tag.eq(tags), next_total.eq(totals),
-                    next_tag.ends.eq(tags.phase_end & (layer.flush_strip | its.last_strip)),
-                    next_tag.finishes.eq(tags.pass_end & its.last),
-                    next_tag.inserts.eq(tags.valid & tags.window_last & ~layer.readout),
-                ]
-            tags, totals = next_tag, next_total
-        membrane_slots = cfg.tile_positions
+            m.d.sync += [next_tag.eq(tags[-1]), next_total.eq(totals)]
+            tags, totals = [*tags, next_tag], next_total
         for i in range(cfg.lanes):
             m.submodules[f"lane{i}"] = lane = NeuronLane(cfg)
             m.submodules[f"membranes{i}"] = membranes = Memory(
-                shape=MEMBRANE, depth=membrane_slots, init=[])
+                shape=MEMBRANE, depth=cfg.tile_positions, init=[])
             write, back = membranes.write_port(), membranes.read_port()
             m.d.comb += [
-                lane.layer.eq(layer), lane.advance.eq(advance),
+                lane.layer.eq(layer),
                 lane.bias0.eq(headers[0].row.bias), lane.bias1.eq(headers[1].row.bias),
                 lane.threshold0.eq(headers[0].row.threshold),
                 lane.threshold1.eq(headers[1].row.threshold),
                 lane.currents.eq(currents2[i]), lane.parity.eq(tag2.parity),
-                back.addr.eq(slot), back.en.eq(advance),
+                back.addr.eq(slot),
                 lane.membrane.eq(Mux(select(tag2.parity).first_group, layer.v_reset, back.data)),
-                write.addr.eq(tags.slot), write.data.eq(lane.membrane_out),
-                write.en.eq(tags.valid & advance & ~layer.readout),
-                packer.spikes[i].eq(lane.spikes),
+                write.addr.eq(tags[-1].slot), write.data.eq(lane.membrane_out),
+                write.en.eq(tags[-1].valid & ~layer.readout),
+                outputs.spikes[i].eq(lane.spikes),
             ]
         m.d.comb += [
-            packer.tag.eq(tags), packer.sum.eq(totals),
-            packer.header0.eq(headers[0]), packer.header1.eq(headers[1]),
+            outputs.tag.eq(tags[-2]), outputs.sum.eq(totals),
+            outputs.header0.eq(headers[0]), outputs.header1.eq(headers[1]),
             packer.base0.eq(bases[0]), packer.base1.eq(bases[1]),
-            pass_done.eq(tags.valid & tags.pass_end & advance),
+            packer.total0.eq(outputs.total0), packer.total1.eq(outputs.total1),
         ]
         wiring.connect(m, packer.o, wiring.flipped(self.o))
         return m

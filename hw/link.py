@@ -119,9 +119,10 @@ class Link(wiring.Component):
             file.good.eq(receiver.good), file.bad.eq(receiver.bad),
             file.overrun.eq(receiver.overrun),
         ]
+        # A register on the way to both: the memories are far from the block RAM of the requests.
         own = commands.bus.space == Space.REGISTER
-        for domain, bus, chosen in ((m.d.comb, self.bus, ~own), (m.d.sync, file.bus, own)):
-            domain += [
+        for bus, chosen in ((self.bus, ~own), (file.bus, own)):
+            m.d.sync += [
                 bus.space.eq(commands.bus.space), bus.addr.eq(commands.bus.addr),
                 bus.w_data.eq(commands.bus.w_data),
                 bus.w_en.eq(commands.bus.w_en & chosen), bus.r_en.eq(commands.bus.r_en & chosen),

@@ -13,20 +13,20 @@ MEMBRANE = signed(24)
 """Wide enough that no network the compiler accepts can overflow it (`docs/numerics.md`)."""
 
 LATENCY = 1 + 4 * TIMESTEPS_PER_GROUP
-"""Cycles (of `advance`) from input to output."""
+"""Cycles from input to output."""
 
 
 class NeuronLane(wiring.Component):
     """v = floor(leak v / 256) + current + bias; spike where v >= threshold; then the reset.
 
     Parameters of two passes are live at a time (`bias`, `threshold` index 0/1): `parity` travels
-    with the position and selects them. The whole pipeline moves only while `advance` is set.
+    with the position and selects them. The pipeline never waits.
     """
 
     def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({
-            "layer": In(layouts.LAYER), "advance": In(1),
+            "layer": In(layouts.LAYER),
             "bias0": In(signed(18)), "bias1": In(signed(18)),
             "threshold0": In(signed(24)), "threshold1": In(signed(24)),
             "currents": In(layouts.currents(config)), "parity": In(1), "membrane": In(MEMBRANE),
@@ -40,16 +40,14 @@ class NeuronLane(wiring.Component):
 
         inputs = [Signal(signed(20), name=f"current{t}", reset_less=True) for t in steps]
         membrane, parity, spikes = Signal(MEMBRANE), Signal(), Signal(0)
-        with m.If(self.advance):
-            bias = Mux(self.parity, self.bias1, self.bias0)
-            m.d.sync += [inputs[t].eq(self.currents[t] + bias) for t in steps]
-            m.d.sync += [membrane.eq(self.membrane), parity.eq(self.parity)]
+        bias = Mux(self.parity, self.bias1, self.bias0)
+        m.d.sync += [inputs[t].eq(self.currents[t] + bias) for t in steps]
+        m.d.sync += [membrane.eq(self.membrane), parity.eq(self.parity)]
 
         for t in steps:
             def delayed(signal, name, t=t):
                 copy = Signal.like(signal, name=f"{name}_{t}", reset_less=True)
-                with m.If(self.advance):
-                    m.d.sync += copy.eq(signal)
+                m.d.sync += copy.eq(signal)
                 return copy
 
             def delayed_all(signals, name, delayed=delayed):

@@ -1,43 +1,26 @@
-"""Packer: turns the drain's stream of spike masks into map words in their place in memory."""
+"""Packer: puts the drain's outputs into map words, in their place in memory."""
 
 from __future__ import annotations
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from . import layouts
 from .config import CoreConfig
-
-
-def visit_tag() -> data.StructLayout:
-    """What travels with a visit of the drain walk, from the accumulators to the packer."""
-    return data.StructLayout({
-        "valid": 1,
-        "parity": 1,           # which of the two live passes
-        "window_first": 1, "window_last": 1,
-        "row_end": 1, "phase_end": 1,
-        "pass_first": 1, "pass_end": 1,
-        "inside": 2,           # lane is a real output
-        # What the packer decides by, worked out one step before it:
-        "inserts": 1,          # the visit ends a window of a layer with neurons
-        "ends": 1,             # the last visit of a sequence of words
-        "finishes": 1,         # the last visit of a row
-        "slot": 10,            # place of the membrane
-    })
+from .outputs import output
 
 
 class Packer(wiring.Component):
-    """Collects spike masks (or the readout's sums) into words and queues them for the arbiter.
+    """Collects spike masks (or a readout's sum) into words and hands them to the arbiter.
 
-    `advance` (a register) is low while a finished word cannot move on or zero words must be
-    inserted: the drain pipeline then stands still. Takes one visit a cycle.
+    Takes one output a cycle. While a finished word cannot move on or words of zeros must be
+    inserted, it takes none; `i.ready` is a register.
 
     Members
     -------
-    advance_front: the same register again for the walk and the units, which halves the wires of
-        each; another reset value, at which nothing moves, keeps synthesis from merging the two.
-    tag, spikes, total: the visit and its results. header0/1, base0/1: of the two live passes.
+    i: outputs. base0/1: where the words of the two live passes go; total0/1: see `outputs.Outputs`.
+    pass_done: the last output of a pass has been taken; nothing of it is read any more.
     o: finished words.
     """
 
@@ -45,24 +28,18 @@ class Packer(wiring.Component):
         self._config = config
         self._address_bits = (config.map_words - 1).bit_length()
         super().__init__({
-            "layer": In(layouts.LAYER), "advance": Out(1, init=1), "advance_front": Out(1),
-            "tag": In(visit_tag()),
-            "spikes": In(data.ArrayLayout(layouts.MASK, 2)), "sum": In(signed(20)),
-            "header0": In(layouts.pass_header()), "header1": In(layouts.pass_header()),
+            "layer": In(layouts.LAYER), "i": In(stream.Signature(output(config))),
             "base0": In(self._address_bits), "base1": In(self._address_bits),
+            "total0": In(signed(32)), "total1": In(signed(32)),
+            "pass_done": Out(1), "busy": Out(1),
             "o": Out(stream.Signature(layouts.map_write(config))),
-            "busy": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        cfg, layer, tag = self._config, self.layer, self.tag
+        cfg, layer = self._config, self.layer
         window = cfg.window
         lane_bits = (window - 1).bit_length()
-
-        header = data.View(layouts.pass_header(),
-                           Mux(tag.parity, self.header1.as_value(), self.header0.as_value()))
-        first_base = Mux(tag.parity, self.base1, self.base0)
 
         # `word` is collected; a finished one moves on to `out` in the next cycle, while the first
         # mask of the following word is already put into the cleared `word`.
@@ -71,21 +48,19 @@ class Packer(wiring.Component):
         out, out_valid = Signal(layouts.map_write(cfg)), Signal()
         fill = Signal(4)           # zero words still to insert ...
         fill_ends = Signal()       # ... after which the sequence ends
-        move = Signal()
-        # `advance` moves the whole drain, so it comes from a register: it is worked out from what
-        # the others become.
-        next_pending, next_out, next_fill = Signal(), Signal(), Signal(4)
+        # `advance` is worked out from what the others become. Whether the arbiter takes `out` in
+        # this cycle comes too late for that, so a full `out` counts as full for a cycle more.
+        advance, move = Signal(init=1), Signal()
+        next_pending, next_fill = Signal(), Signal(4)
         m.d.comb += [
-            self.o.valid.eq(out_valid), self.o.payload.eq(out),
-            move.eq(pending & (~out_valid | self.o.ready)),
-            next_out.eq(move | (out_valid & ~self.o.ready)),
+            self.o.valid.eq(out_valid), self.o.payload.eq(out), self.i.ready.eq(advance),
+            move.eq(pending & ~out_valid),
             next_pending.eq(pending & ~move), next_fill.eq(fill),
-            self.busy.eq(pending | out_valid),
         ]
-        go_on = ~(next_pending & next_out) & (next_fill == 0)
         m.d.sync += [
-            out_valid.eq(next_out), pending.eq(next_pending), fill.eq(next_fill),
-            self.advance.eq(go_on), self.advance_front.eq(go_on),
+            out_valid.eq(move | (out_valid & ~self.o.ready)),
+            pending.eq(next_pending), fill.eq(next_fill),
+            advance.eq(~(next_pending & (move | out_valid)) & (next_fill == 0)),
         ]
         total = Signal(signed(32))
         with m.If(move):
@@ -93,81 +68,69 @@ class Packer(wiring.Component):
             with m.If(layer.readout):
                 m.d.sync += out.data[:32].eq(total)
 
-        # Pool window: OR of its visits. With a pair of two outputs each lane is its own window.
-        merged, window_or = Signal(layouts.MASK), Signal(layouts.MASK)
-        last = Signal(layouts.MASK)
-        pair_of_outputs = layer.pair & ~layer.pair_merge
+        item, item_valid, inserts = Signal(output(cfg)), Signal(), Signal()
+        with m.If(advance):
+            m.d.sync += [
+                item.eq(self.i.payload), item_valid.eq(self.i.valid),
+                inserts.eq(self.i.valid & self.i.payload.inserts),
+            ]
+        visit, insert = Signal(), Signal()
         m.d.comb += [
-            last.eq(Mux(header.last_group, layer.last_mask, 0b1111)),
-            merged.eq((self.spikes[0] & tag.inside[0].replicate(4))
-                      | Mux(layer.pair_merge, self.spikes[1] & tag.inside[1].replicate(4), 0)),
+            visit.eq(item_valid & advance), insert.eq(inserts & advance),
+            self.pass_done.eq(visit & item.pass_end),
+            self.busy.eq(item_valid | pending | out_valid),
         ]
-        outputs = [Signal(layouts.MASK, name=f"output{i}") for i in range(2)]
-        m.d.comb += [
-            outputs[0].eq((merged | Mux(tag.window_first, 0, window_or)) & last),
-            outputs[1].eq(self.spikes[1] & tag.inside[1].replicate(4) & last),
-        ]
-        visit = Signal()
-        m.d.comb += visit.eq(tag.valid & self.advance)
-        with m.If(visit):
-            m.d.sync += window_or.eq(Mux(tag.window_last, 0, merged | Mux(
-                tag.window_first, 0, window_or)))
 
-        lane, index = Signal(lane_bits), Signal(10)
-        base = Signal(self._address_bits)
-        here = Signal(self._address_bits)
-        m.d.comb += here.eq(Mux(tag.pass_first, first_base, base))
+        # Fixed while the layer runs, so a cycle late is early enough.
+        pitch_lanes, pitch_words = Signal(lane_bits), Signal(4)
+        pair_of_outputs = Signal()
+        m.d.sync += Cat(pitch_lanes, pitch_words).eq(layer.out_pitch - 1)
+        if cfg.lanes == 2:
+            m.d.sync += pair_of_outputs.eq(layer.pair & ~layer.pair_merge)
 
         # Clock enable and reset of each lane's flip-flops do the insertion and the clearing.
-        insert = Signal()
-        m.d.comb += insert.eq(self.advance & tag.inserts)
-        odd_output = Mux(pair_of_outputs, outputs[1], outputs[0])
+        lane, index = Signal(lane_bits), Signal(10)
+        odd_output = Mux(pair_of_outputs, item.masks[cfg.lanes - 1], item.masks[0])
         for i in range(window):
             at = lane == i
             if i % 2:
                 at = Mux(pair_of_outputs, lane[1:] == i >> 1, at)
             hit = insert & at
             with m.If(hit):
-                m.d.sync += word[i].eq(odd_output if i % 2 else outputs[0])
+                m.d.sync += word[i].eq(odd_output if i % 2 else item.masks[0])
             with m.Elif(move):
                 m.d.sync += word[i].eq(0)
 
+        base, here = Signal(self._address_bits), Signal(self._address_bits)
+        first_base = Mux(item.parity, self.base1, self.base0)
         next_lane = Signal(lane_bits + 1)
-        pitch_lanes = (layer.out_pitch - 1)[:lane_bits]
-        pitch_words = Signal(4)
-        m.d.comb += [
-            pitch_words.eq((layer.out_pitch - 1) >> lane_bits),
-            next_lane.eq(Mux(tag.row_end, (lane | pitch_lanes) + 1,
-                             lane + Mux(pair_of_outputs, 2, 1))),
-        ]
-        sequence_end = Signal()
         flush, rest = Signal(), Signal(4)
         m.d.comb += [
-            sequence_end.eq(tag.ends),
+            here.eq(Mux(item.first, first_base, base)),
+            next_lane.eq(Mux(item.row_end, (lane | pitch_lanes) + 1,
+                             lane + Mux(pair_of_outputs, 2, 1))),
             # next_lane[lane_bits] without the adder: all bits of the lane, the pitch's or the
             # pair's included, are set.
-            flush.eq(Mux(tag.row_end, (lane | pitch_lanes).all(), (lane | pair_of_outputs).all())
-                     | sequence_end),
+            flush.eq(Mux(item.row_end, (lane | pitch_lanes).all(), (lane | pair_of_outputs).all())
+                     | item.sequence_end),
             # Zero words up to the next image row when an image row is longer than a word.
-            rest.eq(Mux(tag.row_end, pitch_words & ~index[:4], 0)),
+            rest.eq(Mux(item.row_end, pitch_words & ~index[:4], 0)),
         ]
 
-        row_start = tag.pass_first & header.first
         with m.If(visit & layer.readout):
-            m.d.sync += total.eq(Mux(row_start, header.row.threshold, total) + self.sum)
-            with m.If(tag.finishes):
+            m.d.sync += total.eq(Mux(item.parity, self.total1, self.total0))
+            with m.If(item.finishes):
                 m.d.comb += next_pending.eq(1)
                 m.d.sync += pending_address.eq(first_base)
-        with m.If(visit & tag.pass_first):
-            m.d.sync += base.eq(first_base)
         with m.If(insert):
-            m.d.sync += lane.eq(next_lane[:lane_bits])
-            with m.If(tag.phase_end):
-                m.d.sync += base.eq(here + layer.out_phase_stride)
+            m.d.sync += [
+                lane.eq(next_lane[:lane_bits]),
+                base.eq(here + Mux(item.phase_end, layer.out_phase_stride, 0)),
+            ]
             with m.If(flush):
                 m.d.comb += [next_pending.eq(1), next_fill.eq(rest)]
                 m.d.sync += [pending_address.eq(here + index), index.eq(index + 1)]
-            with m.If(sequence_end):
+            with m.If(item.sequence_end):
                 m.d.sync += [lane.eq(0), fill_ends.eq(1)]
                 with m.If(rest == 0):
                     m.d.sync += [index.eq(0), fill_ends.eq(0)]

@@ -19,15 +19,13 @@ def lowest_one(bits: Signal) -> Value:
 class JobQueue(wiring.Component):
     """First-in first-out queue in distributed RAM.
 
-    Contract: never pushed when one place is left (the fetch stops at `almost_full`, `MARGIN` places
-    early, which covers what is still in its pipeline). Throughput one push and one pop a cycle; a
-    pushed job is visible in the next cycle.
+    Contract: never pushed when one place is left (the producer stops at `almost_full`, `margin`
+    places early, which covers what is still in its pipeline). Throughput one push and one pop a
+    cycle; a pushed job is visible in the next cycle.
     """
 
-    MARGIN = QUEUE_MARGIN
-
-    def __init__(self, shape, depth: int):
-        self._shape, self._depth = shape, depth
+    def __init__(self, shape, depth: int, margin: int = QUEUE_MARGIN):
+        self._shape, self._depth, self._margin = shape, depth, margin
         super().__init__({
             "push": In(1), "i": In(shape),
             "o": Out(stream.Signature(shape)),
@@ -49,7 +47,7 @@ class JobQueue(wiring.Component):
         ]
         m.d.sync += [
             valid.eq(self.push | more | (valid & ~pop)),
-            self.almost_full.eq(level >= self._depth - self.MARGIN),
+            self.almost_full.eq(level >= self._depth - self._margin),
         ]
         with m.If(self.push):
             m.d.sync += write.addr.eq(write.addr + 1)

@@ -51,7 +51,7 @@ UNIT = _in(
     ("sweeping.eq(~sweep_place.all())", "sweeping.eq(0)", "the sweep stops after one place"),
     ("(head.address + lane)", "(head.address)", "all lanes of a word at one address"),
     ("with m.If(take & mask[t]):", "with m.If(take):", "adds in timesteps without a spike"),
-    ("level >= self._depth - self.MARGIN", "level >= self._depth", "the queue overflows"),
+    ("level >= self._depth - self._margin", "level >= self._depth", "the queue overflows"),
 )
 
 FETCH = _in(
@@ -138,30 +138,39 @@ DRAIN = _in(
      "the readout misses a timestep"),
     ("slot.eq(Mux(tag1.pass_end, 0, slot + 1))", "slot.eq(slot + 1)",
      "a group takes other positions' membranes"),
-    ("(layer.flush_strip | its.last_strip)", "1", "a fresh word for every strip"),
+    ("tag1.valid & ~keep", "~keep", "the pool takes what is read while the walk stands still"),
     ("start_from.eq(phase_start)", "start_from.eq(self.position)",
      "a phase starts where the one before ended"),
     ("queue_read.data.row.channel * layer.out_channel_stride", "queue_read.data.row.channel",
      "channels a word apart"),
 )
 
-PACKER = _in(
-    "hw/packer.py",
+OUTPUTS = _in(
+    "hw/outputs.py",
     ("Mux(header.last_group, layer.last_mask, 0b1111)", "0b1111",
      "timesteps after the last one spike"),
-    ("(merged | Mux(tag.window_first, 0, window_or))", "merged",
+    ("(merged | Mux(visit.window_first, 0, window_or)) & last", "merged & last",
      "the pool's last visit instead of the OR"),
-    ("Mux(layer.pair_merge, self.spikes[1]", "Mux(0, self.spikes[1]",
-     "the second position of a pair is lost"),
+    ("Mux(layer.pair_merge, second, 0)", "0", "the second position of a pair is lost"),
+    ("(layer.flush_strip | header.last_strip)", "1", "a fresh word for every strip"),
+    ("visit.pass_first | first)", "visit.pass_first)",
+     "forgets that a pass has begun before its first window ends"),
+    ("Mux(starts, threshold, so_far)", "Mux(starts, 0, so_far)", "the readout's bias is lost"),
+    ("visit.pass_end & ~visit.parity", "visit.pass_end",
+     "a row's sum is overwritten by the next row's"),
+)
+
+PACKER = _in(
+    "hw/packer.py",
     ("pitch_words & ~index[:4]", "0", "no words of zeros up to the next image row"),
     ("(lane | pitch_lanes) + 1", "lane + 1", "no zeros up to the next image row"),
     ("m.d.sync += word[i].eq(0)", "m.d.sync += word[i].eq(word[i])",
      "lanes keep spikes of the word before"),
-    ("base.eq(here + layer.out_phase_stride)", "base.eq(here)", "all phases in one place"),
-    ("Mux(row_start, header.row.threshold, total)", "Mux(row_start, 0, total)",
-     "the readout's bias is lost"),
-    ("go_on = ~(next_pending & next_out) & (next_fill == 0)", "go_on = next_fill == 0",
+    ("Mux(item.phase_end, layer.out_phase_stride, 0)", "0", "all phases in one place"),
+    ("~(next_pending & (move | out_valid)) & (next_fill == 0)", "next_fill == 0",
      "a finished word is overwritten while it waits"),
+    ("Mux(item.parity, self.total1, self.total0)", "self.total0",
+     "the sum of another row's pass"),
 )
 
 CORE = [
@@ -223,4 +232,4 @@ REFERENCE = [
 ]
 
 MUTATIONS: tuple[Mutation, ...] = (
-    *NEURON, *UNIT, *FETCH, *DECODER, *DRAIN, *PACKER, *CORE, *COMPILER, *REFERENCE)
+    *NEURON, *UNIT, *FETCH, *DECODER, *DRAIN, *OUTPUTS, *PACKER, *CORE, *COMPILER, *REFERENCE)

@@ -21,10 +21,11 @@ from numba import njit
  L_PAIR, L_PAIR_MERGE, L_POOL_MAX, L_READOUT, L_FLUSH, L_OUT_PITCH, L_POSITIONS,
  L_POSITIONS_LAST) = range(14)
 
-# Columns of the core's vector. C_PIPELINE: visits between the walk and the packer. C_SKIP: 0 if
-# words without any spike are fetched, too (for the study's ladder; the gateware skips them).
-# C_FETCH: places of each of the fetch's two queues.
-C_ENGINES, C_UNITS, C_WINDOW, C_QUEUE, C_MARGIN, C_PIPELINE, C_SKIP, C_FETCH = range(8)
+# Columns of the core's vector. C_PIPELINE: visits between the walk and the drain's queue. C_SKIP: 0
+# if words without any spike are fetched, too (for the study's ladder; the gateware skips them).
+# C_FETCH: places of each of the fetch's two queues. C_DRAIN, C_DRAIN_MARGIN: of the drain's queue.
+(C_ENGINES, C_UNITS, C_WINDOW, C_QUEUE, C_MARGIN, C_PIPELINE, C_SKIP, C_FETCH, C_DRAIN,
+ C_DRAIN_MARGIN) = range(10)
 
 # Flags of a step of the drain walk; the number of neurons it visits is above them.
 F_WINDOW_END, F_ROW_END, F_PHASE_END, F_LAST, F_COUNT = 1, 2, 4, 8, 16
@@ -81,6 +82,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     engines, units, window = size[C_ENGINES], size[C_UNITS], size[C_WINDOW]
     depth, margin, stages = size[C_QUEUE], size[C_MARGIN], size[C_PIPELINE]
     skip, fetch_queue = size[C_SKIP] != 0, size[C_FETCH]
+    drain_queue, drain_margin = size[C_DRAIN], size[C_DRAIN_MARGIN]
     groups, strips = layer[L_GROUPS], layer[L_STRIPS]
     per_row = groups * strips
     pair, readout, pool_max = layer[L_PAIR], layer[L_READOUT], layer[L_POOL_MAX]
@@ -137,9 +139,14 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     in_flight = np.zeros(engines, np.int64)
     step = np.full(engines, -1, np.int64)
     tags = np.zeros((engines, stages), np.int64)
-    tag0_position = np.zeros(engines, np.int64)
     at = np.zeros(engines, np.int64)            # ring index of the first stage
-    # packer
+    outputs = np.zeros((engines, drain_queue), np.int64)
+    outputs_at = np.zeros(engines, np.int64)
+    outputs_level = np.zeros(engines, np.int64)
+    outputs_almost = np.zeros(engines, np.bool_)
+    # packer: the output it looks at, whether it takes one in this cycle
+    item = np.zeros(engines, np.int64)
+    advance = np.ones(engines, np.bool_)
     pending = np.zeros(engines, np.bool_)       # a word is finished ...
     out = np.zeros(engines, np.bool_)           # ... or waits for the arbiter
     fill = np.zeros(engines, np.int64)
@@ -171,7 +178,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
             count[N_WRITTEN] += 1
         for e in range(engines):
             decoder_idle = state[e] == IDLE and stage[e, 0] == NOTHING and not header[e]
-            packer_busy = pending[e] or out[e]
+            packer_busy = pending[e] or out[e] or item[e] != 0
             drain_idle = (drain[e] == POP and headers[e] == 0 and in_flight[e] == 0
                           and not packer_busy)
             idle = decoder_idle and drain_idle
@@ -183,16 +190,12 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
             working[e] = not idle
 
             # ---- packer, neuron pipeline and drain
-            advance = not (pending[e] and out[e]) and fill[e] == 0
-            move = pending[e] and (not out[e] or choice == e)
+            move = pending[e] and not out[e]
             push = False
-            release = -1
-            start_walk = False
             pass_done = False
-            claim_at = -1
-            tag0 = tags[e, at[e]]
-            if advance:
-                tag = tags[e, (at[e] + stages - 1) % stages]
+            waiting_outputs = outputs_level[e]
+            if advance[e]:
+                tag = item[e]
                 if tag & F_VALID:
                     pass_done = (tag & F_LAST) != 0
                     if readout:
@@ -216,26 +219,34 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                             if rest == 0:
                                 index[e] = 0
                                 fill_ends[e] = False
-                tag1 = tags[e, (at[e] + 1) % stages]
-                if tag1 & F_VALID and not readout and (tag1 & F_WINDOW_END or not pool_max):
-                    count[N_NEURONS] += (tag1 // F_COUNT) & 3
-                if tag0 & F_VALID and tag0 & F_LAST:
-                    release = (drained[e] - 1) & 1
-                if step[e] >= 0:
-                    claim_at = walk_position[step[e]]
-            else:
-                if tag0 & F_VALID:
-                    claim_at = tag0_position[e]
-                if fill[e] > 0 and move:
-                    push = True
-                    fill[e] -= 1
-                    index[e] += 1
-                    if fill[e] == 0 and fill_ends[e]:
-                        index[e] = 0
-                        fill_ends[e] = False
+                item[e] = 0
+                if waiting_outputs > 0:
+                    item[e] = outputs[e, outputs_at[e]]
+                    outputs_at[e] = (outputs_at[e] + 1) % drain_queue
+                    outputs_level[e] -= 1
+            elif fill[e] > 0 and move:
+                push = True
+                fill[e] -= 1
+                index[e] += 1
+                if fill[e] == 0 and fill_ends[e]:
+                    index[e] = 0
+                    fill_ends[e] = False
+            walks = step[e] >= 0 and not outputs_almost[e]
+            claim_at = walk_position[step[e]] if walks else -1
+            tag0, tag1 = tags[e, at[e]], tags[e, (at[e] + 1) % stages]
+            tag = tags[e, (at[e] + stages - 1) % stages]
+            if tag & F_VALID and (tag & F_LAST or (tag & F_WINDOW_END and not readout)):
+                outputs[e, (outputs_at[e] + outputs_level[e]) % drain_queue] = tag
+                outputs_level[e] += 1
+            outputs_almost[e] = waiting_outputs >= drain_queue - drain_margin
+            if tag1 & F_VALID and not readout and (tag1 & F_WINDOW_END or not pool_max):
+                count[N_NEURONS] += (tag1 // F_COUNT) & 3
+            release = -1
+            if tag0 & F_VALID and tag0 & F_LAST:
+                release = (drained[e] - 1) & 1
 
             pop_header = False
-            walk_ends = False
+            start_walk = False
             if drain[e] == POP:
                 may_start = in_flight[e] < 2 if groups == 1 else in_flight[e] == 0
                 if headers[e] > 0 and may_start:
@@ -248,34 +259,29 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 for u in range(units):
                     ready = ready and filled[e, u, drained[e] & 1]
                 start_walk = ready
-            new_tag = 0
-            if step[e] >= 0 and advance:
+            at[e] = (at[e] + stages - 1) % stages
+            tags[e, at[e]] = 0
+            if walks:
                 which = drained[e] % per_row
                 new_tag = walk_flags[step[e]] | F_VALID
                 if which // groups == strips - 1:
                     new_tag |= F_LAST_STRIP
                 if which == per_row - 1:
                     new_tag |= F_LAST_PASS
-                if new_tag & F_LAST:
-                    walk_ends = True
-            if advance:
-                # tag2 of a maximum pool is valid once a window only; the others never push.
-                tag0_position[e] = claim_at
-                at[e] = (at[e] + stages - 1) % stages
                 tags[e, at[e]] = new_tag
-            if step[e] >= 0 and advance:
                 step[e] += 1
-            if walk_ends:
-                step[e] = -1
-                drained[e] += 1
-                drain[e] = POP
+                if new_tag & F_LAST:
+                    step[e] = -1
+                    drained[e] += 1
+                    drain[e] = POP
             if start_walk:
                 drain[e] = WALK
                 final = (drained[e] % per_row) // groups == strips - 1
                 step[e] = walk_start[1] if final else walk_start[0]
             in_flight[e] += int(start_walk) - int(pass_done)
-            out[e] = move or (out[e] and choice != e)
             pending[e] = push or (pending[e] and not move)
+            advance[e] = not (pending[e] and (move or out[e])) and fill[e] == 0
+            out[e] = move or (out[e] and choice != e)
 
             # ---- fetch: what moves in this cycle
             stalled = stalls[e]

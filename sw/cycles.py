@@ -17,7 +17,14 @@ import numpy as np
 from numba import njit
 
 from hw import program
-from hw.config import FETCH_QUEUE, QUEUE_MARGIN, TIMESTEPS_PER_GROUP, CoreConfig
+from hw.config import (
+    DRAIN_MARGIN,
+    DRAIN_QUEUE,
+    FETCH_QUEUE,
+    QUEUE_MARGIN,
+    TIMESTEPS_PER_GROUP,
+    CoreConfig,
+)
 
 from . import cycle_kernel as kernel
 from . import machine
@@ -229,7 +236,8 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, con
         "planes_per_group", "pair", "pair_merge", "pool_max", "readout", "flush_strip",
         "out_pitch", "positions", "positions_last")], np.int64)
     size = np.array([config.engines, config.units, config.window, config.queue_depth,
-                     QUEUE_MARGIN, DRAIN_STAGES, skip_silent, FETCH_QUEUE], np.int64)
+                     QUEUE_MARGIN, DRAIN_STAGES, skip_silent, FETCH_QUEUE, DRAIN_QUEUE,
+                     DRAIN_MARGIN], np.int64)
     cycles, causes, counters, served = kernel.run_layer(
         size, layer, taps, _allowed(code, config),
         np.array([plane["offset"] for plane in code.planes], np.int64), active,
@@ -244,7 +252,7 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, con
 
 
 DRAIN_STAGES = 20
-"""Visits in the pipeline from the drain walk to the packer (`hw.drain`, `hw.neuron.LATENCY`)."""
+"""Visits in the pipeline from the drain walk to its queue (`hw.drain`, `hw.neuron.LATENCY`)."""
 
 
 def _allowed(code: LayerCode, config: CoreConfig) -> np.ndarray:

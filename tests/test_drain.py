@@ -1,4 +1,4 @@
-"""Drain and packer in cocotb: every finished map word, on the walks of compiled networks."""
+"""Drain, outputs and packer in cocotb: finished map words, on the walks of compiled networks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from hw.config import PRESETS, CoreConfig
 from hw.drain import Drain, Walker
+from hw.outputs import Outputs
 from hw.packer import Packer
 from sim import models
 from sim.runner import run_bench
@@ -76,6 +77,13 @@ def test_drain(name, tmp_path):
 def test_walker(tmp_path):
     run_bench(Walker(), "sim.benches.walker_bench", seed=1,
               layers=random_layers("two_lanes", 2, 30, tmp_path / "layers.json"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_outputs(name, tmp_path):
+    config = CONFIGS[name]
+    run_bench(Outputs(config), "sim.benches.outputs_bench", config=config.as_dict(), seed=1,
+              layers=random_layers(name, 4, 30, tmp_path / "layers.json"))
 
 
 @pytest.mark.parametrize("name", CONFIGS)

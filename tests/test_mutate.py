@@ -23,8 +23,8 @@ def test_applies_exactly_once(mutation):
 def test_list_covers_every_part():
     files = {mutation.file for mutation in MUTATIONS}
     assert len(MUTATIONS) >= 20
-    assert {f"hw/{name}.py" for name in ("neuron", "unit", "fetch", "decoder", "drain", "packer",
-                                         "core", "sequencer")} <= files
+    assert {f"hw/{name}.py" for name in ("neuron", "unit", "fetch", "decoder", "drain", "outputs",
+                                         "packer", "core", "sequencer")} <= files
     assert any(file.startswith("sw/compile/") for file in files)
     assert {"sw/reference.py", "sw/machine.py"} <= files
     assert len({(m.file, m.old, m.new) for m in MUTATIONS}) == len(MUTATIONS)

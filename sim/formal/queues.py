@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Const, Value
+from unittest import mock
 
+from amaranth import Cat, Const, Module, Value
+
+import hw.drain
+from hw.config import DRAIN_MARGIN
 from hw.drain import Drain
 from hw.engine import Engine
 from hw.fetch import Fetch
+from hw.neuron import NeuronLane
 from hw.unit import JobQueue
 
 from .checkers import Count, Order, claim_held, implies
@@ -16,6 +21,9 @@ from .small import SMALL, positive_counts
 STOP = 4
 """Cycles after which nothing is pushed into a job queue any more once it is almost full. The two
 proofs that use it must both hold: that the engine keeps it, and that the queue has room for it."""
+
+DRAIN_STOP = DRAIN_MARGIN - 2
+"""The same for the drain's queue: the queue itself takes two more cycles to say so."""
 
 DEPTH = 16
 MOST = DEPTH - 1
@@ -41,6 +49,27 @@ def job_queue_order(f: Bench):
     spy = inner["ram"].read_port(domain="comb")
     f.m.d.comb += spy.addr.eq(place + order.ahead)
     f.lemma("marked_is_stored", implies(order.tracking, Value.cast(spy.data) == order.kept))
+
+
+class AnyLane(NeuronLane):
+    """Stands for the neuron lane: the same spikes for every position."""
+
+    def elaborate(self, platform):
+        return Module()
+
+
+@proof("drain.Drain/stops", depth=DRAIN_STOP + 2, reach=DRAIN_STOP + 12, induction=True,
+       scope="2 units, words of 8 positions; the state of everything else is arbitrary")
+def drain_stops(f: Bench):
+    """Nothing is pushed into the drain's queue more than DRAIN_STOP cycles after it is almost full;
+    with its margin, which is larger, it never overflows."""
+    with mock.patch.object(hw.drain, "NeuronLane", AnyLane):
+        inner = f.open("drain", Drain(SMALL))
+    queue = inner["finished"]
+    free = ~queue.almost_full
+    f.claim("stops", implies(queue.push & f.past(Const(1), DRAIN_STOP), Cat(
+        free, *(f.past(free, n + 1) for n in range(DRAIN_STOP))).any()))
+    f.cover("pushes", queue.push)
 
 
 @proof("unit.JobQueue/margin", depth=STOP + 4, reach=20, induction=True, quick=True,

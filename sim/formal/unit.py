@@ -73,16 +73,21 @@ def unit_lanes(f: Bench):
 @proof("drain.Drain/claims", depth=3, reach=14, induction=True,
        scope="2 units, words of 8 positions; any sound layer")
 def drain_claims(f: Bench):
-    """The drain reads only units that it claimed in the cycle before, and tells the packer to
-    insert a mask exactly at the end of a window of a layer with neurons."""
+    """The drain reads only units that it claimed in the cycle before, and its outputs insert masks
+    only in a layer with neurons, at the end of a window."""
     drain = Drain(SMALL)
-    tag = f.open("drain", drain)["packer"].tag
+    inner = f.open("drain", drain)
+    outputs = inner["outputs"]
+    tag = outputs.tag
     positive_counts(f, drain.layer)
     f.claim("claimed", (drain.read & ~f.past(drain.claim)) == 0)
-    f.claim("inserts_at_the_end_of_windows",
-            tag.inserts == (tag.valid & tag.window_last & ~drain.layer.readout))
-    f.claim("ends_with_a_phase", implies(tag.ends, tag.phase_end))
-    f.claim("finishes_with_a_pass", implies(tag.finishes, tag.pass_end))
+    ends_window = f.past(tag.valid & tag.window_last)
+    f.claim("inserts_at_the_end_of_windows", implies(
+        f.started, outputs.o.inserts == (ends_window & ~drain.layer.readout)))
+    f.claim("ends_with_a_phase", implies(f.started & outputs.o.sequence_end,
+                                         f.past(tag.phase_end)))
+    f.claim("finishes_with_a_pass", implies(f.started & outputs.o.finishes,
+                                            f.past(tag.pass_end)))
     f.cover("reads", drain.read.any() & f.past(drain.read).any())
 
 
