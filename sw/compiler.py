@@ -30,8 +30,9 @@ from .compile.layout import (
 )
 from .compile.steps import alternatives, make_steps
 from .compile.taps import Tap
+from .errors import SpikeTicketError
 from .image import Image
-from .network import Network
+from .network import Layer, Network
 
 __all__ = ["DoesNotFit", "LayoutError", "Memory", "compile_network"]
 
@@ -54,6 +55,7 @@ def compile_network(network: Network, config: CoreConfig, activity: Activity | N
     Raises DoesNotFit (a SpikeTicketError) when a memory is too small, SpikeTicketError when an
     integer could overflow.
     """
+    _check_operators(network)
     refused: list[DoesNotFit] = []
     plans = _plans(network, config, keep_all, refused)
     for plan in plans:
@@ -64,6 +66,21 @@ def compile_network(network: Network, config: CoreConfig, activity: Activity | N
                 refused.append(error)
     sized = [error for error in refused if error.memories]
     raise min(sized, key=_shortage) if sized else refused[0]
+
+
+def _check_operators(network: Network) -> None:
+    """Raise SpikeTicketError for the operators of `sw.network` that the core does not have."""
+    for layer in network.layers:
+        missing = None
+        if not isinstance(layer, Layer):
+            missing = "patch gates"
+        elif layer.attention is not None:
+            missing = "attention"
+        elif layer.pool is not None and not layer.pool.tiles:
+            missing = "pools with windows that overlap, leave gaps or reach into a padding"
+        if missing:
+            raise SpikeTicketError(f"layer {layer.name!r} of {network.name!r}: this core has no "
+                                   f"{missing}; run the network with sw.integer or sw.reference")
 
 
 def _shortage(error: DoesNotFit) -> float:

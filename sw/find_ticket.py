@@ -93,6 +93,7 @@ def _search(args: argparse.Namespace, options, arguments: list[str]) -> int:
     import torch
 
     from . import datasets
+    from .errors import SpikeTicketError
     from .tickets import training
     from .tickets.imp import Search
     from .tickets.result import finish
@@ -100,6 +101,9 @@ def _search(args: argparse.Namespace, options, arguments: list[str]) -> int:
     training.keep_freed_memory()
     train = datasets.load(args.data, "train", args.data_root)
     test = datasets.load(args.data, "test", args.data_root)
+    if not train.static:
+        raise SpikeTicketError(f"data {args.data!r}: event data is for python -m sw.tickets; this "
+                               "command takes images")
     if args.train_images:
         train = train.first(args.train_images)
     if args.test_images:

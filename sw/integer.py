@@ -7,14 +7,19 @@ against worst-case bounds when the network is built); membranes are int64.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 
+from . import tokens
+from .attention import ColumnAttention
 from .errors import SpikeTicketError
-from .network import INPUT, LEAK_ONE, Layer, Network, Neuron, Synapses
+from .gate import Gate, Select, check_masks
+from .network import INPUT, LEAK_ONE, Layer, Network, Neuron, Pool, Synapses
 
 
 class IntegerLIFNode(neuron.BaseNode):
@@ -73,7 +78,7 @@ class IntegerLIFNode(neuron.BaseNode):
 
 
 class IntegerLayer(nn.Module):
-    """One layer: integer convolutions, bias, neuron (or the readout's sum), pools."""
+    """One layer: integer convolutions or attention, bias, neuron (or the readout's sum), pools."""
 
     def __init__(self, network: Network, layer: Layer):
         super().__init__()
@@ -101,20 +106,32 @@ class IntegerLayer(nn.Module):
             return currents.sum((0, 3, 4)) * repeat
         pool = self.layer.pool
         if pool is not None and pool.mode == "max":
-            currents = _max_pool(currents, pool.size)
+            currents = _max_pool(currents, pool)
         self.neuron.reset()
         currents = currents.expand(self.timesteps, *currents.shape[1:])
         spikes = self.neuron(currents).to(torch.uint8)
         if pool is not None and pool.mode == "or":
-            spikes = _max_pool(spikes, pool.size)
+            spikes = _max_pool(spikes, pool)
+        if isinstance(self.layer.attention, ColumnAttention):
+            spikes = spikes * maps[self.layer.attention.query]
         return spikes
 
     def currents(self, maps: dict[str, Tensor]) -> Tensor:
-        """int64 [T or 1, B, C, H, W]: the synapses' sums plus bias, before any pool."""
-        total = self.bias
+        """int64 [T or 1, B, C, H, W]: synapses' or attention's sums plus bias, before any pool."""
+        total = self.bias.to(self.dtype)
+        if self.layer.attention is not None:
+            total = total + self._attend(maps)
         for j, syn in enumerate(self.layer.synapses):
             total = total + self._convolve(syn, getattr(self, f"weight{j}"), maps)
-        return total
+        return total.to(torch.int64)
+
+    def _attend(self, maps: dict[str, Tensor]) -> Tensor:
+        attention = self.layer.attention
+        q, k, v = (maps[name].to(self.dtype).flatten(3) for name in attention.sources)
+        if isinstance(attention, ColumnAttention):
+            return tokens.column_attention(k, v).unsqueeze(-1)
+        x = tokens.self_attention(q, k, v, attention.heads)
+        return x.view(maps[attention.query].shape)
 
     def _convolve(self, syn: Synapses, weight: Tensor, maps: dict[str, Tensor]) -> Tensor:
         operand = sum(maps[name].to(self.dtype) for name in syn.sources)
@@ -123,7 +140,7 @@ class IntegerLayer(nn.Module):
         if syn.sum_pool > 1:
             operand = F.avg_pool2d(operand, syn.sum_pool, divisor_override=1)
         x = F.conv2d(operand, weight.to(self.dtype), stride=syn.stride, padding=syn.padding)
-        return x.to(torch.int64).unflatten(0, (steps, batch))
+        return x.unflatten(0, (steps, batch))
 
 
 class IntegerNetwork(nn.Module):
@@ -131,17 +148,20 @@ class IntegerNetwork(nn.Module):
 
     forward(x): x is of an integer type, values 0..2^bits - 1; [B, C, H, W] for a static input,
     else [T, B, C, H, W]. Returns logits int64 [B, classes]. A dict given as `spikes`
-    receives every pooled spike map, uint8 [T, B, C, H, W], by layer name.
-    Raises SpikeTicketError for inputs of another shape, type or range.
+    receives every pooled spike map, uint8 [T, B, C, H, W], by layer name. `masks`, bool [B, N],
+    goes to a gate that takes masks from the host; a dict given as `kept` receives the tokens int64
+    [B, keep] of every gate. Raises SpikeTicketError for inputs of another shape, type or range.
     """
 
     def __init__(self, network: Network):
         super().__init__()
         self.network = network
-        self.layers = nn.ModuleList(IntegerLayer(network, layer) for layer in network.layers)
+        self.layers = nn.ModuleList(IntegerLayer(network, layer) for layer in network.layers
+                                    if isinstance(layer, Layer))
 
     @torch.no_grad()
-    def forward(self, x: Tensor, spikes: dict[str, Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, spikes: dict[str, Tensor] | None = None,
+                masks: Tensor | None = None, kept: dict[str, Tensor] | None = None) -> Tensor:
         spec = self.network.input
         steps = () if spec.static else (self.network.timesteps,)
         axes = ("B",) if spec.static else ("T", "B")
@@ -157,20 +177,35 @@ class IntegerNetwork(nn.Module):
             raise SpikeTicketError(f"input spans {int(x.min())}..{int(x.max())}, outside the "
                                    f"0..{(1 << spec.bits) - 1} of its {spec.bits} bits")
         maps = {INPUT: x.unsqueeze(0) if spec.static else x}
-        for layer in self.layers:
-            maps[layer.layer.name] = out = layer(maps)
-            if spikes is not None and layer.neuron is not None:
-                spikes[layer.layer.name] = out
+        masks = check_masks(self.network.gates, masks if masks is None else masks.cpu().numpy(),
+                            maps[INPUT].shape[1])
+        kept = {} if kept is None else kept
+        modules = iter(self.layers)
+        for layer in self.network.layers:
+            if isinstance(layer, Gate):
+                kept[layer.name] = chosen = tokens.choose(layer, maps, masks)
+                if layer.mode == "input":
+                    maps[INPUT] = tokens.zero_patches(maps[INPUT], chosen, layer.grid)
+                continue
+            if isinstance(layer, Select):
+                out = tokens.take(maps[layer.source].flatten(3), kept[layer.gate]).unsqueeze(3)
+            else:
+                out = next(modules)(maps)
+            maps[layer.name] = out
+            if spikes is not None and layer is not self.network.layers[-1]:
+                spikes[layer.name] = out
         return out
 
 
 def evaluate(network: Network, images: np.ndarray, labels: np.ndarray, batch: int = 50,
-             progress=None) -> tuple[float, dict[str, dict[str, float]]]:
+             progress=None, masks: np.ndarray | None = None,
+             ) -> tuple[float, dict[str, dict[str, float]]]:
     """Accuracy of the integer network and the activity of every map.
 
-    images: integers [N, C, H, W] (static) or [N, T, C, H, W]; labels [N]. The activity of a map
-    has `spike_rate`, the mean of its spikes, and `active`, the fraction of neurons (a channel at
-    a position) with at least one spike in T. progress(n) is told after every batch.
+    images: integers [N, C, H, W] (static) or [N, T, C, H, W]; labels [N]; masks: bool [N, tokens]
+    for a gate that takes them from the host. The activity of a map has `spike_rate`, the mean of
+    its spikes, and `active`, the fraction of neurons (a channel at a position) with at least one
+    spike in T. progress(n) is told after every batch.
     """
     model = IntegerNetwork(network)
     correct, sums = 0, {}
@@ -179,7 +214,8 @@ def evaluate(network: Network, images: np.ndarray, labels: np.ndarray, batch: in
         if not network.input.static:
             x = x.transpose(0, 1)
         spikes: dict[str, Tensor] = {}
-        logits = model(x, spikes)
+        kept = None if masks is None else torch.from_numpy(masks[start:start + batch])
+        logits = model(x, spikes, kept)
         correct += int((logits.argmax(1).numpy() == labels[start:start + batch]).sum())
         for name, s in spikes.items():
             total = sums.setdefault(name, [0.0, 0.0])
@@ -192,8 +228,12 @@ def evaluate(network: Network, images: np.ndarray, labels: np.ndarray, batch: in
     return correct / len(images), activity
 
 
-def _max_pool(x: Tensor, size: int) -> Tensor:
-    """Maximum over size x size windows of the last two axes; the OR of spikes. Any type."""
-    height, width = x.shape[-2] // size, x.shape[-1] // size
-    x = x[..., :height * size, :width * size]
-    return x.unflatten(-1, (width, size)).unflatten(-3, (height, size)).amax((-3, -1))
+def _max_pool(x: Tensor, pool: Pool) -> Tensor:
+    """Maximum over the pool's windows of the last two axes; the OR of spikes. Integer types."""
+    edge, step = pool.padding, pool.stride
+    rows, columns = ((pool.outputs(n) - 1) * step + 1 for n in x.shape[-2:])
+    if edge:
+        x = F.pad(x, (edge, edge, edge, edge), value=torch.iinfo(x.dtype).min)
+    parts = (x[..., dy:dy + rows:step, dx:dx + columns:step]
+             for dy in range(pool.size) for dx in range(pool.size))
+    return functools.reduce(torch.maximum, parts)

@@ -11,7 +11,9 @@ timestep t and output channel o of a layer::
     v_t      <- v_reset if s_t (hard reset)  |  v_t - threshold[o] * s_t (soft reset)
     output_t  = s_t                             (pool "or": then OR over k x k windows)
 
-A layer without a neuron is the readout: logits[o] = sum over t, y, x of I_t[o, y, x].
+A layer without a neuron is the readout: logits[o] = sum over t, y, x of I_t[o, y, x]. Attention
+layers have x_t from three spike maps instead of synapses (`sw.attention`), and a patch gate leaves
+out tokens between layers (`sw.gate`).
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .attention import Attention, ColumnAttention
 from .errors import SpikeTicketError
+from .gate import Gate, Select
 
 INPUT = "input"
 """Name of the network's input map, used as a source by the first layer."""
@@ -59,14 +63,38 @@ class Neuron:
 
 @dataclass(frozen=True)
 class Pool:
-    """k x k pooling with stride k. mode "or": on spikes; "max": on currents, before the neuron."""
+    """k x k pooling. mode "or": on spikes; "max": on currents, before the neuron.
+
+    stride: None is k, windows side by side. padding: positions around the map that a window may
+    cover; they hold nothing (no spike; less than any current).
+    """
 
     mode: str
     size: int = 2
+    stride: int | None = None
+    padding: int = 0
 
     def __post_init__(self):
         _require(self.mode in ("or", "max"), f"pool mode {self.mode!r} is not 'or' or 'max'")
         _require(1 <= self.size <= 16, f"pool size {self.size} is outside 1..16")
+        if self.stride is None:
+            object.__setattr__(self, "stride", self.size)
+        _require(1 <= self.stride <= 16, f"pool stride {self.stride} is outside 1..16")
+        _require(0 <= self.padding <= self.size // 2,
+                 f"pool padding {self.padding} is outside 0..{self.size // 2}, half the size")
+
+    @property
+    def tiles(self) -> bool:
+        """Windows lie side by side, without overlap and padding."""
+        return (self.stride, self.padding) == (self.size, 0)
+
+    def outputs(self, length: int) -> int:
+        """Windows along an axis of `length` positions; below 1 where none fits."""
+        return (length + 2 * self.padding - self.size) // self.stride + 1
+
+    def covered(self, length: int) -> int:
+        """Positions of such an axis up to the last one that a window covers."""
+        return min(length, (self.outputs(length) - 1) * self.stride + self.size - self.padding)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,9 +140,10 @@ class Synapses:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """Synapses, then a neuron (or the readout), then an optional pool.
+    """Synapses or attention, then a neuron (or the readout), then an optional pool.
 
-    bias, threshold: int64 arrays [C_out]. The readout (neuron None) ignores `threshold`.
+    bias, threshold: int64 arrays [C_out]. The readout (neuron None) ignores `threshold`. A layer
+    with `attention` has no synapses and no pool.
     """
 
     name: str
@@ -123,10 +152,18 @@ class Layer:
     threshold: np.ndarray
     neuron: Neuron | None = field(default_factory=Neuron)
     pool: Pool | None = None
+    attention: Attention | ColumnAttention | None = None
 
     @property
     def channels(self) -> int:
-        return self.synapses[0].weight.shape[0]
+        return len(self.bias)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of all maps that the layer reads."""
+        if self.attention is not None:
+            return self.attention.sources
+        return tuple(name for syn in self.synapses for name in syn.sources)
 
 
 @dataclass(frozen=True)
@@ -156,17 +193,23 @@ class Shape:
     height: int
     width: int
 
+    @property
+    def tokens(self) -> int:
+        """Positions of the map."""
+        return self.height * self.width
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
     """An integer spiking network: layers in order of execution, the last one the readout.
 
-    Raises SpikeTicketError when sources are unknown or shapes do not agree.
+    Gates and their selections stand between the layers. Raises SpikeTicketError when sources are
+    unknown or shapes do not agree.
     """
 
     input: InputSpec
     timesteps: int
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer | Gate | Select, ...]
     name: str = "network"
     labels: tuple[str, ...] = ()
 
@@ -174,37 +217,61 @@ class Network:
         _require(1 <= self.timesteps <= MAX_TIMESTEPS,
                  f"timesteps {self.timesteps} are outside 1..{MAX_TIMESTEPS}")
         _require(len(self.layers) >= 1, "a network needs at least one layer")
-        _require(self.layers[-1].neuron is None, "the last layer must be a readout (no neuron)")
+        last = self.layers[-1]
+        _require(isinstance(last, Layer) and last.neuron is None,
+                 "the last layer must be a readout (no neuron)")
         for layer in self.layers[:-1]:
-            _require(layer.neuron is not None,
+            _require(not isinstance(layer, Layer) or layer.neuron is not None,
                      f"layer {layer.name!r}: only the last may be a readout")
         self.shapes()  # raises where something disagrees
 
     def shapes(self) -> Mapping[str, Shape]:
         """Output shape of every map by name (pooled), in order, the input first."""
         shapes = {INPUT: Shape(self.input.channels, self.input.height, self.input.width)}
-        for layer in self.layers:
-            where = f"layer {layer.name!r}"
-            _require(layer.name not in shapes, f"{where}: name used twice")
-            _require(len(layer.synapses) >= 1, f"{where}: no synapses")
-            sizes = set()
-            for syn in layer.synapses:
-                sizes.add(self._conv_size(where, syn, shapes))
-            _require(len(sizes) == 1, f"{where}: its synapses give different sizes {sorted(sizes)}")
-            channels = {syn.weight.shape[0] for syn in layer.synapses}
-            _require(len(channels) == 1, f"{where}: its synapses give {sorted(channels)} channels")
-            for field_name in ("bias", "threshold"):
-                values = getattr(layer, field_name)
-                _require(values.shape == (layer.channels,) and values.dtype == np.int64,
-                         f"{where}: {field_name} must be int64 [{layer.channels}]")
-            height, width = sizes.pop()
-            if layer.pool is not None:
-                _require(layer.neuron is not None, f"{where}: a readout has no pool")
-                height, width = height // layer.pool.size, width // layer.pool.size
-                _require(height >= 1 and width >= 1,
-                         f"{where}: pool {layer.pool.size} leaves nothing")
-            shapes[layer.name] = Shape(layer.channels, height, width)
+        gates: dict[str, Gate] = {}
+        for index, layer in enumerate(self.layers):
+            _require(layer.name not in shapes and layer.name not in gates,
+                     f"layer {layer.name!r}: name used twice")
+            if isinstance(layer, Gate):
+                layer.check(self.input, shapes)
+                _require(layer.mode != "input" or index == 0,
+                         f"gate {layer.name!r} gates the input, so it must come first")
+                _require(layer.mode != "host" or all(g.mode != "host" for g in gates.values()),
+                         f"gate {layer.name!r}: a second gate with masks from the host")
+                gates[layer.name] = layer
+            elif isinstance(layer, Select):
+                shapes[layer.name] = layer.shape(gates, shapes)
+            else:
+                shapes[layer.name] = self.layer_shape(layer, shapes)
         return shapes
+
+    @classmethod
+    def layer_shape(cls, layer: Layer, shapes: Mapping[str, Shape]) -> Shape:
+        """Shape of a layer's map from those of the earlier maps; raises SpikeTicketError."""
+        where = f"layer {layer.name!r}"
+        if layer.attention is not None:
+            _require(not layer.synapses and layer.pool is None and layer.neuron is not None,
+                     f"{where}: attention has a neuron, but no synapses and no pool")
+            channels = {layer.attention.neurons(where, shapes).channels}
+            out = shapes[layer.attention.query]
+            sizes = {(out.height, out.width)}
+        else:
+            _require(len(layer.synapses) >= 1, f"{where}: no synapses")
+            sizes = {cls._conv_size(where, syn, shapes) for syn in layer.synapses}
+            channels = {syn.weight.shape[0] for syn in layer.synapses}
+        _require(len(sizes) == 1, f"{where}: its synapses give different sizes {sorted(sizes)}")
+        _require(len(channels) == 1, f"{where}: its synapses give {sorted(channels)} channels")
+        count = channels.pop()
+        for field_name in ("bias", "threshold"):
+            values = getattr(layer, field_name)
+            _require(values.shape == (count,) and values.dtype == np.int64,
+                     f"{where}: {field_name} must be int64 [{count}]")
+        height, width = sizes.pop()
+        if layer.pool is not None:
+            _require(layer.neuron is not None, f"{where}: a readout has no pool")
+            height, width = layer.pool.outputs(height), layer.pool.outputs(width)
+            _require(height >= 1 and width >= 1, f"{where}: pool {layer.pool.size} leaves nothing")
+        return Shape(count, height, width)
 
     @staticmethod
     def _conv_size(where: str, syn: Synapses, shapes: Mapping[str, Shape]) -> tuple[int, int]:
@@ -232,6 +299,8 @@ class Network:
         """Exact worst-case bounds (low, high), int64 [C_out], of x_t before the bias is added."""
         low = np.zeros(layer.channels, np.int64)
         high = np.zeros(layer.channels, np.int64)
+        if layer.attention is not None:
+            high += layer.attention.bound(self.shapes()[layer.attention.query])
         for syn in layer.synapses:
             w = syn.weight.astype(np.int64).reshape(layer.channels, -1) * self.operand_bound(syn)
             low += np.minimum(w, 0).sum(1)
@@ -242,6 +311,11 @@ class Network:
         for layer in self.layers:
             for syn in layer.synapses:
                 yield layer, syn
+
+    @property
+    def gates(self) -> dict[str, Gate]:
+        """The patch gates by name, in order."""
+        return {layer.name: layer for layer in self.layers if isinstance(layer, Gate)}
 
     @property
     def weights_total(self) -> int:

@@ -65,7 +65,7 @@ def plan(found: ticket.Ticket, board: Board, data: str | None = None) -> dict:
 
 def measure(network: Network, data: str) -> dict[str, np.ndarray]:
     """Activity of every map on the first images of a data set (`sw.reference.activity`)."""
-    inputs = datasets.load(data).images[:SAMPLE]
+    inputs = datasets.for_network(network, data, limit=SAMPLE).images
     return reference.activity(network, reference.run(network, inputs).spikes)
 
 

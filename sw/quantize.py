@@ -16,27 +16,35 @@ nearest integer, halves to even. Further rules, each tested:
 - v_reset = r, hard: SpikingJelly's membrane decays towards r, so u = v - r decays towards 0,
   fires at u >= theta - r and is reset to 0. Soft reset (v_reset None): theta is subtracted.
 - gamma = 0, or a channel without weights: the threshold is CONSTANT_THETA and the bias follows.
+- a gamma so small that its bias would not fit its width: g is the least with which it does.
 - the readout has one g for all classes, which are compared with each other.
+- attention has no weights: I = scale * x with integer counts x, so g = scale; its leak is that
+  whose floor comes nearest to the decay of small counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import torch
 from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 
+from .attention import Attention, ColumnAttention
 from .errors import SpikeTicketError
-from .network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
+from .gate import Gate, Select
+from .network import INPUT, LEAK_ONE, InputSpec, Layer, Network, Neuron, Pool, Shape, Synapses
 
 THRESHOLD_LIMIT = (1 << 23) - 1
 """Thresholds are signed 24-bit in the core."""
 
 BIAS_LIMIT = (1 << 17) - 1
 """Biases are signed 18-bit in the core."""
+
+ORDINARY_BIAS = 16
+"""Biases up to this many thresholds may choose the unit; larger ones are refused."""
 
 CONSTANT_THETA = 4096
 """Threshold of a channel whose batch norm scale is 0: its current is its bias alone."""
@@ -109,9 +117,10 @@ def fold_block(weight: Tensor, norm: nn.BatchNorm2d, bits: int, operand: float =
 class Connection:
     """One weighted connection of a float network, for `convert`.
 
-    conv: nn.Conv2d (groups 1, dilation 1, square stride and zero padding) or nn.Linear over the
-    flattened map. norm: batch norm behind it, in evaluation. sources: maps that are added
-    (a residual after the neuron). avg_pool: k x k average pool of the maps before the conv.
+    conv: nn.Conv2d (groups 1, dilation 1, square stride and zero padding), nn.Linear over the
+    flattened map, or nn.Linear over the channels of every position. norm: batch norm behind it, in
+    evaluation. sources: maps that are added (a residual after the neuron). avg_pool: k x k average
+    pool of the maps before the conv.
     """
 
     conv: nn.Conv2d | nn.Linear
@@ -132,6 +141,49 @@ class FloatLayer:
     pool: Pool | None = None
 
 
+@dataclass(frozen=True)
+class FloatAttention:
+    """Attention of a float network; `scale` multiplies its counts before the node."""
+
+    name: str
+    attention: Attention | ColumnAttention
+    node: nn.Module
+    scale: float = 0.125
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedLayer:
+    """A layer with everything folded, but not yet rounded; lists go by connection.
+
+    weights: as in the float network, [C_out, C_in, kh, kw]; times `factors` [C_out] they are float
+    current per unit of the integer operand. unit: float current of one integer unit, [C_out].
+    bias: float current, [C_out]. threshold: integers, [C_out].
+    """
+
+    name: str
+    connections: tuple[Connection, ...]
+    weights: list[Tensor]
+    factors: list[Tensor]
+    unit: Tensor
+    bias: Tensor
+    threshold: Tensor
+    neuron: Neuron | None
+    pool: Pool | None = None
+    attention: Attention | ColumnAttention | None = None
+
+    def rounded(self) -> Layer:
+        """The integer layer."""
+        synapses = []
+        for c, w, factor in zip(self.connections, self.weights, self.factors, strict=True):
+            stride, padding = _geometry(c.conv, f"layer {self.name!r}")
+            w = _to_grid(w * factor.view(-1, 1, 1, 1), self.unit, c.bits)
+            synapses.append(Synapses(w.to(torch.int8).numpy(), c.sources, stride, padding,
+                                     c.avg_pool, c.bits))
+        bias = (self.bias / self.unit).round().to(torch.int64).numpy()
+        return Layer(self.name, tuple(synapses), bias, self.threshold.to(torch.int64).numpy(),
+                     self.neuron, self.pool, self.attention)
+
+
 def identity(channels: int) -> nn.Conv2d:
     """A 1x1 convolution that passes every channel on: the shortcut of a residual block."""
     conv = nn.Conv2d(channels, channels, 1, bias=False)
@@ -139,8 +191,12 @@ def identity(channels: int) -> nn.Conv2d:
     return conv
 
 
+FloatOperation = FloatLayer | FloatAttention | Gate | Select
+"""What `convert` takes; gates and selections are the same in floats and in integers."""
+
+
 @torch.no_grad()
-def convert(layers: Sequence[FloatLayer], spec: InputSpec, timesteps: int, *,
+def convert(layers: Sequence[FloatOperation], spec: InputSpec, timesteps: int, *,
             input_scale: float = 1 / 255, name: str = "network",
             labels: tuple[str, ...] = ()) -> Network:
     """Quantise a trained float network, layer by layer, to the integer network.
@@ -148,38 +204,88 @@ def convert(layers: Sequence[FloatLayer], spec: InputSpec, timesteps: int, *,
     input_scale: float value of one integer input unit. Layers come in order of execution, the
     readout last. Raises SpikeTicketError for modules that the integer network cannot express.
     """
-    shapes = {INPUT: (spec.channels, spec.height, spec.width)}
-    built = []
-    for layer in layers:
-        where = f"layer {layer.name!r}"
-        scale, theta, spiking = _node(layer.node, where)
-        folded = [_effective(c, shapes, input_scale, where) for c in layer.connections]
-        weights = [w * scale for w, _ in folded]
-        bias = sum(b for _, b in folded) * scale
-        bits = [c.bits for c in layer.connections]
-        unit = _units(weights, bits, per_channel=layer.node is not None)
-        if layer.node is not None:
-            # Without weights, or with weights too small for the threshold's width.
-            constant = (unit * THRESHOLD_LIMIT < theta) | (unit == 0)
-            unit = torch.where(constant, theta / CONSTANT_THETA, unit)
-            weights = [w * ~constant.view(-1, 1, 1, 1) for w in weights]
-        unit = torch.where(unit == 0, torch.ones_like(unit), unit)
-        bias_int = (bias / unit).round()
-        over = (bias_int.abs() > BIAS_LIMIT).nonzero()
-        if len(over):
-            c = int(over[0])
-            raise SpikeTicketError(f"{where}, channel {c}: folded bias {int(bias_int[c])} exceeds "
-                                   f"{BIAS_LIMIT}; is its batch norm trained?")
-        synapses = []
-        for c, w in zip(layer.connections, weights, strict=True):
-            stride, padding = _geometry(c.conv, where)
-            synapses.append(Synapses(_to_grid(w, unit, c.bits).to(torch.int8).numpy(), c.sources,
-                                     stride, padding, c.avg_pool, c.bits))
-        threshold = (theta / unit).round() if spiking else torch.zeros_like(unit)
-        built.append(Layer(layer.name, tuple(synapses), bias_int.to(torch.int64).numpy(),
-                           threshold.to(torch.int64).numpy(), spiking, layer.pool))
-        shapes[layer.name] = _out_shape(layer, built[-1], shapes)
+    folded = fold(layers, spec, input_scale)
+    built = [f.rounded() if isinstance(f, FoldedLayer) else f for f in folded]
     return Network(spec, timesteps, tuple(built), name, labels)
+
+
+@torch.no_grad()
+def fold(layers: Sequence[FloatOperation], spec: InputSpec,
+         input_scale: float = 1 / 255) -> list[FoldedLayer | Gate | Select]:
+    """Fold batch norms and scales and choose the units; `convert` rounds the result."""
+    shapes = {INPUT: Shape(spec.channels, spec.height, spec.width)}
+    gates: dict[str, Gate] = {}
+    folded: list[FoldedLayer | Gate | Select] = []
+    for layer in layers:
+        if isinstance(layer, Gate):
+            gates[layer.name] = layer
+        elif isinstance(layer, Select):
+            shapes[layer.name] = layer.shape(gates, shapes)
+        elif isinstance(layer, FloatAttention):
+            layer = _fold_attention(layer, shapes)
+            shapes[layer.name] = Network.layer_shape(layer.rounded(), shapes)
+        else:
+            layer = _fold_layer(layer, shapes, input_scale)
+            shapes[layer.name] = Network.layer_shape(layer.rounded(), shapes)
+        folded.append(layer)
+    return folded
+
+
+def _fold_layer(layer: FloatLayer, shapes: dict[str, Shape], input_scale: float) -> FoldedLayer:
+    where = f"layer {layer.name!r}"
+    scale, theta, spiking = _node(layer.node, where)
+    parts = [_effective(c, shapes, input_scale, where) for c in layer.connections]
+    weights = [w for w, _, _ in parts]
+    factors = [f * scale for _, f, _ in parts]
+    bias = sum(b for _, _, b in parts) * scale
+    currents = [w * f.view(-1, 1, 1, 1) for w, f in zip(weights, factors, strict=True)]
+    unit = _units(currents, [c.bits for c in layer.connections], layer.node is not None)
+    if layer.node is not None:
+        # Without weights, or with weights too small for the threshold's width.
+        constant = (unit * THRESHOLD_LIMIT < theta) | (unit == 0)
+        unit = torch.where(constant, theta / CONSTANT_THETA, unit)
+        weights = [w * ~constant.view(-1, 1, 1, 1) for w in weights]
+        # Tiny weights beside an ordinary bias: what must fit is the bias.
+        ordinary = bias.abs() <= ORDINARY_BIAS * theta
+        unit = torch.where(ordinary, torch.maximum(unit, bias.abs() / BIAS_LIMIT), unit)
+    unit = torch.where(unit == 0, torch.ones_like(unit), unit)
+    bias_int = (bias / unit).round()
+    over = (bias_int.abs() > BIAS_LIMIT).nonzero()
+    if len(over):
+        c = int(over[0])
+        raise SpikeTicketError(f"{where}, channel {c}: folded bias {int(bias_int[c])} exceeds "
+                               f"{BIAS_LIMIT}; is its batch norm trained?")
+    threshold = (theta / unit).round() if spiking else torch.zeros_like(unit)
+    return FoldedLayer(layer.name, layer.connections, weights, factors, unit, bias, threshold,
+                       spiking, layer.pool)
+
+
+def _fold_attention(layer: FloatAttention, shapes: dict[str, Shape]) -> FoldedLayer:
+    where = f"layer {layer.name!r}"
+    scale, theta, spiking = _node(layer.node, where)
+    if layer.scale <= 0:
+        raise SpikeTicketError(f"{where}: attention scale {layer.scale} must be above 0")
+    shape = layer.attention.neurons(where, shapes)
+    unit = torch.full((shape.channels,), scale * layer.scale, dtype=torch.float64)
+    threshold = (theta / unit).round()
+    spiking = replace(spiking, leak=_coarse_leak(spiking.leak, int(threshold[0])))
+    return FoldedLayer(layer.name, (), [], [], unit, torch.zeros_like(unit), threshold, spiking,
+                       None, layer.attention)
+
+
+def _coarse_leak(leak: int, threshold: int) -> int:
+    """The leak whose floored decay is nearest to leak / 256 * v, over v = 0 .. threshold - 1.
+
+    Attention's membranes are a few counts, where the floor matters: at lambda = 0.99 it would take
+    one of three counts away at every timestep; 256 takes none. Ties: the nearest leak. Of
+    lambda = 1/2^m the floor changes no spike, as floor((floor(v) + x) / n) = floor((v + x) / n).
+    """
+    if leak == 0 or LEAK_ONE % leak == 0:
+        return leak
+    v, leaks = np.arange(min(threshold, 1 << 12)), np.arange(LEAK_ONE + 1)
+    cost = np.abs(leaks[:, None] * v // LEAK_ONE - leak * v / LEAK_ONE).sum(1)
+    best = np.flatnonzero(cost <= cost.min() + 1e-9)
+    return int(best[np.abs(best - leak).argmin()])
 
 
 def cnn_layers(model: nn.Module, bits: int = 4) -> list[FloatLayer]:
@@ -213,37 +319,41 @@ def _node(node: nn.Module | None, where: str) -> tuple[float, float, Neuron | No
     return scale, theta, Neuron(leak, "soft" if node.v_reset is None else "hard")
 
 
-def _effective(connection: Connection, shapes: dict[str, tuple[int, int, int]],
-               input_scale: float, where: str) -> tuple[Tensor, Tensor]:
-    """(weights [C_out, C_in, kh, kw] per integer operand unit, bias [C_out]), batch norm folded."""
+def _effective(connection: Connection, shapes: dict[str, Shape], input_scale: float,
+               where: str) -> tuple[Tensor, Tensor, Tensor]:
+    """(weights [C_out, C_in, kh, kw], current per weight and integer operand unit [C_out], bias
+    [C_out]); the batch norm is in the last two."""
     conv, norm = connection.conv, connection.norm
     for source in connection.sources:
         if source not in shapes:
             raise SpikeTicketError(f"{where}: source {source!r} is not an earlier map; there are "
                                    f"{', '.join(shapes)}")
-    channels, height, width = shapes[connection.sources[0]]
+    channels, height, width = astuple(shapes[connection.sources[0]])
     weight = conv.weight.detach().double()
     if isinstance(conv, nn.Linear):
         k = connection.avg_pool
         full = (channels, height // k, width // k)
+        if conv.in_features == channels:
+            full = (channels, 1, 1)
         if conv.in_features != full[0] * full[1] * full[2]:
             raise SpikeTicketError(f"{where}: Linear takes {conv.in_features} features, its map "
                                    f"has {full[0]}x{full[1]}x{full[2]}")
         weight = weight.view(-1, *full)
     bias = torch.zeros(len(weight), dtype=torch.float64)
+    factor = torch.ones_like(bias)
     if conv.bias is not None:
         bias = conv.bias.detach().double()
     if norm is not None:
         sigma = (norm.running_var.double() + norm.eps).sqrt()
         gamma = torch.ones_like(sigma) if norm.weight is None else norm.weight.detach().double()
         beta = torch.zeros_like(sigma) if norm.bias is None else norm.bias.detach().double()
-        weight = weight * (gamma / sigma).view(-1, 1, 1, 1)
+        factor = gamma / sigma
         bias = gamma / sigma * (bias - norm.running_mean.double()) + beta
     if len({source == INPUT for source in connection.sources}) > 1 and input_scale != 1.0:
         raise SpikeTicketError(f"{where}: the input (scale {input_scale:g}) and spikes cannot be "
                                "added in one connection; use two connections")
     operand = input_scale if INPUT in connection.sources else 1.0
-    return weight * operand / connection.avg_pool ** 2, bias
+    return weight, factor * operand / connection.avg_pool ** 2, bias
 
 
 def _top(bits: int) -> int:
@@ -296,13 +406,3 @@ def _geometry(conv: nn.Conv2d | nn.Linear, where: str) -> tuple[int, int]:
         raise SpikeTicketError(f"{where}: {conv} needs groups 1, dilation 1, equal strides and "
                                "equal numeric zero padding")
     return conv.stride[0], conv.padding[0]
-
-
-def _out_shape(layer: FloatLayer, built: Layer,
-               shapes: dict[str, tuple[int, int, int]]) -> tuple[int, int, int]:
-    syn = built.synapses[0]
-    _, height, width = shapes[syn.sources[0]]
-    k = layer.pool.size if layer.pool else 1
-    out = [((n // syn.sum_pool + 2 * syn.padding - w) // syn.stride + 1) // k
-           for n, w in zip((height, width), syn.weight.shape[2:], strict=True)]
-    return syn.weight.shape[0], *out

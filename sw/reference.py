@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .errors import SpikeTicketError
-from .network import INPUT, Layer, Network, Synapses
+from .gate import Gate, Select, check_masks
+from .network import INPUT, Layer, Network, Pool, Synapses
 
 _CHUNK_ELEMENTS = 8_000_000
 """Elements of the largest temporary array (im2col columns of one batch chunk)."""
@@ -25,13 +26,16 @@ class Run:
 
     logits: int64 [B, classes].
     spikes: map name -> uint8 [T, B, C, H, W], as stored (after an "or" or "max" pool); the input
-        map holds its values. Only the maps that were asked for.
+        map holds its values (behind a gate of the input: 0 outside the kept patches). Only the
+        maps that were asked for.
     unpooled: layer name -> uint8 [T, B, C, H, W] spikes before an "or" pool, if asked for.
+    kept: gate name -> int64 [B, keep], the tokens that it kept, ascending.
     """
 
     logits: np.ndarray
     spikes: dict[str, np.ndarray] = field(default_factory=dict)
     unpooled: dict[str, np.ndarray] = field(default_factory=dict)
+    kept: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def labels(self) -> np.ndarray:
@@ -57,21 +61,24 @@ def check_inputs(network: Network, inputs: np.ndarray) -> np.ndarray:
 
 
 def run(network: Network, inputs: np.ndarray, *, maps: Collection[str] | None = None,
-        unpooled: bool = False, batch: int | None = None,
+        unpooled: bool = False, batch: int | None = None, masks: np.ndarray | None = None,
         progress: Callable[[int], object] | None = None) -> Run:
     """Run the network on uint8 inputs: [B, C, H, W] if static, else [B, T, C, H, W].
 
+    masks: kept tokens of every image, bool [B, N], for a gate that takes them from the host.
     maps: names of the maps to keep (None: all of them; (): none, for large image sets).
     unpooled: also keep the spikes before every "or" pool.
     batch: images at a time (None: chosen to bound memory).
     progress: called with the number of images after every chunk.
     """
     values = check_inputs(network, inputs)
+    masks = check_masks(network.gates, masks, len(values))
     step = batch or _batch_size(network)
     keep = set(network.shapes()) if maps is None else set(maps)
     parts: list[Run] = []
     for first in range(0, len(values), step):
-        part = _run_chunk(network, values[first:first + step], keep, unpooled)
+        part = _run_chunk(network, values[first:first + step], keep, unpooled,
+                          None if masks is None else masks[first:first + step])
         parts.append(part)
         if progress is not None:
             progress(len(part.logits))
@@ -82,6 +89,8 @@ def run(network: Network, inputs: np.ndarray, *, maps: Collection[str] | None = 
         result.spikes[name] = np.concatenate([part.spikes[name] for part in parts], axis=1)
     for name in parts[0].unpooled:
         result.unpooled[name] = np.concatenate([part.unpooled[name] for part in parts], axis=1)
+    for name in parts[0].kept:
+        result.kept[name] = np.concatenate([part.kept[name] for part in parts])
     return result
 
 
@@ -95,28 +104,35 @@ def _batch_size(network: Network) -> int:
     return max(1, _CHUNK_ELEMENTS // (largest * network.timesteps))
 
 
-def _run_chunk(network: Network, values: np.ndarray, keep: set[str], unpooled: bool) -> Run:
+def _run_chunk(network: Network, values: np.ndarray, keep: set[str], unpooled: bool,
+               masks: np.ndarray | None) -> Run:
     timesteps = network.timesteps
     # [T, B, C, H, W]; an axis of length 1 stands for "the same at every timestep".
     maps: dict[str, np.ndarray] = {INPUT: np.ascontiguousarray(values.swapaxes(0, 1))}
     last_use = {name: index for index, layer in enumerate(network.layers)
-                for syn in layer.synapses for name in syn.sources}
+                for name in layer.sources}
     result = Run(np.zeros((values.shape[0], network.layers[-1].channels), np.int64))
     if INPUT in keep:
         result.spikes[INPUT] = np.repeat(maps[INPUT], timesteps // len(maps[INPUT]), axis=0)
     for index, layer in enumerate(network.layers):
-        current = layer_current(network, layer, maps)
-        if layer.neuron is None:
+        if isinstance(layer, Gate):
+            kept = result.kept[layer.name] = layer.choose(maps, masks, values.shape[0])
+            if layer.mode == "input":           # the first operation, so the input is still there
+                maps[INPUT] = layer.zero_input(maps[INPUT], kept)
+                if INPUT in keep:
+                    result.spikes[INPUT] = np.repeat(maps[INPUT], timesteps // len(maps[INPUT]), 0)
+            continue
+        if isinstance(layer, Select):
+            spikes = layer.take(maps[layer.source], result.kept[layer.gate])
+        elif layer.neuron is None:
+            current = layer_current(network, layer, maps)
             repeats = timesteps // current.shape[0]
             result.logits = current.sum(axis=(0, 3, 4)) * repeats
             break
-        if layer.pool is not None and layer.pool.mode == "max":
-            current = _pool(current, layer.pool.size, np.maximum)
-        spikes = fire(layer, current, timesteps)
-        if layer.pool is not None and layer.pool.mode == "or":
-            if unpooled:
-                result.unpooled[layer.name] = spikes
-            spikes = _pool(spikes, layer.pool.size, np.bitwise_or)
+        else:
+            spikes, before = _layer_spikes(network, layer, maps)
+            if unpooled and layer.pool is not None and layer.pool.mode == "or":
+                result.unpooled[layer.name] = before
         maps[layer.name] = spikes
         if layer.name in keep:
             result.spikes[layer.name] = spikes
@@ -125,11 +141,33 @@ def _run_chunk(network: Network, values: np.ndarray, keep: set[str], unpooled: b
     return result
 
 
-def _pool(x: np.ndarray, size: int, combine: np.ufunc) -> np.ndarray:
-    """Combine k x k windows of the last two axes; what no window covers is dropped."""
-    height, width = x.shape[-2] // size, x.shape[-1] // size
-    parts = (x[..., dy:height * size:size, dx:width * size:size]
-             for dy in range(size) for dx in range(size))
+def _layer_spikes(network: Network, layer: Layer,
+                  maps: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(the layer's map, its neurons' spikes), uint8 [T, B, C, H, W]."""
+    current = layer_current(network, layer, maps)
+    pool = layer.pool
+    if pool is not None and pool.mode == "max":
+        current = _pool(current, pool, np.maximum, np.iinfo(np.int64).min)
+    spikes = fire(layer, current, network.timesteps)
+    if layer.attention is not None:
+        return layer.attention.output(spikes, maps), spikes
+    if pool is not None and pool.mode == "or":
+        return _pool(spikes, pool, np.bitwise_or), spikes
+    return spikes, spikes
+
+
+def _pool(x: np.ndarray, pool: Pool, combine: np.ufunc, empty: int = 0) -> np.ndarray:
+    """Combine the windows of the last two axes; what no window covers is dropped.
+
+    empty: value of the padding, which must not change any combination.
+    """
+    height, width = pool.outputs(x.shape[-2]), pool.outputs(x.shape[-1])
+    if pool.padding:
+        edges = [(0, 0)] * (x.ndim - 2) + [(pool.padding, pool.padding)] * 2
+        x = np.pad(x, edges, constant_values=empty)
+    step, (rows, columns) = pool.stride, ((n - 1) * pool.stride + 1 for n in (height, width))
+    parts = (x[..., dy:dy + rows:step, dx:dx + columns:step]
+             for dy in range(pool.size) for dx in range(pool.size))
     result = next(parts).copy()
     for part in parts:
         combine(result, part, out=result)
@@ -142,18 +180,21 @@ def operand(syn: Synapses, maps: Mapping[str, np.ndarray]) -> np.ndarray:
     for name in syn.sources[1:]:
         total = total + maps[name]
     if syn.sum_pool > 1:
-        total = _pool(total, syn.sum_pool, np.add)
+        total = _pool(total, Pool("or", syn.sum_pool), np.add)
     return total
 
 
 def layer_current(network: Network, layer: Layer, maps: Mapping[str, np.ndarray]) -> np.ndarray:
     """I_t = x_t + bias before any pool: int64 [T or 1, B, C, H, W]."""
+    bias = layer.bias.reshape(1, 1, -1, 1, 1)
+    if layer.attention is not None:
+        return layer.attention.currents(maps) + bias
     low, high = network.current_bounds(layer)
     dtype = _exact_dtype(layer.name, int(max(-low.min(), high.max(), 0)))
     current: np.ndarray | int = 0
     for syn in layer.synapses:
         current = current + _convolve(operand(syn, maps), syn, dtype)
-    return current + layer.bias.reshape(1, 1, -1, 1, 1)
+    return current + bias
 
 
 def _exact_dtype(where: str, bound: int) -> type:
@@ -212,7 +253,8 @@ class Work:
     dense: the same if every synapse existed and every neuron (or plane) fired at every timestep.
     useful: updates: surviving weight x active (channel, position) per plane, where active means
         at least one spike in a group of 4 timesteps.
-    Only outputs inside the map, and inside a pool window if there is a pool, are counted.
+    Only outputs inside the map, and inside a pool window if there is a pool, are counted. Attention
+    has no synapses; its operations are those of `sw.attention`.
     """
 
     executed: int = 0
@@ -231,11 +273,15 @@ def sop(network: Network, spikes: Mapping[str, np.ndarray]) -> dict[str, Work]:
               for name in {name for _, syn in network.synapses() for name in syn.sources}}
     result = {}
     for layer in network.layers:
+        if not isinstance(layer, Layer):
+            continue
         work = result[layer.name] = Work()
-        pool = layer.pool.size if layer.pool else 1
-        out = shapes[layer.name]
-        height, width = out.height * pool, out.width * pool
+        if layer.attention is not None:
+            work.executed, work.dense, work.useful = layer.attention.work(spikes, GROUP)
         for syn in layer.synapses:
+            height, width = network._conv_size(layer.name, syn, shapes)
+            if layer.pool is not None:
+                height, width = layer.pool.covered(height), layer.pool.covered(width)
             c_out, c_in, kh, kw = syn.weight.shape
             events, active = (sum(counts[name][kind] for name in syn.sources) for kind in (0, 1))
             survivors = np.count_nonzero(syn.weight, axis=0)        # [C_in, kh, kw]
@@ -266,7 +312,7 @@ def _tap_sum(counts: np.ndarray, syn: Synapses, fanout: np.ndarray, height: int,
              width: int) -> int:
     """Sum over taps and outputs (height x width) of counts at the tap's input x fanout."""
     if syn.sum_pool > 1:
-        counts = _pool(counts, syn.sum_pool, np.add)
+        counts = _pool(counts, Pool("or", syn.sum_pool), np.add)
     s = syn.stride
     margin = (syn.padding, max(0, (height - 1) * s + syn.weight.shape[2] - counts.shape[1]),
               max(0, (width - 1) * s + syn.weight.shape[3] - counts.shape[2]))

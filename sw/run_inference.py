@@ -29,7 +29,7 @@ from . import datasets, reference, ticket
 from .compiler import compile_network
 from .driver import Accelerator, load_words
 from .errors import SpikeTicketError, command
-from .network import INPUT, Network
+from .network import INPUT
 from .plan import recorded_activity
 from .report import Checked, agrees, print_table, report
 from .transport import Transport, open_transport
@@ -54,12 +54,12 @@ def run(ticket_path: str, data: str, *, board: str = DEFAULT_BOARD, port: str | 
     Raises SpikeTicketError for bad input or a board that does not answer.
     """
     found = ticket.load(ticket_path)
-    loaded = datasets.load(data)
+    loaded = datasets.for_network(found.network, data, limit=max(1, images or DEFAULT_IMAGES))
     loaded = loaded.first(min(DEFAULT_IMAGES, len(loaded)) if images is None else images)
     if traced < 0:
         raise SpikeTicketError(f"--traced {traced} is negative")
     network = found.network
-    values = _as_inputs(network, loaded)
+    values = loaded.images
     config = config or BOARDS[board].config
     image = compile_network(network, config, recorded_activity(found))
     transport = transport or open_transport(board, port, baud, progress)
@@ -82,17 +82,6 @@ def run(ticket_path: str, data: str, *, board: str = DEFAULT_BOARD, port: str | 
 def _bar(progress: bool, what: str, total: int, unit: str) -> tqdm:
     # None: no bar where standard error is not a terminal
     return tqdm(total=total, desc=what, unit=unit, disable=None if progress else True, leave=False)
-
-
-def _as_inputs(network: Network, data: datasets.Images) -> np.ndarray:
-    spec = network.input
-    shape = (spec.channels, spec.height, spec.width)
-    if not spec.static or data.images.shape[1:] != shape:
-        raise SpikeTicketError(
-            f"{data.source}: images of shape {list(data.images.shape[1:])}, but ticket "
-            f"{network.name!r} takes {'' if spec.static else f'{network.timesteps} x '}"
-            f"{list(shape)}; choose --data to go with --ticket")
-    return data.images
 
 
 def _check_logits(checked: Checked, values: np.ndarray, bar: tqdm) -> None:

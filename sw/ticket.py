@@ -6,6 +6,7 @@ Layout (format "spiketicket-1"), for synapses j of layer i::
                                first weight in the least significant bit; 1 = survives
     layer.i.synapses.j.values  int8, the surviving weights in the same order, none of them zero
     layer.i.bias, .threshold   int64 [C_out]
+    layer.i.mask               uint8, one bit per token: a gate's static choice
 
 The file's metadata holds `format`, `network` (JSON: everything but the arrays), `info` (JSON: a
 free dictionary: command, seed, accuracies, ...) and `sha256` over all of these, so a damaged
@@ -25,11 +26,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as _decode
 from safetensors.numpy import save as _encode
 
+from .attention import MAX_TOKENS, Attention, ColumnAttention
 from .errors import SpikeTicketError
+from .gate import Gate, Select
 from .network import InputSpec, Layer, Network, Neuron, Pool, Synapses
 
 FORMAT = "spiketicket-1"
 MAX_FILE_BYTES = 256 << 20
+ATTENTION_KINDS = {Attention: "self", ColumnAttention: "column"}
+
 MAX_WEIGHTS = 1 << 26
 """Weights of one tensor, checked before anything of that size is allocated."""
 
@@ -47,6 +52,17 @@ def to_bytes(network: Network, metadata: dict | None = None) -> bytes:
     tensors: dict[str, np.ndarray] = {}
     layers = []
     for i, layer in enumerate(network.layers):
+        if isinstance(layer, Gate):
+            layers.append({"name": layer.name, "gate": {
+                "mode": layer.mode, "keep": layer.keep, "grid": list(layer.grid),
+                "scores": list(layer.scores)}})
+            if layer.mask is not None:
+                tensors[f"layer.{i}.mask"] = np.packbits(layer.mask, bitorder="little")
+            continue
+        if isinstance(layer, Select):
+            layers.append({"name": layer.name,
+                           "select": {"source": layer.source, "gate": layer.gate}})
+            continue
         synapses = []
         for j, syn in enumerate(layer.synapses):
             alive = syn.weight.reshape(-1) != 0
@@ -59,7 +75,10 @@ def to_bytes(network: Network, metadata: dict | None = None) -> bytes:
         tensors[f"layer.{i}.threshold"] = layer.threshold
         layers.append({"name": layer.name, "synapses": synapses,
                        "neuron": layer.neuron and vars(layer.neuron),
-                       "pool": layer.pool and vars(layer.pool)})
+                       "pool": layer.pool and _described_pool(layer.pool)})
+        if layer.attention is not None:
+            layers[-1]["attention"] = {"kind": ATTENTION_KINDS[type(layer.attention)],
+                                       **vars(layer.attention)}
     described = {"name": network.name, "timesteps": network.timesteps,
                  "labels": list(network.labels), "input": vars(network.input), "layers": layers}
     meta = {"format": FORMAT, "network": json.dumps(described, sort_keys=True),
@@ -71,6 +90,14 @@ def to_bytes(network: Network, metadata: dict | None = None) -> bytes:
     header = json.dumps(json.loads(data[8:8 + length]), sort_keys=True).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + data[8 + length:]
+
+
+def _described_pool(pool: Pool) -> dict:
+    """Fields of a pool; stride and padding only where the windows do not tile the map."""
+    fields = dict(vars(pool))
+    if pool.tiles:
+        del fields["stride"], fields["padding"]
+    return fields
 
 
 def save(path: str | Path, network: Network, metadata: dict | None = None) -> None:
@@ -170,6 +197,14 @@ def _network(described: dict, tensors: dict[str, np.ndarray]) -> Network:
     layers = []
     for i, layer in enumerate(described["layers"]):
         where = f"layer {_str(layer['name'], f'name of layer {i}')!r}"
+        if "gate" in layer:
+            layers.append(_gate(layer["name"], layer["gate"], f"layer.{i}.mask", where, tensors))
+            continue
+        if "select" in layer:
+            chosen = layer["select"]
+            layers.append(Select(layer["name"], *(_str(chosen[k], f"{where}: {k}")
+                                                  for k in ("source", "gate"))))
+            continue
         synapses = tuple(_synapses(syn, f"layer.{i}.synapses.{j}", where, tensors)
                          for j, syn in enumerate(layer["synapses"]))
         arrays = []
@@ -183,13 +218,52 @@ def _network(described: dict, tensors: dict[str, np.ndarray]) -> Network:
             neuron = Neuron(_int(neuron["leak"], f"{where}: leak"), neuron["reset"],
                             _int(neuron["v_reset"], f"{where}: v_reset"))
         if pool is not None:
-            pool = Pool(pool["mode"], _int(pool["size"], f"{where}: pool size"))
-        layers.append(Layer(layer["name"], synapses, *arrays, neuron, pool))
+            rest = {k: _int(pool[k], f"{where}: pool {k}") for k in ("stride", "padding")
+                    if k in pool}
+            pool = Pool(pool["mode"], _int(pool["size"], f"{where}: pool size"), **rest)
+        layers.append(Layer(layer["name"], synapses, *arrays, neuron, pool,
+                            _attention(layer.get("attention"), where)))
     if tensors:
         raise SpikeTicketError(f"arrays that no layer uses: {', '.join(sorted(tensors))}")
     return Network(spec, _int(described["timesteps"], "timesteps"), tuple(layers),
                    _str(described["name"], "name"),
                    tuple(_str(x, "label") for x in described["labels"]))
+
+
+def _attention(described: dict | None, where: str) -> Attention | ColumnAttention | None:
+    if described is None:
+        return None
+    kinds = {name: kind for kind, name in ATTENTION_KINDS.items()}
+    kind = _str(described["kind"], f"{where}: attention")
+    if kind not in kinds:
+        raise SpikeTicketError(f"{where}: attention {kind!r} is not one of {', '.join(kinds)}")
+    maps = (_str(described[k], f"{where}: {k}") for k in ("query", "key", "value"))
+    if kind == "column":
+        return ColumnAttention(*maps)
+    return Attention(*maps, _int(described["heads"], f"{where}: heads"))
+
+
+def _gate(name: str, described: dict, key: str, where: str,
+          tensors: dict[str, np.ndarray]) -> Gate:
+    rows, columns = (_int(n, f"{where}: grid") for n in described["grid"])
+    if not (1 <= rows <= MAX_TOKENS and 1 <= columns <= MAX_TOKENS):
+        raise SpikeTicketError(f"{where}: grid of {rows}x{columns} tokens is not a gate's")
+    mask = None
+    if described["mode"] == "static":
+        mask = _bits(_take(tensors, key, np.uint8), rows * columns, "tokens", where)
+    return Gate(name, _str(described["mode"], f"{where}: mode"),
+                _int(described["keep"], f"{where}: keep"), (rows, columns),
+                tuple(_str(s, f"{where}: score") for s in described["scores"]), mask)
+
+
+def _bits(packed: np.ndarray, count: int, what: str, where: str) -> np.ndarray:
+    """The first `count` bits as bool [count]; refuses other lengths and set bits behind them."""
+    if packed.shape != ((count + 7) // 8,):
+        raise SpikeTicketError(f"{where}: mask of {packed.size} bytes for {count} {what}")
+    bits = np.unpackbits(packed, bitorder="little")
+    if bits[count:].any():
+        raise SpikeTicketError(f"{where}: mask has bits beyond its {count} {what}")
+    return bits[:count].astype(bool)
 
 
 def _synapses(syn: dict, key: str, where: str, tensors: dict[str, np.ndarray]) -> Synapses:
@@ -201,12 +275,7 @@ def _synapses(syn: dict, key: str, where: str, tensors: dict[str, np.ndarray]) -
         raise SpikeTicketError(f"{where}: {count} weights are more than {MAX_WEIGHTS}")
     packed = _take(tensors, f"{key}.mask", np.uint8)
     values = _take(tensors, f"{key}.values", np.int8)
-    if packed.shape != ((count + 7) // 8,):
-        raise SpikeTicketError(f"{where}: mask of {packed.size} bytes for {count} weights")
-    bits = np.unpackbits(packed, bitorder="little")
-    if bits[count:].any():
-        raise SpikeTicketError(f"{where}: mask has bits beyond its {count} weights")
-    alive = bits[:count].astype(bool)
+    alive = _bits(packed, count, "weights", where)
     if values.shape != (int(alive.sum()),) or not values.all():
         raise SpikeTicketError(f"{where}: {values.size} values for {int(alive.sum())} surviving "
                                "weights, or one of them is zero")

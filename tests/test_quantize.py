@@ -196,6 +196,22 @@ def test_fold_block_treats_gamma_zero_alike():
     assert torch.equal((folded.bias / folded.gain)[0].round(), torch.tensor(2048.0))
 
 
+def test_a_tiny_gamma_beside_an_ordinary_bias_converts():
+    """Where the bias would not fit its width in the weights' unit, it chooses the unit."""
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3).eval()
+    norm.weight.data = torch.tensor([3e-3, -3e-3, 1.0])
+    norm.bias.data = torch.tensor([0.4, -0.3, 0.4])
+    network = convert([FloatLayer("a", (Connection(conv, norm),), neuron.IFNode(1.0)),
+                       FloatLayer("out", (Connection(nn.Conv2d(3, 1, 1), sources=("a",)),))],
+                      InputSpec(1, 4, 4), 4)
+    layer = network.layers[0]
+    assert layer.bias[:2].tolist() == [quantize.BIAS_LIMIT, -quantize.BIAS_LIMIT]
+    assert abs(layer.bias[2]) < quantize.BIAS_LIMIT / 4
+    for c, bias in ((0, 0.4), (1, -0.3)):
+        assert layer.bias[c] / layer.threshold[c] == pytest.approx(bias, rel=1e-4)
+
+
 def test_fold_block_refuses_a_bias_beyond_its_width():
     norm = nn.BatchNorm2d(1).eval()
     norm.running_mean.fill_(1e6)

@@ -10,8 +10,12 @@ import torch
 from safetensors.numpy import save
 
 from sw import ticket
+from sw.attention import Attention
 from sw.errors import SpikeTicketError
+from sw.gate import Gate, Select
 from sw.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
+
+from .random_spikeformers import random_spikeformer
 
 
 def small_network() -> Network:
@@ -59,6 +63,47 @@ def test_round_trip(tmp_path):
     assert_same(loaded.network, small_network())
     assert loaded.metadata == info
     assert [p.name for p in tmp_path.iterdir()] == ["t.safetensors"]
+
+
+def gated_network() -> Network:
+    """A map of 4x3 tokens, five of them kept, attention over these, a pool with padding."""
+    rng = np.random.default_rng(4)
+
+    def conv(name, source, channels_in, pool=None):
+        return Layer(name, (Synapses(rng.integers(-7, 8, (8, channels_in, 1, 1)).astype(np.int8),
+                                     (source,)),),
+                     np.zeros(8, np.int64), np.full(8, 9, np.int64), Neuron(128), pool)
+    mask = np.isin(np.arange(12), [0, 3, 4, 8, 11])
+    attention = Layer("s", (), np.zeros(8, np.int64), np.full(8, 2, np.int64), Neuron(128), None,
+                      Attention("k", "k", "k", 1))
+    out = Layer("out", (Synapses(np.ones((2, 8, 1, 1), np.int8), ("k", "s")),),
+                np.zeros(2, np.int64), np.zeros(2, np.int64), None)
+    return Network(InputSpec(1, 8, 6, 2), 2, (
+        conv("a", "input", 1, Pool("max", 3, 2, 1)), Gate("g", "static", 5, (4, 3), (), mask),
+        Select("k", "a", "g"), attention, out))
+
+
+def test_gates_attention_and_pools_round_trip():
+    for seed in range(20):
+        network = random_spikeformer(np.random.default_rng(seed), name=f"s{seed}")
+        loaded = ticket.from_bytes(ticket.to_bytes(network)).network
+        assert ticket.to_bytes(loaded) == ticket.to_bytes(network)
+        assert loaded.shapes() == network.shapes()
+        for x, y in zip(loaded.layers, network.layers, strict=True):
+            assert type(x) is type(y) and x.sources == y.sources
+            if isinstance(x, Layer):
+                assert (x.attention, x.pool) == (y.attention, y.pool)
+            elif isinstance(x, Gate):
+                assert (x.mode, x.keep, x.grid, x.scores) == (y.mode, y.keep, y.grid, y.scores)
+                assert np.array_equal(x.mask, y.mask)
+
+
+def test_tickets_without_the_new_fields_are_written_as_before():
+    whole = ticket.to_bytes(small_network())
+    assert b"stride" in whole and b"attention" not in whole and b"gate" not in whole
+    header = json.loads(whole[8:8 + int.from_bytes(whole[:8], "little")])
+    pools = [layer["pool"] for layer in json.loads(header["__metadata__"]["network"])["layers"]]
+    assert pools == [{"mode": "or", "size": 2}, None, {"mode": "max", "size": 3}, None]
 
 
 def test_empty_layers_round_trip(tmp_path):
@@ -142,9 +187,9 @@ def test_size_is_checked_before_reading(tmp_path, monkeypatch):
         ticket.load(path)
 
 
-def forged(tmp_path, change, tensors_change=None):
+def forged(tmp_path, change, tensors_change=None, network=None):
     """A ticket with a valid checksum whose description is changed."""
-    whole = ticket.to_bytes(small_network())
+    whole = ticket.to_bytes(network or small_network())
     length = int.from_bytes(whole[:8], "little")
     header = json.loads(whole[8:8 + length])
     from safetensors.numpy import load
@@ -214,6 +259,51 @@ def test_forged_arrays(tmp_path, name, array, message):
             tensors[name] = array
     with pytest.raises(SpikeTicketError, match=message):
         ticket.load(forged(tmp_path, lambda d: None, change))
+
+
+@pytest.mark.parametrize("path, value, message", [
+    ((0, "pool", "stride"), 0, "pool stride 0"),
+    ((0, "pool", "padding"), 2, r"padding 2 is outside 0\.\.1"),
+    ((0, "pool", "padding"), None, "pool padding is None"),
+    ((1, "gate", "keep"), 4, "mask keeps 5 tokens, not 4"),
+    ((1, "gate", "keep"), 0, "keep 0"),
+    ((1, "gate", "keep"), "5", "keep is '5'"),
+    ((1, "gate", "grid"), [4, 4], "mask has bits beyond|mask of|chooses from|not bool"),
+    ((1, "gate", "grid"), [400, 300], "mask of|grid of 400x300"),
+    ((1, "gate", "grid"), [-4, -3], "grid of -4x-3"),
+    ((1, "gate", "grid"), [12], "not valid"),
+    ((1, "gate", "mode"), "host", "no layer uses: layer.1.mask"),
+    ((1, "gate", "mode"), ["x"], "not a string|not valid"),
+    ((1, "gate", "scores"), ["a"], "the others have none"),
+    ((1, "gate", "scores"), [3], "score is 3"),
+    ((2, "select", "gate"), "h", "'h' is not an earlier gate"),
+    ((2, "select", "source"), 1, "source is 1"),
+    ((2, "select"), {}, "not valid"),
+    ((3, "attention", "kind"), "soft", "attention 'soft' is not one of self, column"),
+    ((3, "attention", "heads"), 3, "do not divide into 3 heads"),
+    ((3, "attention", "heads"), 1.0, "heads is 1.0"),
+    ((3, "attention", "key"), "a", "differ in shape"),
+    ((3, "attention", "value"), None, "value is None"),
+    ((3, "attention"), 7, "not valid"),
+    ((4, "attention"), {"kind": "column", "query": "k", "key": "k", "value": "k"},
+     "attention has a neuron"),
+])
+def test_forged_gates_and_attention(tmp_path, path, value, message):
+    with pytest.raises(SpikeTicketError, match=message):
+        ticket.load(forged(tmp_path, put(("layers", *path), value), None, gated_network()))
+
+
+def test_forged_token_masks(tmp_path):
+    for mask, message in ((None, "layer.1.mask is missing"),
+                          (np.zeros(1, np.uint8), "mask of 1 bytes for 12 tokens"),
+                          (np.full(2, 255, np.uint8), "bits beyond its 12 tokens"),
+                          (np.zeros(2, np.uint8), "mask keeps 0 tokens, not 5")):
+        def change(tensors, mask=mask):
+            del tensors["layer.1.mask"]
+            if mask is not None:
+                tensors["layer.1.mask"] = mask
+        with pytest.raises(SpikeTicketError, match=message):
+            ticket.load(forged(tmp_path, lambda d: None, change, gated_network()))
 
 
 def test_checksum_covers_names_types_and_values():

@@ -31,6 +31,7 @@ from ..errors import SpikeTicketError
 from ..models import CNNConfig, SpikingCNN
 from . import checkpoint, training
 from .integer_training import IntegerTrainee
+from .masks import global_masks
 
 WARMUP_STEPS = 100
 
@@ -109,21 +110,6 @@ class SearchOptions:
         middle = [(f"round {r}", self.epochs_round) for r in range(1, self.rounds)]
         return [("dense", self.epochs_dense), *middle,
                 (f"round {self.rounds}", self.epochs_final), ("integer", self.epochs_integer)]
-
-
-def global_masks(weights: dict[str, Tensor], density: float) -> dict[str, Tensor]:
-    """Keep the largest `density` of all weights by magnitude, over all tensors together.
-
-    Exactly round(density * total) weights stay; ties go to the earlier weight.
-    """
-    flat = torch.cat([w.detach().abs().flatten() for w in weights.values()])
-    keep = min(len(flat), max(1, round(density * len(flat))))
-    order = torch.sort(flat, descending=True, stable=True).indices[:keep]
-    mask = torch.zeros(len(flat), dtype=torch.bool)
-    mask[order] = True
-    parts = mask.split([w.numel() for w in weights.values()])
-    return {name: part.view(w.shape)
-            for (name, w), part in zip(weights.items(), parts, strict=True)}
 
 
 class Search:

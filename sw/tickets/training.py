@@ -42,13 +42,12 @@ def batch_generator(seed: int, stage: int, epoch: int) -> torch.Generator:
 
 def batches(data: Images, size: int, generator: torch.Generator, *, flip: bool,
             shift: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of (uint8 [B, C, H, W], int64 [B]) in random order.
+    """One epoch of (uint8 [B, C, H, W] or [B, T, C, H, W], int64 [B]) in random order.
 
-    flip: mirror half of the images; shift: move each by up to PAD pixels in both axes.
+    flip: mirror half of the images; shift: move each by up to PAD pixels in both axes. All frames
+    of a sample move together.
     """
-    images = torch.from_numpy(np.pad(data.images, ((0, 0), (0, 0), (PAD, PAD), (PAD, PAD))))
-    labels = torch.from_numpy(data.labels)
-    height, width = data.images.shape[2:]
+    height, width = data.images.shape[-2:]
     order = torch.randperm(len(data), generator=generator)
     rows, cols = torch.arange(height), torch.arange(width)
     for start in range(0, len(order), size):
@@ -60,10 +59,16 @@ def batches(data: Images, size: int, generator: torch.Generator, *, flip: bool,
             offset.fill_(PAD)
         if not flip:
             mirror.fill_(False)
-        y = offset[0] + rows
-        x = offset[1] + torch.where(mirror, width - 1 - cols, cols)
-        batch = images.permute(0, 2, 3, 1)[index[:, None, None], y[:, :, None], x[:, None, :]]
-        yield batch.permute(0, 3, 1, 2), labels[index]
+        y = offset[0] + rows - PAD
+        x = offset[1] + torch.where(mirror, width - 1 - cols, cols) - PAD
+        inside = (((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :])
+        y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
+        images = torch.from_numpy(data.images[index.numpy()])
+        planes = images.flatten(1, -3).permute(0, 2, 3, 1)
+        batch = planes[torch.arange(n)[:, None, None], y[:, :, None], x[:, None, :]]
+        batch = batch.mul_(inside[..., None]).permute(0, 3, 1, 2)
+        yield (batch.unflatten(1, images.shape[1:-2]),
+               torch.from_numpy(data.labels[index.numpy()]))
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:

@@ -1,0 +1,211 @@
+"""The configuration of one ticket search: one dataclass, YAML in and out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from ..errors import SpikeTicketError
+from .masks import SCOPES
+from .patches import PLACES, RANKINGS
+
+METHODS = ("dense", "imp", "scores", "random", "patches", "ecpt")
+LAYERS = ("all", "stem")
+MAX_YAML_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that determines a search; a checkpoint of another one is refused.
+
+    method: "dense" (no ticket), "imp" (magnitude pruning with rewinding), "scores" (trained
+    scores on frozen weights), "random" (the control: fresh weights under a random mask, or under
+    `masks`, the masks.safetensors of another search), "patches" (a Spikeformer on part of the
+    patches), "ecpt" (Algorithm 1: connections and patches).
+    model, data, data_root: see `sw.nets.build` and `sw.datasets.load`. train_images, test_images:
+    use only the first N.
+
+    timesteps: T. decay: lambda, the share of the membrane that stays per timestep. theta,
+    surrogate: of the neurons.
+
+    sparsity: fraction of the connections removed in the end. scope: rank them over all layers
+    ("global") or in each ("layer"); scores always rank in each. layers: "all", or the patch
+    embedding only ("stem", as in the paper). binary: survivors of a score ticket are +-alpha.
+    prune_rate: fraction of the survivors removed per round of imp; the last round ends at
+    `sparsity`. rewind_epoch: survivors return to the weights after this dense epoch. early_bird:
+    end a round when its mask has settled. early_time: search at the T' < T of the KL rule; the
+    last round runs at T.
+
+    patch_sparsity: fraction of the patches dropped. ranking: "spikes" (counts of the network
+    itself), "input" (pixels or events), "selector" (counts of a pretrained embedding), "random".
+    place: drop "tokens", or zero "pixels" too.
+
+    epochs: of the dense network, of the scores, of the encoder in patches and ecpt (N_sp).
+    epochs_round, epochs_final: of imp's rounds and its last one. epochs_connections: of the patch
+    embedding with its own head (N_c; also the selector's). epochs_integer: fine-tuning in
+    integers, with weights of `bits` (2..8; binary tickets have 1). lr, lr_scores, lr_integer:
+    peaks of Adam's learning rate.
+
+    flip, shift: augment by mirroring, by moving up to 2 pixels. bf16: mixed precision. compile:
+    torch.compile. device: "auto", "cpu", "cuda". tensorboard: also log there. integer_images:
+    test images the integer network is measured on (None: all).
+    """
+
+    method: str = "imp"
+    model: str = "32p-64p-128-128"
+    data: str = "fashion-mnist"
+    data_root: str | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+    seed: int = 0
+    timesteps: int = 4
+    decay: float = 0.99
+    theta: float = 1.0
+    surrogate: str = "triangle"
+    sparsity: float = 0.5
+    scope: str = "global"
+    layers: str = "all"
+    binary: bool = False
+    prune_rate: float = 0.25
+    rewind_epoch: int = 2
+    early_bird: bool = False
+    early_time: bool = False
+    patch_sparsity: float = 0.0
+    ranking: str = "spikes"
+    place: str = "tokens"
+    epochs: int = 10
+    epochs_round: int = 3
+    epochs_final: int = 10
+    epochs_connections: int = 5
+    epochs_integer: int = 2
+    bits: int = 4
+    lr: float = 5e-3
+    lr_scores: float = 0.1
+    lr_integer: float = 1e-3
+    batch_size: int = 64
+    flip: bool = False
+    shift: bool = False
+    bf16: bool = False
+    compile: bool = False
+    masks: str | None = None
+    device: str = "auto"
+    tensorboard: bool = False
+    integer_images: int | None = 1000
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _typed(field, getattr(self, field.name)))
+        for name, known in (("method", METHODS), ("scope", SCOPES), ("layers", LAYERS),
+                            ("ranking", RANKINGS), ("place", PLACES),
+                            ("device", ("auto", "cpu", "cuda"))):
+            value = getattr(self, name)
+            _need(value in known, f"{name} {value!r} is not one of {', '.join(known)}")
+        for name in ("sparsity", "patch_sparsity"):
+            value = getattr(self, name)
+            _need(0 <= value < 1, f"{name} {value} is outside 0..1 (0.9 removes 90 %)")
+        _need(0 < self.prune_rate < 1, f"prune_rate {self.prune_rate} is outside 0..1")
+        for name in ("epochs", "epochs_round", "epochs_final", "epochs_connections", "batch_size"):
+            _need(getattr(self, name) >= 1, f"{name} {getattr(self, name)} is below 1")
+        _need(self.epochs_integer >= 0, f"epochs_integer {self.epochs_integer} is below 0")
+        _need(2 <= self.bits <= 8, f"bits {self.bits} is outside 2..8 (1 is binary: true)")
+        _need(0 <= self.rewind_epoch <= self.epochs,
+              f"rewind_epoch {self.rewind_epoch} is outside 0..{self.epochs} epochs")
+        for name in ("lr", "lr_scores", "lr_integer"):
+            _need(getattr(self, name) > 0, f"{name} {getattr(self, name)} must be above 0")
+        for name in ("train_images", "test_images", "integer_images"):
+            value = getattr(self, name)
+            _need(value is None or value >= 1, f"{name} {value} is below 1")
+        _need(not self.binary or self.method in ("scores", "ecpt"),
+              f"binary weights come from scores; method {self.method!r} has none")
+        _need((self.ranking, self.place) != ("spikes", "pixels"),
+              "ranking 'spikes' counts behind the embedding, which place 'pixels' comes before; "
+              "rank by 'input' or 'selector', or drop 'tokens'")
+        _need(self.masks is None or self.method == "random",
+              f"masks of another search are for method 'random', not {self.method!r}")
+        if self.patch_sparsity or self.layers == "stem" or self.method in ("patches", "ecpt"):
+            _need(not (self.method == "scores" and self.layers == "stem"),
+                  "method 'scores' scores all layers; for the patch embedding alone use method "
+                  "'ecpt' with patch_sparsity 0")
+            _need(self.model.startswith("spikeformer"),
+                  f"method {self.method!r} with layers {self.layers!r} and patch_sparsity "
+                  f"{self.patch_sparsity} needs a Spikeformer, not model {self.model!r}")
+
+    def rounds(self) -> list[float]:
+        """Sparsity after each round of imp; the last is `sparsity`."""
+        if self.sparsity == 0:
+            return []
+        steps = math.log(1 - self.sparsity) / math.log(1 - self.prune_rate)
+        count = max(1, math.ceil(steps - 1e-9))
+        return [1 - (1 - self.prune_rate) ** r for r in range(1, count)] + [self.sparsity]
+
+    def to_yaml(self) -> str:
+        """Every field as YAML; `from_yaml` gives the same configuration back."""
+        return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False)
+
+
+def from_dict(values: dict, where: str = "configuration") -> RunConfig:
+    """A configuration of the given fields. Raises SpikeTicketError for an unknown one."""
+    known = {f.name for f in dataclasses.fields(RunConfig)}
+    for key in values:
+        if key not in known:
+            raise SpikeTicketError(f"{where}: no setting is called {key!r}; there are "
+                                   f"{', '.join(sorted(known))}")
+    try:
+        return RunConfig(**values)
+    except SpikeTicketError as error:
+        raise SpikeTicketError(f"{where}: {error}") from error
+
+
+def read(path: str | Path) -> dict:
+    """The settings in a YAML file. Raises SpikeTicketError where it is none."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_YAML_BYTES + 1)
+        if len(raw) > MAX_YAML_BYTES:
+            raise SpikeTicketError(f"{path}: more than {MAX_YAML_BYTES} bytes; is it a "
+                                   "configuration?")
+        values = yaml.safe_load(raw.decode())
+    except OSError as error:
+        raise SpikeTicketError(f"{path}: cannot be read ({error.strerror}); give --config a YAML "
+                               "file") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise SpikeTicketError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict) or not all(isinstance(k, str) for k in values):
+        raise SpikeTicketError(f"{path}: holds no settings; write lines such as 'method: imp'")
+    return values
+
+
+def from_yaml(text: str) -> RunConfig:
+    """The inverse of `RunConfig.to_yaml`."""
+    return from_dict(yaml.safe_load(text))
+
+
+def _typed(field: dataclasses.Field, value):
+    """The value as the field's type; YAML and sweeps give 1 for 1.0, and 5e-3 as a string."""
+    kind, *optional = typing.get_args(hint := _HINTS[field.name]) or (hint,)
+    if value is None and optional:
+        return None
+    ok = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if kind is float and not isinstance(value, bool):
+        try:
+            value, ok = float(value), True
+        except (TypeError, ValueError):
+            ok = False
+        ok = ok and math.isfinite(value)
+    if not ok:
+        raise SpikeTicketError(f"{field.name} {value!r} is not {_NOUNS[kind]}")
+    return value
+
+
+def _need(ok: bool, what: str) -> None:
+    if not ok:
+        raise SpikeTicketError(what)
+
+
+_HINTS = typing.get_type_hints(RunConfig)
+_NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}

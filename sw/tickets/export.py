@@ -1,0 +1,115 @@
+"""From a ticket in floats to the integer network that the core runs, fine-tuned in integers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..datasets import Images
+from ..integer import evaluate
+from ..nets.parts import width
+from ..network import InputSpec, Network
+from ..quantize import FloatOperation
+from ..spikeformer import Spikeformer
+from ..spikeformer_layers import float_layers as spikeformer_layers
+from ..trainee import NetworkTrainee
+from .methods import Found
+from .patches import PatchGate, kept_count, square, zero_pixels
+from .scores import connections
+from .trainer import Trainer
+
+GATE_MODES = {("spikes", "tokens"): "count", ("input", "pixels"): "input"}
+"""Modes of the core's gate by (ranking, place); all others get their tokens from the host."""
+
+
+def to_integers(run: Trainer, found: Found) -> NetworkTrainee:
+    """The integer network of a ticket, its survivors and biases fine-tuned in its own arithmetic.
+
+    Layers whose survivors all have one magnitude become 1 bit wide; layers in `found.frozen` and
+    identity shortcuts stay as they are. Event counts get as many input bits as the largest of the
+    data needs. Raises SpikeTicketError for what the integer network cannot express.
+    """
+    c = run.config
+    model = found.model.cpu().eval()
+    trainee = NetworkTrainee(float_layers(found, c.bits), input_spec((run.data, run.test)),
+                             c.timesteps, input_scale=input_scale(run.data)).to(run.device)
+    still = {id(connections(model)[name]) for name in found.frozen}
+    for layer in trainee.layers:
+        for connection, weight in zip(layer.folded.connections, layer.weights, strict=True):
+            if id(connection.conv) in still or _is_identity(weight):
+                weight.requires_grad_(False)
+                layer.bias.requires_grad_(layer.bias.requires_grad
+                                          and id(connection.conv) not in still)
+    if c.epochs_integer and len(still) < len(connections(model)):
+        run.train("integer", trainee, c.epochs_integer, lr=c.lr_integer, exact=True,
+                  forward=lambda x: trainee(*host_side(found, x, c.timesteps)))
+    return trainee.cpu()
+
+
+def float_layers(found: Found, bits: int) -> list[FloatOperation]:
+    """The layers of the ticket's network, gate included, for `sw.quantize`."""
+    model = found.model
+    if not isinstance(model, Spikeformer):
+        return model.float_layers(bits)
+    if found.gate is not None:
+        keep = kept_count(model.config.tokens, found.gate.patch_sparsity)
+        model.config = dataclasses.replace(model.config, gate=gate_mode(found.gate), keep=keep)
+    return spikeformer_layers(model, {n: width(m, bits) for n, m in model.layers().items()})
+
+
+def gate_mode(gate: PatchGate) -> str:
+    """The mode of the core's gate."""
+    return GATE_MODES.get((gate.ranking, gate.place), "host")
+
+
+def input_scale(data: Images) -> float:
+    """Float value of one integer input unit, as the networks' `prepare` makes it."""
+    return 1 / 255 if data.images.ndim == 4 else 1.0
+
+
+def input_spec(sets: Sequence[Images]) -> InputSpec:
+    """The integer network's input for samples like those of `sets`."""
+    shape = sets[0].images.shape
+    static = len(shape) == 4
+    top = 255 if static else max(1, *(int(np.max(s.images)) for s in sets))
+    return InputSpec(*shape[-3:], bits=top.bit_length(), static=static)
+
+
+def host_side(found: Found, x: Tensor, timesteps: int) -> tuple[Tensor, None, Tensor | None]:
+    """What the host gives the integer network for integer samples x [B, ..., C, H, W]: the samples
+    (first T frames, pixels of dropped patches at 0), and masks bool [B, N] for a gate that has none
+    of its own; the arguments of `NetworkTrainee.forward`."""
+    if x.dim() == 5:
+        x = x[:, :timesteps]
+    gate = found.gate
+    if gate is None or gate_mode(gate) != "host":
+        return x, None, None
+    found.model.to(x.device)
+    prepared = found.model.prepare(x)
+    with torch.no_grad():
+        spikes = found.model.embed(prepared)
+        kept = gate.choose(prepared, spikes)
+    if gate.place == "pixels":
+        x = zero_pixels(x, kept, square(spikes.shape[3]))
+    masks = torch.zeros(len(x), spikes.shape[3], dtype=torch.bool, device=x.device)
+    return x, None, masks.scatter_(1, kept, True)
+
+
+def measure(run: Trainer, found: Found, network: Network, count: int) -> tuple[float, dict]:
+    """Accuracy of the integer SpikingJelly network on the first test samples, and its activity."""
+    samples = torch.from_numpy(run.test.images[:count].copy())
+    run.generator.manual_seed(0)
+    x, _, masks = host_side(found, samples, network.timesteps)
+    return evaluate(network, x.numpy(), run.test.labels[:count],
+                    masks=None if masks is None else masks.numpy())
+
+
+def _is_identity(weight: Tensor) -> bool:
+    w = weight.detach().flatten(1)
+    return weight.shape[2:] == (1, 1) and w.shape[0] == w.shape[1] and bool(
+        (w == torch.eye(len(w), device=w.device)).all())
+

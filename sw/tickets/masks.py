@@ -1,0 +1,128 @@
+"""Masks: which weights survive. True keeps a weight; sparsity is the fraction removed.
+
+Every choice is by rank, so a mask has exactly the asked number of weights; of equal ranks the
+earlier weight stays (order of the dictionary, then C order inside a tensor).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import SpikeTicketError
+
+Masks = dict[str, Tensor]
+"""bool tensors by the name of their layer, each of its weight's shape."""
+
+SCOPES = ("global", "layer")
+
+
+def largest(values: Tensor, keep: int) -> Tensor:
+    """bool mask, of the shape of `values`, of its `keep` largest entries; ties: the earlier."""
+    flat = values.detach().flatten()
+    order = torch.sort(flat, descending=True, stable=True).indices[:keep]
+    mask = torch.zeros(flat.numel(), dtype=torch.bool, device=flat.device)
+    mask[order] = True
+    return mask.view(values.shape)
+
+
+def survivors(total: int, sparsity: float) -> int:
+    """How many of `total` weights stay: the nearest integer, at least one."""
+    return min(total, max(1, round((1 - sparsity) * total)))
+
+
+def global_masks(weights: dict[str, Tensor], density: float) -> Masks:
+    """Keep the largest `density` of all weights by magnitude, over all tensors together.
+
+    Exactly round(density * total) weights stay; ties go to the earlier weight.
+    """
+    flat = torch.cat([w.detach().abs().flatten() for w in weights.values()])
+    return _split(largest(flat, survivors(len(flat), 1 - density)), weights)
+
+
+def by_score(scores: dict[str, Tensor], sparsity: float, scope: str = "global",
+             within: Masks | None = None) -> Masks:
+    """Keep the largest |score|; with weights as scores this is magnitude pruning.
+
+    scope: "global" ranks all layers together, "layer" leaves the same fraction in every layer.
+    within: the mask so far. Nothing outside it survives, also where all scores are zero, so
+    what was removed never comes back. Raises SpikeTicketError when `within` holds too few weights.
+    """
+    _check(sparsity, scope)
+    ranks = {}
+    for name, score in scores.items():
+        rank = score.detach().abs().float()
+        ranks[name] = rank if within is None else rank.masked_fill(~within[name], -1.0)
+    if within is not None:
+        for group in ([*scores] if scope == "layer" else [None]):
+            part = [n for n in scores if group in (None, n)]
+            total = sum(scores[n].numel() for n in part)
+            alive = sum(int(within[n].sum()) for n in part)
+            if survivors(total, sparsity) > alive:
+                raise SpikeTicketError(
+                    f"sparsity {sparsity} of {group or 'all layers'} keeps "
+                    f"{survivors(total, sparsity)} weights, but only {alive} are left; masks "
+                    "never grow, ask for a higher sparsity")
+    if scope == "layer":
+        return {n: largest(r, survivors(r.numel(), sparsity)) for n, r in ranks.items()}
+    flat = torch.cat([r.flatten() for r in ranks.values()])
+    return _split(largest(flat, survivors(len(flat), sparsity)), scores)
+
+
+def random_masks(weights: dict[str, Tensor], sparsity: float, seed: int,
+                 scope: str = "global") -> Masks:
+    """A mask that knows nothing about the weights: the control of every search."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = {n: torch.rand(w.shape, generator=generator) for n, w in weights.items()}
+    return by_score(scores, sparsity, scope)
+
+
+def shuffled(masks: Masks, seed: int) -> Masks:
+    """As many survivors in every layer as `masks` has, at random places."""
+    generator = torch.Generator().manual_seed(seed)
+    return {n: largest(torch.rand(m.shape, generator=generator), int(m.sum()))
+            for n, m in masks.items()}
+
+
+def sparsity_of(masks: Masks) -> float:
+    """Fraction of weights removed, over all layers."""
+    total = sum(m.numel() for m in masks.values())
+    return 1 - sum(int(m.sum()) for m in masks.values()) / total
+
+
+def distance(a: Masks, b: Masks) -> float:
+    """Fraction of places at which two masks differ (Hamming; You et al. 1909.11957)."""
+    differ = sum(int((a[n] != b[n]).sum()) for n in a)
+    return differ / sum(m.numel() for m in a.values())
+
+
+def overlap(a: Masks, b: Masks) -> float:
+    """Survivors of both over survivors of either (Jaccard); 1 where the masks are the same."""
+    both = sum(int((a[n] & b[n]).sum()) for n in a)
+    either = sum(int((a[n] | b[n]).sum()) for n in a)
+    return both / either if either else 1.0
+
+
+def keeper(layers: dict[str, nn.Module], masks: Masks) -> Callable[[], None]:
+    """A function that sets the removed weights of `layers` to 0, for after every update."""
+    pairs = [(layers[n].weight, m.to(layers[n].weight.device)) for n, m in masks.items()]
+
+    @torch.no_grad()
+    def keep() -> None:
+        for weight, mask in pairs:
+            weight.mul_(mask)
+    return keep
+
+
+def _split(flat: Tensor, like: dict[str, Tensor]) -> Masks:
+    parts = flat.split([w.numel() for w in like.values()])
+    return {n: part.view(w.shape) for (n, w), part in zip(like.items(), parts, strict=True)}
+
+
+def _check(sparsity: float, scope: str) -> None:
+    if not 0 <= sparsity < 1:
+        raise SpikeTicketError(f"sparsity {sparsity} is outside 0..1 (0.9 removes 90 %)")
+    if scope not in SCOPES:
+        raise SpikeTicketError(f"scope {scope!r} is not one of {', '.join(SCOPES)}")

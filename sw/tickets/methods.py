@@ -1,0 +1,223 @@
+"""The searches, each a function that reads from top to bottom; `ecpt.py` has Algorithm 1.
+
+Every function takes a `Trainer` and returns what it found. All can be killed and started again:
+see `sw.tickets.trainer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import SpikeTicketError
+from . import checkpoint
+from .config import RunConfig
+from .early import EarlyBird, search_timesteps
+from .masks import Masks, by_score, random_masks
+from .patches import PatchGate
+from .scores import add_scores, connections, freeze_all_but, settle
+from .trainer import Trainer
+
+KL_SAMPLES = 500
+"""Training samples that the early-time rule looks at."""
+
+
+LOGIT_SPREAD = 3.0
+
+
+@dataclass
+class Found:
+    """A ticket: the network with plain weights (removed ones are 0), the masks by layer name, and
+    the gate it runs behind. `frozen` names the layers whose weights must stay as they are."""
+
+    model: nn.Module
+    masks: Masks = field(default_factory=dict)
+    gate: PatchGate | None = None
+    frozen: tuple[str, ...] = ()
+
+    @property
+    def forward(self) -> Callable[[Tensor], Tensor]:
+        """Prepared samples -> logits, behind the gate if there is one."""
+        return gated(self.model, self.gate)
+
+
+def dense(run: Trainer) -> Found:
+    """The network without a ticket."""
+    model, gate = run.build(), gate_of(run)
+    run.train("dense", model, run.config.epochs, forward=gated(model, gate))
+    return Found(model, gate=gate)
+
+
+def imp(run: Trainer) -> Found:
+    """Iterative magnitude pruning with rewinding (Frankle et al. 1912.05671, Kim et al.
+    2207.01382), with their early-time tickets and with early-bird stopping."""
+    c = run.config
+    model, gate = run.build(), gate_of(run)
+    layers = prunable(model, c)
+    bird, mask_now = _bird(c, model, dict.fromkeys(layers), c.rounds()[:1])
+    run.train("dense", model, c.epochs, forward=gated(model, gate), remember=c.rewind_epoch,
+              bird=bird, mask_now=mask_now)
+    start = run.remembered("dense")
+    timesteps = early_timesteps(run, model, gate) if c.early_time else c.timesteps
+    return prune_and_rewind(run, model, start, gate, timesteps)
+
+
+def prune_and_rewind(run: Trainer, model: nn.Module, start: dict[str, Tensor],
+                     gate: PatchGate | None, timesteps: int, fixed: Masks | None = None,
+                     frozen: Callable[[nn.Module], list[nn.Module]] = lambda model: []) -> Found:
+    """The rounds of imp: prune the trained `model`, set the survivors back to `start`, train.
+
+    timesteps: of all rounds but the last, which has the configured T. fixed: masks of layers that
+    are not searched; frozen(model): parts that do not train.
+    """
+    c = run.config
+    sparsities = c.rounds()
+    masks: Masks | None = None
+    fixed = fixed or {}
+    for r, target in enumerate(sparsities, 1):
+        last = r == len(sparsities)
+        weights = {n: w for n, w in prunable(model, c).items() if n not in fixed}
+        masks = by_score(weights, target, c.scope, within=masks)
+        model = run.build(timesteps=c.timesteps if last else timesteps)
+        model.load_state_dict(start)
+        parts = frozen(model)
+        for part in parts:
+            part.requires_grad_(False)
+        bird, mask_now = _bird(c, model, masks, sparsities[r:r + 1])
+        run.train(f"round {r}", model, c.epochs_final if last else c.epochs_round,
+                  forward=gated(model, gate), masks={**fixed, **masks}, frozen=parts, bird=bird,
+                  mask_now=mask_now)
+    return Found(model, {**fixed, **(masks or {})}, gate)
+
+
+def scores(run: Trainer) -> Found:
+    """Connection tickets of arXiv 2311.12060: weights as drawn, scores trained."""
+    c = run.config
+    model, gate = run.build(), gate_of(run)
+    chosen = connections(model)
+    with run.seeded("scores"):
+        trained = add_scores(chosen, c.sparsity, c.binary)
+    model.to(run.device)
+    freeze_all_but(model, trained)
+    forward = gated(model, gate)
+    run.train("scores", model, c.epochs, forward=lambda x: spread(forward(x)), lr=c.lr_scores)
+    return Found(model, settle(chosen), gate, frozen=tuple(chosen))
+
+
+def random(run: Trainer) -> Found:
+    """The control, trained like the last round of imp: fresh weights under a mask that looked at
+    nothing, or (`masks`) under that of another search: what it is worth without its weights."""
+    c = run.config
+    model, gate = run.build("fresh"), gate_of(run)
+    weights = {n: w.cpu() for n, w in prunable(model, c).items()}
+    masks = (read_masks(c.masks, weights) if c.masks
+             else random_masks(weights, c.sparsity, c.seed, c.scope))
+    run.train("random", model, c.epochs_final, forward=gated(model, gate), masks=masks)
+    return Found(model, masks, gate)
+
+
+def patches(run: Trainer) -> Found:
+    """Patch tickets: from scratch on the kept patches (for ViTs: arXiv 2211.01484)."""
+    model, gate = run.build(), gate_of(run)
+    run.train("patches", model, run.config.epochs, forward=gated(model, gate))
+    return Found(model, gate=gate)
+
+
+# -- parts ----------------------------------------------------------------------------------------
+
+
+def gate_of(run: Trainer) -> PatchGate | None:
+    """The configured patch gate; trains its selector where it needs one."""
+    c = run.config
+    if c.patch_sparsity == 0 and c.method != "patches":
+        return None
+    selector = None
+    if c.ranking == "selector":
+        chooser = StemClassifier(run, "selector")
+        run.train("selector", chooser, c.epochs_connections)
+        stem = chooser.requires_grad_(False).eval().model
+
+        def selector(x: Tensor) -> Tensor:
+            return stem.embed(x.to(run.device)).to(x.device)
+    return PatchGate(c.patch_sparsity, c.ranking, c.place, selector, run.generator)
+
+
+def spread(logits: Tensor) -> Tensor:
+    """Logits [B, classes] with standard deviation LOGIT_SPREAD, for the cross-entropy: those of
+    frozen weights have no scale that training could set. Labels stay as they are."""
+    return logits * (LOGIT_SPREAD / logits.detach().std().clamp_min(1e-6))
+
+
+def gated(model: nn.Module, gate: PatchGate | None) -> Callable[[Tensor], Tensor]:
+    """Prepared samples -> logits."""
+    return model if gate is None else lambda x: gate(model, x)
+
+
+class StemClassifier(nn.Module):
+    """The patch embedding of a Spikeformer with a linear head of its own, on the mean of the
+    token spikes over timesteps and tokens. The encoder is carried along untouched."""
+
+    def __init__(self, run: Trainer, what: str = "weights"):
+        super().__init__()
+        self.model = run.build(what)
+        self.prepare = self.model.prepare
+        sample = torch.from_numpy(run.data.images[:1].copy()).to(run.device)
+        with run.seeded(f"{what} head"), torch.no_grad():
+            width = self.model.eval().embed(self.prepare(sample)).shape[2]
+            self.linear_head = nn.Linear(width, run.classes).to(run.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear_head(self.model.embed(x).float().mean((0, 3)))
+
+
+def stem_connections(model: nn.Module) -> dict[str, nn.Module]:
+    """Connections of the patch embedding, by their names in the whole model."""
+    stem = {id(m) for m in model.stem.modules()}
+    return {n: m for n, m in connections(model).items() if id(m) in stem}
+
+
+def read_masks(path: str, weights: dict[str, Tensor]) -> Masks:
+    """The masks.safetensors of a search, for layers like `weights`."""
+    if not Path(path).exists():
+        raise SpikeTicketError(f"masks {path}: no such file; give a search's masks.safetensors")
+    masks = checkpoint.load(Path(path))[0].get("mask", {})
+    if {n: m.shape for n, m in masks.items()} != {n: w.shape for n, w in weights.items()}:
+        raise SpikeTicketError(f"masks {path}: belong to another network; its layers are "
+                               f"{', '.join(masks) or 'none'}")
+    return {n: masks[n].bool() for n in weights}
+
+
+def prunable(model: nn.Module, config: RunConfig) -> dict[str, Tensor]:
+    """Weights that the search may remove, by layer name."""
+    chosen = stem_connections(model) if config.layers == "stem" else connections(model)
+    return {n: m.weight.detach() for n, m in chosen.items()}
+
+
+@torch.no_grad()
+def early_timesteps(run: Trainer, model: nn.Module, gate: PatchGate | None) -> int:
+    """T' of the KL rule, on the first training samples; noted in `run.notes`."""
+    x = torch.from_numpy(run.data.images[:KL_SAMPLES].copy()).to(run.device)
+    outputs = []
+    for t in range(1, run.config.timesteps + 1):
+        at_t = run.build(timesteps=t).eval()
+        at_t.load_state_dict(model.state_dict())
+        run.generator.manual_seed(0)
+        outputs.append(gated(at_t, gate)(at_t.prepare(x)))
+    run.notes["early_time"] = search_timesteps(outputs)
+    return run.notes["early_time"]
+
+
+def _bird(c: RunConfig, model: nn.Module, within: dict, following: list[float]):
+    """Early-bird stopping on the mask that the next round would draw; nothing before the end."""
+    if not c.early_bird or not following:
+        return None, None
+    known = None if None in within.values() else within
+
+    def mask_now() -> Masks:
+        weights = {n: w for n, w in prunable(model, c).items() if n in within}
+        return by_score(weights, following[0], c.scope, within=known)
+    return EarlyBird(), mask_now

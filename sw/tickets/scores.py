@@ -1,0 +1,116 @@
+"""Connection tickets by trained scores: the weights stay as they were drawn, a score per weight
+learns which of them to keep.
+
+Edge-popup (Ramanujan et al. 1911.13299) for real-valued weights, biprop (Diffenderfer and
+Kailkhura 2103.09377) for binary ones; for spiking networks arXiv 2311.12060. Per layer, with frozen
+weights w, scores s, and M = the top fraction by \\|s\\|::
+
+    real      W = M * w
+    binary    W = alpha * M * sign(w),   alpha = sum(|w| * M) / sum(M)
+
+The forward pass uses W. Backward, the step from s to M passes the gradient straight through, so
+that s receives dL/dW * w (binary: dL/dW * alpha * sign(w)) times sign(s); w receives nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ..errors import SpikeTicketError
+from .masks import Masks, largest, survivors
+
+
+class _TopFraction(torch.autograd.Function):
+    """Mask of the `keep` largest |scores| as floats; the gradient goes straight through."""
+
+    @staticmethod
+    def forward(ctx, magnitude: Tensor, keep: int) -> Tensor:
+        return largest(magnitude, keep).to(magnitude.dtype)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return grad, None
+
+
+class ScoredWeight(nn.Module):
+    """Parametrization of a weight: frozen values, trained scores.
+
+    sparsity: fraction of this layer's weights removed, exactly. binary: survivors are
+    +-alpha. seed of the scores: the global generator of torch.
+    """
+
+    def __init__(self, shape: torch.Size, sparsity: float, binary: bool = False):
+        super().__init__()
+        if not 0 <= sparsity < 1:
+            raise SpikeTicketError(f"sparsity {sparsity} is outside 0..1 (0.5 removes half)")
+        self.keep, self.binary = survivors(math.prod(shape), sparsity), binary
+        self.scores = nn.Parameter(torch.empty(shape))
+        nn.init.kaiming_uniform_(self.scores, a=math.sqrt(5))
+
+    def mask(self) -> Tensor:
+        """bool, of the weight's shape."""
+        return largest(self.scores.abs(), self.keep)
+
+    def forward(self, w: Tensor) -> Tensor:
+        """Frozen w -> effective W, both of the layer's weight shape."""
+        w = w.detach()
+        mask = _TopFraction.apply(self.scores.abs(), self.keep)
+        if not self.binary:
+            return mask * w
+        alpha = (w.abs() * mask.detach()).sum() / self.keep
+        return mask * (alpha * torch.where(w < 0, -1.0, 1.0))
+
+
+def connections(module: nn.Module) -> dict[str, nn.Module]:
+    """Every layer with synapses (Conv1d, Conv2d, Linear) by its name, in order of definition."""
+    kinds = nn.Conv1d, nn.Conv2d, nn.Linear
+    return {name: m for name, m in module.named_modules() if isinstance(m, kinds)}
+
+
+def add_scores(layers: dict[str, nn.Module], sparsity: float,
+               binary: bool = False) -> list[nn.Parameter]:
+    """Draw the weights anew (Kaiming normal), freeze them, give them scores; returns the scores.
+
+    Weights have one magnitude scale per layer only; batch norms without affine parameters
+    behind them make it irrelevant. Biases become 0.
+    """
+    if not layers:
+        raise SpikeTicketError("no convolution or linear layer to put scores on; give a model "
+                               "with synapses")
+    scores = []
+    for layer in layers.values():
+        if parametrize.is_parametrized(layer, "weight"):
+            raise SpikeTicketError(f"{type(layer).__name__} has a parametrized weight already; "
+                                   "take scores off first")
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+        ticket = ScoredWeight(layer.weight.shape, sparsity, binary).to(layer.weight.device)
+        parametrize.register_parametrization(layer, "weight", ticket)
+        scores.append(ticket.scores)
+    return scores
+
+
+def freeze_all_but(module: nn.Module, parameters: list[nn.Parameter]) -> None:
+    """Let gradients reach `parameters` and nothing else of `module`."""
+    wanted = {id(p) for p in parameters}
+    for p in module.parameters():
+        p.requires_grad_(id(p) in wanted)
+
+
+def masks_of(layers: dict[str, nn.Module]) -> Masks:
+    """The masks that the scores choose now."""
+    return {n: m.parametrizations.weight[0].mask() for n, m in layers.items()}
+
+
+def settle(layers: dict[str, nn.Module]) -> Masks:
+    """Replace every scored weight by the plain effective one; returns the masks."""
+    masks = masks_of(layers)
+    for layer in layers.values():
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+        layer.weight.requires_grad_(False)
+    return masks

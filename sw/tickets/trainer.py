@@ -1,0 +1,287 @@
+"""Training that can be killed at any moment: the one loop under every ticket search.
+
+A search is a plain function that calls `Trainer.train` for one stage after the other. Each stage
+ends with a snapshot, each epoch with a checkpoint. Started again, the function runs from its
+beginning: finished stages are read from their snapshots, the interrupted one goes on, and since
+all that is random comes from (seed, stage, epoch), the numbers are those of an uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .. import nets
+from ..datasets import Images
+from ..errors import SpikeTicketError
+from . import checkpoint, parallel, training
+from .config import RunConfig
+from .early import EarlyBird
+from .masks import Masks, keeper
+from .measure import accuracy_and_rates, sparsity
+from .scores import connections
+
+WARMUP_STEPS = 100
+
+
+class Trainer:
+    """Data, folder, and the loop of one search.
+
+    folder: gets state.safetensors (checkpoint), STAGE.safetensors (snapshots), log.jsonl.
+    planned: images that all stages together train on, for the progress bar's estimate.
+    """
+
+    def __init__(self, config: RunConfig, train: Images, test: Images, folder: str | Path,
+                 planned: int = 0):
+        if test.images.shape[1:] != train.images.shape[1:]:
+            raise SpikeTicketError(f"{test.source}: test samples are "
+                                   f"{list(test.images.shape[1:])}, training samples "
+                                   f"{list(train.images.shape[1:])}")
+        self.classes = len(train.names) or int(train.labels.max()) + 1
+        if test.labels.max() >= self.classes:
+            raise SpikeTicketError(f"{test.source}: label {test.labels.max()} is not among the "
+                                   f"{self.classes} classes of the training samples")
+        if train.images.ndim == 5 and train.images.shape[1] < config.timesteps:
+            raise SpikeTicketError(f"timesteps {config.timesteps}: {train.source} has "
+                                   f"{train.images.shape[1]} frames per sample; make more frames")
+        self.config, self.data, self.test = config, train, test
+        self.folder = Path(folder)
+        self.device = parallel.join(_device(config.device))
+        self.history: list[dict] = []
+        self.notes: dict[str, int] = {}
+        self.generator = torch.Generator()  # of everything random in a forward pass
+        self._bar = tqdm(total=planned or None, unit="img", unit_scale=True, smoothing=0.02,
+                         mininterval=0.2 if os.isatty(2) else 30.0,
+                         disable=not planned or parallel.RANK > 0)
+        self._board = (_tensorboard(self.folder) if config.tensorboard and parallel.RANK == 0
+                       else None)
+
+    # -- building blocks of a search ------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def seeded(self, what: str) -> Iterator[None]:
+        """Draw from torch's global generator as (seed, what) says; it is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed(what, 0))
+            yield
+
+    def build(self, what: str = "weights", timesteps: int | None = None) -> nn.Module:
+        """The configured network with fresh weights; `what` names the draw."""
+        c = self.config
+        with self.seeded(what):
+            net = nets.build(nets.NetConfig(
+                c.model, tuple(int(n) for n in self.data.images.shape[-3:]), self.classes,
+                timesteps or c.timesteps, c.decay, c.theta, c.surrogate,
+                static=self.data.images.ndim == 4))
+        return net.to(self.device)
+
+    def train(self, stage: str, module: nn.Module, epochs: int, *,
+              forward: Callable[[Tensor], Tensor] | None = None,
+              parameters: Sequence[nn.Parameter] | None = None, lr: float | None = None,
+              masks: Masks | None = None, frozen: Sequence[nn.Module] = (),
+              remember: int | None = None, bird: EarlyBird | None = None,
+              mask_now: Callable[[], Masks] | None = None, exact: bool = False) -> None:
+        """Train `module` for one stage, or load what the stage ended with.
+
+        forward: prepared samples -> logits [B, classes] (default: the module). parameters: what is
+        trained (default: all that require gradients). masks: weights that stay 0, by the names of
+        `connections(module)`. frozen: parts kept in evaluation. remember: save the state after this
+        epoch, see `remembered`. bird: ends the stage when the masks that `mask_now` draws settle.
+        exact: no mixed precision.
+        """
+        c = self.config
+        forward = forward or module
+        if self._finished(stage, module):
+            self._bar.update(epochs * len(self.data))
+            return
+        params = [p for p in parameters or module.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(params, lr=lr or c.lr)
+        parallel.add_gradients(optimizer, params)
+        call = torch.compile(forward, dynamic=False) if c.compile and not exact else forward
+
+        def loss_of(x: Tensor, y: Tensor) -> Tensor:
+            x, y, share = parallel.part(x, y)
+            logits = self._forward(module, call, x, exact)
+            return training.cross_entropy(logits, y.to(self.device)) * share
+        done = self._resume(stage, module, optimizer, bird)
+        self._bar.update(done * len(self.data))
+        if done == 0 and remember == 0:
+            self._save(f"{stage}.start", module)
+        per_epoch = -(-len(self.data) // c.batch_size)
+        steps = epochs * per_epoch
+        warmup = min(WARMUP_STEPS, steps // 4)
+        keep = keeper(connections(module), masks or {})
+        keep()
+        stop = False
+        while done < epochs and not stop:
+            self._bar.set_description(f"{stage} epoch {done + 1}/{epochs}")
+            module.train()
+            for part in frozen:
+                part.eval()
+            self.generator.manual_seed(self._seed(stage, done + 1))
+            began, start = time.monotonic(), done * per_epoch
+            loss = parallel.total(training.train_epoch(
+                loss_of, optimizer, self.data, batch_size=c.batch_size,
+                generator=torch.Generator().manual_seed(self._seed(stage, -done - 1)),
+                flip=c.flip, shift=c.shift, after_step=keep,
+                rate=lambda step, start=start: training.learning_rate(
+                    lr or c.lr, start + step, steps, warmup),
+                progress=lambda n, _: self._bar.update(n)))
+            seconds = time.monotonic() - began
+            parallel.average_statistics(module)
+            done += 1
+            stop = bird is not None and bird.settled(mask_now()) and done > (remember or 0)
+            self._record(stage, done, loss, seconds, module, forward, exact or done == epochs)
+            if done == remember:
+                self._save(f"{stage}.start", module)
+            self._save("state", module, optimizer, bird,
+                       {"stage": stage, "epoch": str(epochs if stop else done)})
+        if stop:
+            self._bar.total = self._bar.total and self._bar.total - (epochs - done) * len(self.data)
+        self._save(stage, module)
+
+    def remembered(self, stage: str) -> dict[str, Tensor]:
+        """The state after the epoch that `train(stage, remember=...)` was to remember."""
+        return checkpoint.load(self._path(f"{stage}.start"))[0]["model"]
+
+    def measure(self, module: nn.Module, forward: Callable[[Tensor], Tensor] | None = None,
+                data: Images | None = None, exact: bool = True) -> tuple[float, dict[str, float]]:
+        """Accuracy (fraction of the test samples) and mean spike rate of every neuron layer."""
+        self.generator.manual_seed(self._seed("test", 0))
+        return accuracy_and_rates(
+            module, lambda x: self._forward(module, forward or module, x, exact),
+            data or self.test)
+
+    def close(self) -> None:
+        """End the progress bar and the TensorBoard log."""
+        self._bar.close()
+        if self._board is not None:
+            self._board.close()
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _forward(self, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor,
+                 exact: bool = False) -> Tensor:
+        half = self.config.bf16 and not exact
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
+            return forward(module.prepare(x.to(self.device))).float()
+
+    def _record(self, stage: str, epoch: int, loss: float, seconds: float, module: nn.Module,
+                forward: Callable[[Tensor], Tensor], exact: bool) -> None:
+        accuracy, rates = self.measure(module, forward, exact=exact)
+        rate = sum(rates.values()) / max(1, len(rates))
+        record = {"stage": stage, "epoch": epoch, "loss": round(loss, 5),
+                  "test_accuracy": round(accuracy, 5), "sparsity": round(sparsity(module), 5),
+                  "spike_rate": round(rate, 5),
+                  "spike_rates": {n: round(r, 5) for n, r in rates.items()},
+                  "train_seconds": round(seconds, 1)}
+        self.history.append(record)
+        self._bar.set_postfix(acc=f"{accuracy:.4f}", sparsity=f"{record['sparsity']:.3f}",
+                              rate=f"{rate:.3f}", loss=f"{loss:.3f}")
+        if not self._bar.disable:
+            self._bar.write(json.dumps({k: v for k, v in record.items() if k != "spike_rates"}),
+                            file=sys.stderr)
+        if self._board is not None:
+            for key in ("loss", "test_accuracy", "sparsity", "spike_rate"):
+                self._board.add_scalar(key, record[key], len(self.history))
+
+    def _seed(self, what: str, number: int) -> int:
+        return training.batch_generator(self.config.seed, zlib.crc32(what.encode()),
+                                        number % (1 << 31)).initial_seed()
+
+    # -- checkpoints ------------------------------------------------------------------------------
+
+    def _path(self, stage: str) -> Path:
+        return self.folder / f"{stage.replace(' ', '-')}.safetensors"
+
+    def _identity(self) -> str:
+        return json.dumps({"config": self.config.to_yaml(), "train": len(self.data),
+                           "test": len(self.test)})
+
+    def _save(self, name: str, module: nn.Module, optimizer: torch.optim.Optimizer | None = None,
+              bird: EarlyBird | None = None, extra: dict[str, str] | None = None) -> None:
+        if parallel.RANK:
+            return parallel.wait()
+        groups = {"model": module.state_dict()}
+        if optimizer is not None:
+            groups["adam"] = {f"{i}.{k}": torch.as_tensor(v)
+                              for i, state in optimizer.state_dict()["state"].items()
+                              for k, v in state.items()}
+        if bird is not None:
+            groups["bird"] = bird.state()
+        checkpoint.save(self._path(name), groups, {
+            "search": self._identity(), "history": json.dumps(self.history), **(extra or {})})
+        lines = "".join(json.dumps(record) + "\n" for record in self.history)
+        checkpoint.replace(self.folder / "log.jsonl", lambda part: part.write_text(lines))
+        parallel.wait()
+
+    def _load(self, name: str) -> tuple[checkpoint.Groups, dict[str, str]] | None:
+        path = self._path(name)
+        if not path.exists():
+            return None
+        groups, meta = checkpoint.load(path)
+        if meta.get("search") != self._identity():
+            raise SpikeTicketError(f"{path}: belongs to a search with another configuration; give "
+                                   f"that one ({self.folder}/config.yaml), or another --out")
+        return groups, meta
+
+    def _finished(self, stage: str, module: nn.Module) -> bool:
+        loaded = self._load(stage)
+        if loaded is None:
+            return False
+        with _explained(self._path(stage)):
+            module.load_state_dict(loaded[0]["model"])
+            self.history = json.loads(loaded[1]["history"])
+        return True
+
+    def _resume(self, stage: str, module: nn.Module, optimizer: torch.optim.Optimizer,
+                bird: EarlyBird | None) -> int:
+        loaded = self._load("state")
+        if loaded is None or loaded[1].get("stage") != stage:
+            return 0
+        groups, meta = loaded
+        with _explained(self._path("state")):
+            module.load_state_dict(groups["model"])
+            adam = optimizer.state_dict()
+            for key, value in groups.get("adam", {}).items():
+                index, _, field = key.partition(".")
+                adam["state"].setdefault(int(index), {})[field] = value
+            optimizer.load_state_dict(adam)
+            self.history = json.loads(meta["history"])
+            if bird is not None:
+                bird.restore(groups.get("bird", {}))
+            return int(meta["epoch"])
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise SpikeTicketError(f"{path}: does not hold this search's state "
+                               f"({type(error).__name__}); remove it to start again") from error
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SpikeTicketError("device 'cuda': torch sees no GPU; give --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _tensorboard(folder: Path):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise SpikeTicketError("tensorboard: not installed; pip install tensorboard, or drop the "
+                               "setting") from error
+    return SummaryWriter(str(folder / "tensorboard"))

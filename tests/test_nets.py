@@ -1,0 +1,126 @@
+"""The networks: sizes of the papers, shapes, the conversion to integers."""
+
+import numpy as np
+import pytest
+import torch
+from spikingjelly.activation_based import neuron
+from torch import nn
+
+from sw import nets, reference
+from sw.errors import SpikeTicketError
+from sw.integer import IntegerNetwork
+from sw.network import InputSpec
+from sw.quantize import convert
+
+SMALL = ["4p-6p-f8", "4p-6", "resnet-tiny"]
+
+
+@pytest.fixture(autouse=True)
+def small_and_quiet(monkeypatch):
+    monkeypatch.setitem(nets.NAMES, "resnet-tiny",
+                        lambda c: nets.SpikingResNet(c, 4, ((1, 4), (1, 6)), 8))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def on_a_grid(config: nets.NetConfig) -> nn.Module:
+    """A network all of whose numbers are multiples of 1/4, so that integers hold them exactly."""
+    generator = torch.Generator().manual_seed(0)
+
+    def quarters(like, top):
+        return torch.randint(-top, top + 1, like.shape, generator=generator) / 4
+    net = nets.build(config).eval()
+    for m in net.modules():
+        if isinstance(m, nn.Conv2d | nn.Linear):
+            m.weight.data = quarters(m.weight, 3)
+            if m.bias is not None:
+                m.bias.data = quarters(m.bias, 3)
+        if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d):
+            m.eps, m.running_mean = 0.0, quarters(m.running_mean, 3)
+    return net
+
+
+def test_vgg9_has_the_paper_s_weights():
+    net = nets.build(nets.NetConfig("vgg9"))
+    assert sum(w.numel() for w in net.weights().values()) == 2_261_184
+
+
+def test_resnet19_has_the_paper_s_parameters():
+    net = nets.build(nets.NetConfig("resnet19"))
+    assert sum(p.numel() for p in net.parameters()) == 12_630_858
+
+
+def test_vgg16_has_thirteen_convolutions_and_a_classifier():
+    net = nets.build(nets.NetConfig("vgg16"))
+    assert len(net.weights()) == 14 and net.readout.in_features == 512
+
+
+@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("surrogate", ["triangle", "atan"])
+def test_images_and_frames_give_logits_and_gradients(model, surrogate):
+    torch.manual_seed(0)
+    net = nets.build(nets.NetConfig(model, (2, 8, 8), 3, timesteps=3, decay=0.5,
+                                    surrogate=surrogate))
+    spikes = []
+    logits = net(torch.rand(4, 2, 8, 8), spikes=spikes)
+    assert logits.shape == (4, 3) and all(s.shape[:2] == (3, 4) for s in spikes)
+    assert {float(v) for s in spikes for v in s.unique()} <= {0.0, 1.0}
+    frames = torch.randint(0, 3, (4, 5, 2, 8, 8)).float()
+    net(frames).sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+    assert torch.equal(net.eval()(frames), net(frames[:, :3]))  # the first T frames count
+
+
+def test_a_static_image_is_a_constant_current():
+    x = torch.randint(0, 9, (2, 1, 8, 8)) / 4
+    net = on_a_grid(nets.NetConfig("4p-6", (1, 8, 8), 3, decay=0.5))
+    assert torch.equal(net(x), net(x[:, None].expand(-1, 4, -1, -1, -1)))
+
+
+@pytest.mark.parametrize("decay, theta", [(0.99, 1.0), (0.5, 0.7), (1.0, 1.0)])
+def test_neurons_are_configured(decay, theta):
+    net = nets.build(nets.NetConfig("4p-6", (1, 8, 8), decay=decay, theta=theta))
+    nodes = [m for m in net.modules() if isinstance(m, neuron.LIFNode)]
+    assert len(nodes) == 2
+    assert all(n.v_threshold == theta and 1 - 1 / n.tau == pytest.approx(decay) for n in nodes)
+
+
+@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("static", [True, False])
+def test_conversion_is_exact_where_integers_hold_the_weights(model, static):
+    rng = np.random.default_rng(1)
+    shape = (20, 2, 8, 8) if static else (20, 4, 2, 8, 8)
+    images = torch.from_numpy(rng.integers(0, 256 if static else 4, shape).astype(np.uint8))
+    net = on_a_grid(nets.NetConfig(model, (2, 8, 8), 3, decay=1.0))
+    scale = 1 / 256 if static else 1.0
+    spec = InputSpec(2, 8, 8, bits=8 if static else 2, static=static)
+    network = convert(net.float_layers(8), spec, 4, input_scale=scale)
+    integer = IntegerNetwork(network)(images if static else images.transpose(0, 1)).double()
+    with torch.no_grad():
+        real = net(images.float() * scale).double()
+    unit = (integer * real).sum() / integer.square().sum()
+    assert float(real.abs().max()) > 0 and torch.allclose(integer * unit, real, rtol=1e-5)
+    assert np.array_equal(reference.run(network, images[:3].numpy()).logits, integer[:3].numpy())
+
+
+@pytest.mark.parametrize("values, message", [
+    ({"model": "32p-x"}, "block 'x'"), ({"model": "f8"}, "model 'f8' is unknown"),
+    ({"model": "8-f8-8"}, "block '8'"), ({"model": "4p-4p-4p-4p"}, "leave nothing"),
+    ({"model": "vgg-nine"}, "vgg9"), ({"timesteps": 17}, "timesteps 17"),
+    ({"decay": 1.5}, r"decay 1\.5"), ({"theta": 0}, "theta 0"), ({"classes": 1}, "classes 1"),
+    ({"surrogate": "box"}, "surrogate 'box'"), ({"input": (1, 0, 8)}, "input"),
+    ({"model": "resnet9", "input": (1, 8, 12)}, "give square images"),
+])
+def test_bad_values_are_named(values, message):
+    with pytest.raises(SpikeTicketError, match=message):
+        nets.build(nets.NetConfig(**{"model": "4p-6", "input": (1, 8, 8), **values}))
+
+
+def test_wrong_input_is_named():
+    net = nets.build(nets.NetConfig("4p-6", (1, 8, 8)))
+    with pytest.raises(SpikeTicketError, match=r"\[2, 3, 8, 8\] is not \[B, 1, 8, 8\]"):
+        net(torch.rand(2, 3, 8, 8))
+    with pytest.raises(SpikeTicketError, match="2 frames are fewer than the 4 timesteps"):
+        net(torch.rand(2, 2, 1, 8, 8))

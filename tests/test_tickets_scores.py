@@ -1,0 +1,106 @@
+"""Connection tickets by scores: exact masks, gradients to scores only, binary weights."""
+
+import pytest
+import torch
+from torch import nn
+
+from sw import nets
+from sw.errors import SpikeTicketError
+from sw.tickets.methods import spread
+from sw.tickets.scores import (
+    ScoredWeight,
+    add_scores,
+    connections,
+    freeze_all_but,
+    masks_of,
+    settle,
+)
+
+
+@pytest.fixture(autouse=True)
+def small_and_quiet(monkeypatch):
+    monkeypatch.setitem(nets.NAMES, "resnet-tiny",
+                        lambda c: nets.SpikingResNet(c, 4, ((1, 4), (1, 6)), 8))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def scored(model: nn.Module, sparsity: float = 0.5, binary: bool = False):
+    torch.manual_seed(0)
+    layers = connections(model)
+    parameters = add_scores(layers, sparsity, binary)
+    freeze_all_but(model, parameters)
+    return layers, parameters
+
+
+@pytest.mark.parametrize("model", ["4p-6p-f8", "resnet-tiny"])
+@pytest.mark.parametrize("binary", [False, True])
+def test_gradients_reach_scores_and_nothing_else(model, binary):
+    net = nets.build(nets.NetConfig(model, (1, 8, 8), 3, timesteps=2))
+    layers, parameters = scored(net, 0.7, binary)
+    before = {n: p.clone() for n, p in net.named_parameters()}
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        logits = net(torch.rand(8, 1, 8, 8))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(logits, torch.arange(8) % 3).backward()
+        optimizer.step()
+    assert all(p.grad is not None for p in parameters)
+    moved = {n for n, p in net.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {n for n in before if n.endswith(".scores")} and len(moved) == len(layers)
+    for mask in masks_of(layers).values():
+        assert int(mask.sum()) == max(1, round(0.3 * mask.numel()))
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_straight_through_gradient_is_the_paper_s(binary):
+    torch.manual_seed(1)
+    w, ticket = torch.randn(4, 6), ScoredWeight(torch.Size([4, 6]), 0.5, binary)
+    effective = ticket(w)
+    gradient = torch.randn(4, 6)
+    effective.backward(gradient)
+    mask = ticket.mask()
+    assert int(mask.sum()) == 12 and torch.equal(effective != 0, mask)
+    if binary:
+        alpha = (w.abs() * mask).sum() / mask.sum()
+        value = alpha * w.sign()
+    else:
+        value = w
+    assert torch.allclose(effective, value * mask)
+    assert torch.allclose(ticket.scores.grad, gradient * value * ticket.scores.sign())
+
+
+def test_spread_logits_keep_their_order():
+    logits = torch.randn(5, 4) * 0.01
+    wide = spread(logits)
+    assert float(wide.std()) == pytest.approx(3, rel=1e-4)
+    assert torch.equal(wide.argsort(1), logits.argsort(1))
+    assert torch.equal(spread(torch.zeros(2, 3)), torch.zeros(2, 3))
+
+
+def test_settled_weights_are_the_effective_ones():
+    net = nets.build(nets.NetConfig("4p-6", (1, 8, 8), 3))
+    layers, _ = scored(net, 0.6, binary=True)
+    net.eval()
+    x = torch.rand(2, 1, 8, 8)
+    before = net(x)
+    masks = settle(layers)
+    assert torch.equal(net(x), before)
+    for name, layer in connections(net).items():
+        assert torch.equal(layer.weight != 0, masks[name])
+        assert len(layer.weight[masks[name]].abs().unique()) == 1  # one sign bit and a place
+        assert not layer.weight.requires_grad
+    assert net.float_layers(4)[0].connections[0].bits == 1
+
+
+def test_bad_values_are_named():
+    with pytest.raises(SpikeTicketError, match=r"sparsity 1\.0"):
+        ScoredWeight(torch.Size([3]), 1.0)
+    with pytest.raises(SpikeTicketError, match="no convolution"):
+        add_scores({}, 0.5)
+    layers = {"a": nn.Linear(2, 2)}
+    add_scores(layers, 0.5)
+    with pytest.raises(SpikeTicketError, match="parametrized"):
+        add_scores(layers, 0.5)
