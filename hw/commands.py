@@ -82,10 +82,19 @@ class Commands(wiring.Component):
         def next_address():
             return header.read_addr.eq(header.read_addr + header.read_stride)
 
-        # Here, not in `_verdict`: the sum must be made before the state that looks at it.
+        # Worked out all the time, a cycle for each step: `end` is right from CHECK on, the others
+        # from DECIDE on.
         end = Signal(26)
-        m.d.sync += end.eq(header.write_addr + Mux(expand, payload << 2, payload))
-        m.d.sync += self.core_reset.eq(0)
+        foreign, possible = Signal(), Signal(Status)
+        is_next, is_again = Signal(), Signal()
+        m.d.comb += foreign.eq((header.version != PROTOCOL) | header.reply)
+        m.d.sync += [
+            end.eq(header.write_addr + Mux(expand, payload << 2, payload)),
+            possible.eq(Mux(foreign, Status.VERSION, self._verdict(m, header, payload, end))),
+            is_next.eq(header.sync | (synced & (header.seq == expected))),
+            is_again.eq(synced & ((header.seq + 1)[:16] == expected)),
+        ]
+        m.d.sync += [self.core_reset.eq(0), self.clear.eq(0)]
         with m.FSM() as fsm:
             m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & ~self.requests.valid & (fault == 0))
 
@@ -111,16 +120,7 @@ class Commands(wiring.Component):
                 m.next = "CHECK"
 
             with m.State("CHECK"):
-                foreign, possible = Signal(), Signal(Status)
-                is_next, is_again = Signal(), Signal()
-                m.d.comb += foreign.eq((header.version != PROTOCOL) | header.reply)
-                m.d.sync += [
-                    possible.eq(Mux(foreign, Status.VERSION,
-                                    self._verdict(m, header, payload, end))),
-                    is_next.eq(header.sync | (synced & (header.seq == expected))),
-                    is_again.eq(synced & ((header.seq + 1)[:16] == expected)),
-                    self.core_reset.eq(header.sync & ~foreign),
-                ]
+                m.d.sync += self.core_reset.eq(header.sync & ~foreign)
                 m.next = "DECIDE"
             with m.State("DECIDE"):
                 verdict = Signal(Status)
@@ -183,8 +183,7 @@ class Commands(wiring.Component):
                     m.d.comb += self.bus.r_en.eq(1)
                     m.next = "DIGEST WAIT"
                 with m.Elif(self.sender_idle):
-                    m.d.comb += self.clear.eq(1)
-                    m.d.sync += [word.eq(self.digest), count.eq(1)]
+                    m.d.sync += [self.clear.eq(1), word.eq(self.digest), count.eq(1)]
                     m.next = "REPLY"
             with m.State("DIGEST WAIT"):
                 m.d.comb += self.quiet.eq(1)

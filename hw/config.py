@@ -22,7 +22,7 @@ QUEUE_MARGIN = 7
 DRAIN_QUEUE = 32
 """Places of the drain's queue between neuron lanes and packer."""
 
-DRAIN_MARGIN = 22
+DRAIN_MARGIN = 23
 """The same for this queue: all stages of the drain, and two cycles to notice."""
 
 

@@ -59,7 +59,7 @@ class WriteArbiter(wiring.Component):
                             m.d.comb += choice.eq(engine)
         any_valid = self.valid.any()
         m.d.comb += self.ready.eq(Mux(any_valid, 1 << choice, 0))
-        stage = Signal(layouts.map_write(self._config))
+        stage = Signal(layouts.map_write(self._config), reset_less=True)
         m.d.sync += [
             self.announce.eq(any_valid), self.write.eq(self.announce),
             stage.eq(Array(self.payload)[choice]), self.word.eq(stage),
@@ -120,7 +120,7 @@ class Core(wiring.Component):
         ]
         lanes = cfg.map_bits // WORD_BITS
         lane_bits = (lanes - 1).bit_length()
-        collected = Signal(WORD_BITS * (lanes - 1))
+        collected = Signal(WORD_BITS * (lanes - 1), reset_less=True)
         host_map_write = Signal()
         m.d.comb += host_map_write.eq(
             write & (space == Space.MAP) & (address[:lane_bits] == lanes - 1))
@@ -189,9 +189,10 @@ class Core(wiring.Component):
         # Engines.
         m.d.comb += [
             arbiter.valid.eq(Cat(e.o.valid for e in engines)),
-            sequencer.engines_done.eq(
-                Cat(e.done for e in engines).all() & ~arbiter.announce & ~arbiter.write),
         ]
+        # A cycle late: the engines are not done in the cycle in which they start.
+        m.d.sync += sequencer.engines_done.eq(
+            Cat(e.done for e in engines).all() & ~arbiter.announce & ~arbiter.write)
         for i, engine in enumerate(engines):
             m.d.comb += [
                 engine.layer.eq(sequencer.layer), engine.start.eq(sequencer.run),
@@ -234,10 +235,12 @@ class Core(wiring.Component):
 
         increments = {"cycles": 1, "written": arbiter.write}
         increments |= {name: total(name) for name in COUNTERS if name not in increments}
-        counters = {name: Signal(WORD_BITS, name=f"count_{name}") for name in COUNTERS}
+        # Every layer clears them as it begins.
+        counters = {name: Signal(WORD_BITS, name=f"count_{name}", reset_less=True)
+                    for name in COUNTERS}
         for name, counter in counters.items():
             # One register between the engines and the wide counters.
-            step = Signal(range(self.config.slots + 1), name=f"step_{name}")
+            step = Signal(range(self.config.slots + 1), name=f"step_{name}", reset_less=True)
             m.d.sync += step.eq(increments[name])
             with m.If(sequencer.begin):
                 m.d.sync += [counter.eq(0), step.eq(0)]

@@ -21,7 +21,8 @@ FIELD_BITS = 24
 class BitReader(wiring.Component):
     """Window on a bit stream in a synchronous memory.
 
-    Contract: while `ready`, `bits` shows the next 24 bits; `take` advances in the same cycle, by
+    Contract: while `ready`, `bits` shows the next 24 bits (`first`: the first of them again, from a
+    register with less to drive); `take` advances in the same cycle, by
     `long_count` bits where `long` is set, else by `count` (1..24; a choice of two, so that a `long`
     that depends on `bits` comes after both sums; `long_count` stays the same). `seek` restarts at
     (`seek_word`, `seek_bit`), ready 4 cycles later. `word`, `bit` is the place of the next bit.
@@ -36,7 +37,8 @@ class BitReader(wiring.Component):
         super().__init__({
             "address": Out(address_bits), "data": In(WORD_BITS),
             "seek": In(1), "seek_word": In(address_bits), "seek_bit": In(5),
-            "ready": Out(1), "bits": Out(FIELD_BITS), "take": In(1), "count": In(5),
+            "ready": Out(1), "bits": Out(FIELD_BITS), "first": Out(1),
+            "take": In(1), "count": In(5),
             "long": In(1), "long_count": In(5),
             "word": Out(address_bits), "bit": Out(5),
         })
@@ -48,8 +50,9 @@ class BitReader(wiring.Component):
         write, read = ahead.write_port(), ahead.read_port(domain="comb")
         level = Signal(range(depth + 1))
         arriving = Signal()
-        low, high = Signal(WORD_BITS), Signal(WORD_BITS)
+        low, high = (Signal(WORD_BITS, name=name, reset_less=True) for name in ("low", "high"))
         filled = Signal(2)      # how many of low, high are valid
+        stored = Signal()       # level is not 0
 
         # Read ahead while there is room for what is stored and what is on its way.
         fetch = Signal()
@@ -69,8 +72,9 @@ class BitReader(wiring.Component):
         long_count = Signal(6)
         m.d.sync += long_count.eq(self.long_count + 31)
         m.d.comb += [
-            self.ready.eq(filled == 2),
+            self.ready.eq(filled[1]),
             self.bits.eq(Cat(low, high).bit_select(self.bit, FIELD_BITS)),
+            self.first.eq(Array(reversed(low))[unbit]),
             ends[0].eq(self.bit + self.count), ends[1].eq(long_count - unbit),
             end.eq(Mux(self.long, ends[1], ends[0])),
             crosses.eq(self.take & end[5]),
@@ -78,7 +82,7 @@ class BitReader(wiring.Component):
         with m.If(self.take):
             m.d.sync += [self.bit.eq(end[:5]), unbit.eq(~end[:5])]
         shift_in = Signal()
-        m.d.comb += shift_in.eq((level != 0) & ((filled != 2) | crosses))
+        m.d.comb += shift_in.eq(stored & (~filled[1] | crosses))
         with m.If(shift_in):
             m.d.sync += [low.eq(high), high.eq(read.data), read.addr.eq(read.addr + 1)]
             m.d.sync += filled.eq(Mux(crosses, filled, filled + 1))
@@ -86,13 +90,16 @@ class BitReader(wiring.Component):
             m.d.sync += [low.eq(high), filled.eq(filled - 1)]
         with m.If(crosses):
             m.d.sync += self.word.eq(self.word + 1)
-        m.d.sync += level.eq(level + arriving - shift_in)
+        m.d.sync += [
+            level.eq(level + arriving - shift_in),
+            stored.eq(arriving | (level > 1) | (stored & ~shift_in)),
+        ]
 
         with m.If(self.seek):
             m.d.sync += [
                 self.address.eq(self.seek_word), self.word.eq(self.seek_word),
                 self.bit.eq(self.seek_bit), unbit.eq(~self.seek_bit),
-                filled.eq(0), level.eq(0), arriving.eq(0),
+                filled.eq(0), level.eq(0), stored.eq(0), arriving.eq(0),
                 read.addr.eq(0), write.addr.eq(0),
             ]
         return m
@@ -145,13 +152,14 @@ class RowDecoder(wiring.Component):
             last_pass.eq(ends_strips & ends_groups),
         ]
 
-        header = Signal(layouts.pass_header())
+        header = Signal(layouts.pass_header(), reset_less=True)
         header_valid = Signal()
         m.d.comb += [self.header.payload.eq(header), self.header.valid.eq(header_valid)]
         with m.If(self.header.ready):
             m.d.sync += header_valid.eq(0)
 
-        item, item_valid, item_free = Signal(layouts.weight_item()), Signal(), Signal()
+        item = Signal(layouts.weight_item(), reset_less=True)
+        item_valid, item_free = Signal(), Signal()
         m.d.comb += [
             self.items.payload.eq(item), self.items.valid.eq(item_valid),
             item_free.eq(~item_valid | self.items.ready),
@@ -161,7 +169,8 @@ class RowDecoder(wiring.Component):
 
         # Extracted code, one ahead of the index.
         code_valid, code_is_weight = Signal(), Signal()
-        code_value, code_step = Signal(signed(8)), Signal(12)
+        code_value = Signal(signed(8), reset_less=True)
+        code_step = Signal(12, reset_less=True)
         m.d.comb += reader.long_count.eq(1 + layer.value_bits + layer.rice_k)
 
         body = reader.bits[1:]
@@ -202,6 +211,15 @@ class RowDecoder(wiring.Component):
             target_left.eq(Mux(wrapped, wraps, stays)),
         ]
 
+        # What the reader waits for comes late, so it is said once, from registers: the next code or
+        # the next field of a header (which never waits but for its first field).
+        codes, consume, next_field = Signal(), Signal(), Signal()
+        m.d.comb += [
+            consume.eq(code_valid & ~at_end & (item_free | ~code_is_weight)),
+            reader.take.eq(reader.ready & Mux(codes, ~code_valid | consume, next_field)),
+            reader.long.eq(codes & reader.first),
+        ]
+
         m.d.sync += reader.seek.eq(0)
         with m.FSM() as fsm:
             m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & ~item_valid & ~header_valid)
@@ -219,21 +237,21 @@ class RowDecoder(wiring.Component):
                     with m.If(self.rows != 0):
                         m.next = "CHANNEL"
             with m.State("CHANNEL"):
-                with m.If(reader.ready & ~header_valid & ~reader.seek):
-                    m.d.comb += reader.take.eq(1)
+                m.d.comb += next_field.eq(~header_valid & ~reader.seek)
+                with m.If(reader.ready & next_field):
                     m.d.sync += [
                         reader.count.eq(18), row_word.eq(reader.word), row_bit.eq(reader.bit),
                         header.row.channel.eq(reader.bits),
                     ]
                     m.next = "BIAS"
             with m.State("BIAS"):
+                m.d.comb += next_field.eq(1)
                 with m.If(reader.ready):
-                    m.d.comb += reader.take.eq(1)
                     m.d.sync += [reader.count.eq(24), header.row.bias.eq(reader.bits)]
                     m.next = "THRESHOLD"
             with m.State("THRESHOLD"):
+                m.d.comb += next_field.eq(1)
                 with m.If(reader.ready):
-                    m.d.comb += reader.take.eq(1)
                     m.d.sync += [
                         reader.count.eq(1),
                         header.row.threshold.eq(reader.bits),
@@ -243,13 +261,10 @@ class RowDecoder(wiring.Component):
                         header_valid.eq(1),
                         tap.eq(0), next_tap.eq(1), taps_left.eq(layer.n_taps),
                         last_tap.eq(layer.n_taps == 1), index.eq(-1), left.eq(self.channels - 1),
-                        code_valid.eq(0),
+                        code_valid.eq(0), codes.eq(1),
                     ]
                     m.next = "CODES"
             with m.State("CODES"):
-                m.d.comb += reader.long.eq(reader.bits[0])
-                consume = Signal()
-                m.d.comb += consume.eq(code_valid & ~at_end & (item_free | ~code_is_weight))
                 with m.If(consume):
                     m.d.comb += self.code.eq(1)
                     m.d.sync += [
@@ -269,7 +284,6 @@ class RowDecoder(wiring.Component):
                             item.group.eq(group),
                         ]
                 with m.If(reader.ready & (~code_valid | consume)):
-                    m.d.comb += reader.take.eq(1)
                     m.d.sync += [
                         code_valid.eq(1), code_is_weight.eq(reader.bits[0]),
                         code_value.eq(value),
@@ -279,7 +293,7 @@ class RowDecoder(wiring.Component):
                 # The filler bit is (or will be) the waiting code: drop it and end the pass.
                 with m.If(at_end & code_valid & item_free):
                     m.d.sync += [
-                        code_valid.eq(0), item_valid.eq(1), item.end.eq(1),
+                        code_valid.eq(0), codes.eq(0), item_valid.eq(1), item.end.eq(1),
                         first_pass.eq(0), group.eq(group + 1), next_tap.eq(0),
                         reader.count.eq(12),
                     ]

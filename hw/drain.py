@@ -146,8 +146,9 @@ class Drain(wiring.Component):
         wiring.connect(m, finished.o, packer.i)
 
         # Headers and output addresses of the two passes that can be in the pipeline.
-        headers = [Signal(layouts.pass_header(), name=f"header{i}") for i in range(2)]
-        bases = [Signal(self._address_bits, name=f"base{i}") for i in range(2)]
+        headers = [Signal(layouts.pass_header(), name=f"header{i}", reset_less=True)
+                   for i in range(2)]
+        bases = [Signal(self._address_bits, name=f"base{i}", reset_less=True) for i in range(2)]
         parity, in_flight = Signal(), Signal(2)
         strip_offset = Signal(self._address_bits)
         group_offset = Signal(self._address_bits)
@@ -200,11 +201,12 @@ class Drain(wiring.Component):
             m.d.comb += self.idle.eq(
                 fsm.ongoing("HEADER") & (level == 0) & (in_flight == 0) & ~packer.busy)
 
-        # Stage 0: the position of the walk. Stage 1: read the accumulators. From here on nothing
-        # waits: the walk stops in time for the queue behind the neuron lanes.
-        tag0, tag1 = Signal(visit_tag()), Signal(visit_tag())
-        currents1 = [Signal(layouts.currents(cfg), name=f"currents{i}") for i in range(2)]
-        unit = Signal(unit_bits)
+        # Stage 0: the position of the walk claims its units. Stage 1: read the accumulators. From
+        # here on nothing waits: the walk stops in time for the queue behind the neuron lanes.
+        tag0, tag1, tag2 = (Signal(visit_tag(), name=f"tag{i}") for i in range(3))
+        currents2 = [Signal(layouts.currents(cfg), name=f"currents{i}", reset_less=True)
+                     for i in range(2)]
+        position0, bank0, unit1 = Signal(10), Signal(), Signal(unit_bits)
         pair = layer.pair if cfg.lanes == 2 else Const(0)
 
         def inside(q):
@@ -213,52 +215,54 @@ class Drain(wiring.Component):
 
         lowest = walker.position[:unit_bits]
         m.d.comb += [
-            self.claim.eq(Mux(walker.step, (1 << lowest) | Mux(pair, 2 << lowest, 0), 0)),
-            self.release.eq(tag0.valid & tag0.pass_end),
+            self.release.eq(tag1.valid & tag1.pass_end),
         ]
         m.d.sync += [
+            self.claim.eq(Mux(walker.step, (1 << lowest) | Mux(pair, 2 << lowest, 0), 0)),
             tag0.valid.eq(walker.step), tag0.parity.eq(parity),
             tag0.window_first.eq(walker.window_first), tag0.window_last.eq(walker.window_last),
             tag0.row_end.eq(walker.row_end), tag0.phase_end.eq(walker.phase_end),
             tag0.pass_first.eq(walker.first), tag0.pass_end.eq(walker.last),
             tag0.inside.eq(Cat(inside(walker.position), pair & inside(walker.position | 1))),
-            self.read.eq(self.claim), self.bank.eq(walk_bank),
-            self.address.eq(walker.position >> unit_bits), unit.eq(lowest),
-            tag1.eq(tag0),
-            currents1[0].eq(Array(self.currents)[unit]),
-            currents1[1].eq(Array(self.currents)[unit | 1]),
+            position0.eq(walker.position), bank0.eq(walk_bank),
+            tag1.eq(tag0), self.read.eq(self.claim), self.bank.eq(bank0),
+            self.address.eq(position0 >> unit_bits), unit1.eq(position0),
+            tag2.eq(tag1),
+            currents2[0].eq(Array(self.currents)[unit1]),
+            currents2[1].eq(Array(self.currents)[unit1 | 1]),
         ]
 
-        # Stage 2: the pool's maximum before the neuron; membranes of the previous group.
-        tag2 = Signal(visit_tag())
-        currents2 = [Signal(layouts.currents(cfg), name=f"pooled{i}") for i in range(2)]
-        slot, sums = Signal(10), Signal(signed(20))
+        # Stage 3: the pool's maximum before the neuron; membranes of the previous group.
+        tag3 = Signal(visit_tag())
+        pooled = [Signal(layouts.currents(cfg), name=f"pooled{i}", reset_less=True)
+                  for i in range(2)]
+        slot, sums = Signal(10), Signal(signed(20), reset_less=True)
         window_is_first = Signal()
         to_neuron = Signal()
         m.d.comb += [
-            to_neuron.eq(tag1.valid & (tag1.window_last | ~layer.pool_max)),
-            self.visits.eq(Mux(to_neuron & ~layer.readout, tag1.inside[0] + tag1.inside[1], 0)),
+            to_neuron.eq(tag2.valid & (tag2.window_last | ~layer.pool_max)),
+            self.visits.eq(Mux(to_neuron & ~layer.readout, tag2.inside[0] + tag2.inside[1], 0)),
         ]
-        m.d.sync += [tag2.eq(tag1), tag2.slot.eq(slot), currents2[1].eq(currents1[1])]
+        m.d.sync += [tag3.eq(tag2), tag3.slot.eq(slot), pooled[1].eq(currents2[1])]
         with m.If(layer.pool_max):
             # One visit a window reaches the neuron; it stands for the window's first one, too.
             m.d.sync += [
-                tag2.valid.eq(to_neuron), tag2.window_first.eq(1),
-                tag2.pass_first.eq(Mux(tag1.window_first, tag1.pass_first, window_is_first)),
+                tag3.valid.eq(to_neuron), tag3.window_first.eq(1),
+                tag3.pass_first.eq(Mux(tag2.window_first, tag2.pass_first, window_is_first)),
             ]
-        with m.If(tag1.valid & tag1.window_first):
-            m.d.sync += window_is_first.eq(tag1.pass_first)
+        with m.If(tag2.valid & tag2.window_first):
+            m.d.sync += window_is_first.eq(tag2.pass_first)
         for t in range(TIMESTEPS_PER_GROUP):
-            new, best = currents1[0][t], currents2[0][t]
-            keep = layer.pool_max & ~tag1.window_first & (best > new)
-            with m.If(tag1.valid & ~keep):
+            new, best = currents2[0][t], pooled[0][t]
+            keep = layer.pool_max & ~tag2.window_first & (best > new)
+            with m.If(tag2.valid & ~keep):
                 m.d.sync += best.eq(new)
         with m.If(to_neuron):
-            m.d.sync += slot.eq(Mux(tag1.pass_end, 0, slot + 1))
-        m.d.sync += sums.eq(Mux(tag1.inside[0], sum(currents1[0][t] for t in range(4)), 0))
+            m.d.sync += slot.eq(Mux(tag2.pass_end, 0, slot + 1))
+        m.d.sync += sums.eq(Mux(tag2.inside[0], sum(currents2[0][t] for t in range(4)), 0))
 
         # Neuron lanes; the tag and the readout's sum travel alongside.
-        tags, totals = [tag2], sums
+        tags, totals = [tag3], sums
         for i in range(LATENCY):
             next_tag = Signal(visit_tag(), name=f"tag_{i}")
             next_total = Signal(signed(20), name=f"total_{i}", reset_less=True)
@@ -274,9 +278,9 @@ class Drain(wiring.Component):
                 lane.bias0.eq(headers[0].row.bias), lane.bias1.eq(headers[1].row.bias),
                 lane.threshold0.eq(headers[0].row.threshold),
                 lane.threshold1.eq(headers[1].row.threshold),
-                lane.currents.eq(currents2[i]), lane.parity.eq(tag2.parity),
+                lane.currents.eq(pooled[i]), lane.parity.eq(tag3.parity),
                 back.addr.eq(slot),
-                lane.membrane.eq(Mux(select(tag2.parity).first_group, layer.v_reset, back.data)),
+                lane.membrane.eq(Mux(select(tag3.parity).first_group, layer.v_reset, back.data)),
                 write.addr.eq(tags[-1].slot), write.data.eq(lane.membrane_out),
                 write.en.eq(tags[-1].valid & ~layer.readout),
                 outputs.spikes[i].eq(lane.spikes),

@@ -16,6 +16,11 @@ from .config import FETCH_QUEUE, CoreConfig
 from .unit import JobQueue, lowest_one
 
 
+def _payload(shape) -> Signal:
+    """A register of the pipeline that a valid bit stands beside, so that it needs no reset."""
+    return Signal(shape, reset_less=True, src_loc_at=1)
+
+
 class Fetch(wiring.Component):
     """Reads the map words a weight needs and deals their active lanes to the units.
 
@@ -80,10 +85,10 @@ class Fetch(wiring.Component):
             "base": self._address_bits, "first": 10, "last": 10, "empty": 1,
         })
         m.submodules.ranges = ranges = JobQueue(ranged, FETCH_QUEUE)
-        s1, s1_valid, s1_tap = Signal(layouts.weight_item()), Signal(), Signal(layouts.TAP)
-        s1_product = Signal(self._address_bits)
-        s2, s2_valid = Signal(ranged), Signal()
-        s3, s3_valid = Signal(ranged), Signal()
+        s1, s1_valid = _payload(layouts.weight_item()), Signal()
+        s1_tap, s1_product = _payload(layouts.TAP), _payload(self._address_bits)
+        s2, s2_valid = _payload(ranged), Signal()
+        s3, s3_valid = _payload(ranged), Signal()
         m.d.comb += [
             self.items.ready.eq(~ranges.almost_full),
             tap_of_item.addr.eq(self.items.payload.tap),
@@ -116,8 +121,8 @@ class Fetch(wiring.Component):
 
         # Stage 4: walk the planes of the current weight.
         head = ranges.o.payload
-        w, w_valid, w_tap = Signal(ranged), Signal(), Signal(layouts.TAP)
-        planes_left, plane_index = Signal(6), Signal(6)
+        w, w_valid, w_tap = _payload(ranged), Signal(), _payload(layouts.TAP)
+        planes_left, plane_index = _payload(6), _payload(6)
         last_plane, p_go, p_finished = Signal(), Signal(), Signal()
         q_free = Signal()
         group_planes = Signal(6)
@@ -157,7 +162,7 @@ class Fetch(wiring.Component):
             "tap": tap_bits, "word": 4, "address": self._address_bits, "row": signed(14),
             "live": count,
         })
-        q, q_valid, f, f_valid = Signal(span), Signal(), Signal(visit), Signal()
+        q, q_valid, f, f_valid = _payload(span), Signal(), _payload(visit), Signal()
         address, wanted = Signal(self._address_bits), Signal(count)
         found = self._live_bits(m, q.address, q.next_block, count)
         m.d.comb += [
@@ -181,8 +186,8 @@ class Fetch(wiring.Component):
         ]
 
         # Stage 7: visit the words, one a cycle.
-        r, r_valid, r_free = Signal(visit), Signal(), Signal()
-        left, last_word = Signal(count), Signal()       # last_word: `left` has one bit
+        r, r_valid, r_free = _payload(visit), Signal(), Signal()
+        left, last_word = _payload(count), _payload(1)       # last_word: `left` has one bit
         others, step = Signal(count), Signal(range(count))
         go, live = Signal(), visits.o.payload.live
         for i in reversed(range(count)):
@@ -208,19 +213,19 @@ class Fetch(wiring.Component):
         with m.Elif(go):
             m.d.sync += [left.eq(others), last_word.eq(others == lowest_one(others))]
 
-        # The accumulator row of this word. Rows subs or more outside the strip cannot matter:
-        # `near` says so, and then a few bits are enough.
+        # The accumulator row of this word.
         row_bits = (cfg.acc_depth + subs).bit_length() + 1
         row = Signal(signed(14))
         m.d.comb += row.eq(r.row + subs * step)
 
         # Stage 8: the address is at the memory. Everything else travels along.
         rest = data.StructLayout({
-            "valid": 1, "end": 1, "mask": cfg.window, "row": signed(14), "near": 1,
+            "end": 1, "mask": cfg.window, "row": signed(14), "borrow": units,
             "rotate": unit_bits, "positions": 10, "weight": signed(cfg.acc_bits),
             "edge": 2, "edge_word": 4,
         })
-        a, b, c = Signal(rest), Signal(rest), Signal(rest)
+        a, b, c = _payload(rest), _payload(rest), _payload(rest)
+        a_valid, b_valid, c_valid = Signal(), Signal(), Signal()
         use_mask = Signal()
         with m.Switch(a.edge):
             with m.Case(program.EDGE_FIRST):
@@ -232,7 +237,7 @@ class Fetch(wiring.Component):
         m.d.comb += tap_of_word.addr.eq(r.tap)
         m.d.sync += [
             self.map_address.eq(r.address + step),
-            a.valid.eq(go), a.end.eq(r.end),
+            a_valid.eq(go), b_valid.eq(a_valid), c_valid.eq(b_valid), a.end.eq(r.end),
             a.mask.eq(Cat(tap_of_word.data.mask_low, tap_of_word.data.mask_high)),
             a.edge.eq(tap_of_word.data.edge),
             a.edge_word.eq((r.word + step) & layer.row_words_mask),
@@ -241,43 +246,53 @@ class Fetch(wiring.Component):
             a.positions.eq(Mux(r.last_strip, layer.positions_last, layer.positions)),
             a.weight.eq(r.weight),
         ]
-        m.d.sync += [
-            b.eq(a), b.mask.eq(a.mask | (~use_mask).replicate(cfg.window)),
-            b.near.eq((a.row >> row_bits - 1 == 0) | (a.row >> row_bits - 1 == -1)),
-        ]
+        m.d.sync += [b.eq(a), b.mask.eq(a.mask | (~use_mask).replicate(cfg.window))]
+
+        # Which accumulator rows row-1 .. row+subs-1 lie in the strip; of its last row maybe only
+        # the first units. Rows further away are no neighbours, so a few bits are enough.
+        in_strip, in_last_row = _payload(subs + 1), _payload(subs + 1)
+        in_part, near = _payload(units), Signal()
+        m.d.comb += near.eq((a.row >> row_bits - 1 == 0) | (a.row >> row_bits - 1 == -1))
+        full_rows = (a.positions >> unit_bits)[:row_bits]
+        for d in range(-1, subs):
+            this_row = (a.row[:row_bits].as_signed() + d)[:row_bits + 1].as_signed()
+            m.d.sync += [
+                in_strip[d + 1].eq(near & (this_row >= 0) & (this_row < full_rows)),
+                in_last_row[d + 1].eq(near & (this_row == full_rows)),
+            ]
+        # By tables, not by comparisons, which synthesis would put on carry chains.
+        for u in range(units):
+            m.d.sync += [
+                b.borrow[u].eq(Array(int(r + u >= units) for r in range(units))[a.rotate]),
+                in_part[u].eq(Array(int(u < part) for part in range(units))[
+                    a.positions[:unit_bits]]),
+            ]
 
         # Stage 9: the word has arrived; rotate it so that every unit sees its own lanes.
         lanes = data.View(data.ArrayLayout(layouts.MASK, cfg.window), self.map_data)
-        rotated = Signal(data.ArrayLayout(layouts.MASK, cfg.window))
+        rotated = _payload(data.ArrayLayout(layouts.MASK, cfg.window))
         for i in range(subs):
             for u in range(units):
                 choices = Array(lanes[i * units + (u + r) % units] for r in range(units))
                 m.d.sync += rotated[i * units + u].eq(choices[b.rotate])
-        # Which accumulator rows row-1 .. row+subs-1 lie in the strip; its last row may be partial.
-        in_strip, in_last_row = Signal(subs + 1), Signal(subs + 1)
-        full_rows = (b.positions >> unit_bits)[:row_bits]
-        for d in range(-1, subs):
-            this_row = (b.row[:row_bits].as_signed() + d)[:row_bits + 1].as_signed()
-            m.d.sync += [
-                in_strip[d + 1].eq(b.near & (this_row >= 0) & (this_row < full_rows)),
-                in_last_row[d + 1].eq(b.near & (this_row == full_rows)),
-            ]
+        kept = _payload(data.ArrayLayout(subs, units))
+        for u in range(units):
+            wanted = in_strip | (in_last_row & in_part[u].replicate(subs + 1))
+            m.d.sync += kept[u].eq(Mux(b.borrow[u], wanted, wanted >> 1))
         m.d.sync += c.eq(b)
 
         # Stage 10: active lanes to the queues.
         for u in range(units):
-            borrow = (c.rotate + u) >= units
-            wanted = in_strip | Mux(u < c.positions[:unit_bits], in_last_row, 0)
             active = Cat(
-                rotated[i * units + u].any() & c.mask[i * units + u]
-                & Mux(borrow, wanted[i], wanted[i + 1]) for i in range(subs))
+                rotated[i * units + u].any() & c.mask[i * units + u] & kept[u][i]
+                for i in range(subs))
             job = self.jobs[u]
             m.d.comb += [
                 job.masks.eq(Cat(rotated[i * units + u] for i in range(subs))),
                 job.active.eq(Mux(c.end, 0, active)),
-                job.address.eq((c.row - borrow)[:(cfg.acc_depth - 1).bit_length()]),
+                job.address.eq((c.row - c.borrow[u])[:(cfg.acc_depth - 1).bit_length()]),
                 job.weight.eq(c.weight), job.end.eq(c.end),
-                self.push[u].eq(c.valid & (c.end | active.any())),
+                self.push[u].eq(c_valid & (c.end | active.any())),
             ]
         return m
 

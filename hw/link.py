@@ -107,7 +107,7 @@ class Link(wiring.Component):
             commands.fault_status.eq(Mux(receiver.bad, Status.BAD_FRAME, Status.OVERRUN)),
             sender.quiet.eq(commands.quiet), sender.clear.eq(commands.clear),
             commands.digest.eq(sender.digest), commands.sender_idle.eq(sender.idle),
-            self.start.eq(commands.start), commands.done.eq(self.done),
+            self.start.eq(commands.start),
             self.first_layer_address.eq(commands.first_layer_address),
             self.stop_after.eq(commands.stop_after),
             self.core_reset.eq(commands.core_reset),
@@ -116,7 +116,7 @@ class Link(wiring.Component):
             self.divisor.eq(file.divisor), file.restore_divisor.eq(self.restore_divisor),
         ]
         m.d.sync += [
-            file.good.eq(receiver.good), file.bad.eq(receiver.bad),
+            commands.done.eq(self.done), file.good.eq(receiver.good), file.bad.eq(receiver.bad),
             file.overrun.eq(receiver.overrun),
         ]
         # A register on the way to both: the memories are far from the block RAM of the requests.

@@ -39,7 +39,8 @@ class NeuronLane(wiring.Component):
         steps = range(TIMESTEPS_PER_GROUP)
 
         inputs = [Signal(signed(20), name=f"current{t}", reset_less=True) for t in steps]
-        membrane, parity, spikes = Signal(MEMBRANE), Signal(), Signal(0)
+        membrane, parity = Signal(MEMBRANE, reset_less=True), Signal(reset_less=True)
+        spikes = Signal(0)
         bias = Mux(self.parity, self.bias1, self.bias0)
         m.d.sync += [inputs[t].eq(self.currents[t] + bias) for t in steps]
         m.d.sync += [membrane.eq(self.membrane), parity.eq(self.parity)]

@@ -44,8 +44,8 @@ class Packer(wiring.Component):
         # `word` is collected; a finished one moves on to `out` in the next cycle, while the first
         # mask of the following word is already put into the cleared `word`.
         word = Signal(data.ArrayLayout(layouts.MASK, window))
-        pending, pending_address = Signal(), Signal(self._address_bits)
-        out, out_valid = Signal(layouts.map_write(cfg)), Signal()
+        pending, pending_address = Signal(), Signal(self._address_bits, reset_less=True)
+        out, out_valid = Signal(layouts.map_write(cfg), reset_less=True), Signal()
         fill = Signal(4)           # zero words still to insert ...
         fill_ends = Signal()       # ... after which the sequence ends
         # `advance` is worked out from what the others become. Whether the arbiter takes `out` in
@@ -62,13 +62,14 @@ class Packer(wiring.Component):
             pending.eq(next_pending), fill.eq(next_fill),
             advance.eq(~(next_pending & (move | out_valid)) & (next_fill == 0)),
         ]
-        total = Signal(signed(32))
+        total = Signal(signed(32), reset_less=True)
         with m.If(move):
             m.d.sync += [out.address.eq(pending_address), out.data.eq(word)]
             with m.If(layer.readout):
                 m.d.sync += out.data[:32].eq(total)
 
-        item, item_valid, inserts = Signal(output(cfg)), Signal(), Signal()
+        item = Signal(output(cfg), reset_less=True)
+        item_valid, inserts = Signal(), Signal()
         with m.If(advance):
             m.d.sync += [
                 item.eq(self.i.payload), item_valid.eq(self.i.valid),

@@ -98,7 +98,8 @@ class AccumulateUnit(wiring.Component):
         ]
 
         # Head job, consumed one lane at a time, lowest lane first.
-        head, head_valid, left = Signal(shape), Signal(), Signal(subs)
+        head, head_valid = Signal(shape, reset_less=True), Signal()
+        left = Signal(subs, reset_less=True)
         bank, filled = Signal(), Signal(2)
         lane = Signal(range(subs))
         others = Signal(subs)
@@ -132,8 +133,8 @@ class AccumulateUnit(wiring.Component):
 
         # One weight register per timestep, zero where nothing is to be added: the zeroing is the
         # flip-flops' reset, and the adder needs no more than one lookup table a bit.
-        add_place = Signal(range(2 * depth))
-        add_weights = [Signal.like(head.weight, name=f"add_weight{t}")
+        add_place = Signal(range(2 * depth), reset_less=True)
+        add_weights = [Signal.like(head.weight, name=f"add_weight{t}", reset_less=True)
                        for t in range(TIMESTEPS_PER_GROUP)]
         m.d.sync += [
             add.eq(take),
@@ -146,7 +147,7 @@ class AccumulateUnit(wiring.Component):
             with m.Else():
                 m.d.sync += weight.eq(0)
 
-        sweeping, sweep_place = Signal(), Signal(range(2 * depth))
+        sweeping, sweep_place = Signal(), Signal(range(2 * depth), reset_less=True)
         with m.If(self.sweep):
             m.d.sync += [sweeping.eq(1), sweep_place.eq(0)]
         with m.Elif(sweeping):

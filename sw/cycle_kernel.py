@@ -140,6 +140,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     step = np.full(engines, -1, np.int64)
     tags = np.zeros((engines, stages), np.int64)
     at = np.zeros(engines, np.int64)            # ring index of the first stage
+    claims = np.full(engines, -1, np.int64)     # position that the first stage claims
     outputs = np.zeros((engines, drain_queue), np.int64)
     outputs_at = np.zeros(engines, np.int64)
     outputs_level = np.zeros(engines, np.int64)
@@ -232,17 +233,18 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                     index[e] = 0
                     fill_ends[e] = False
             walks = step[e] >= 0 and not outputs_almost[e]
-            claim_at = walk_position[step[e]] if walks else -1
-            tag0, tag1 = tags[e, at[e]], tags[e, (at[e] + 1) % stages]
+            claim_at = claims[e]
+            claims[e] = walk_position[step[e]] if walks else -1
+            tag1, tag2 = tags[e, (at[e] + 1) % stages], tags[e, (at[e] + 2) % stages]
             tag = tags[e, (at[e] + stages - 1) % stages]
             if tag & F_VALID and (tag & F_LAST or (tag & F_WINDOW_END and not readout)):
                 outputs[e, (outputs_at[e] + outputs_level[e]) % drain_queue] = tag
                 outputs_level[e] += 1
             outputs_almost[e] = waiting_outputs >= drain_queue - drain_margin
-            if tag1 & F_VALID and not readout and (tag1 & F_WINDOW_END or not pool_max):
-                count[N_NEURONS] += (tag1 // F_COUNT) & 3
+            if tag2 & F_VALID and not readout and (tag2 & F_WINDOW_END or not pool_max):
+                count[N_NEURONS] += (tag2 // F_COUNT) & 3
             release = -1
-            if tag0 & F_VALID and tag0 & F_LAST:
+            if tag1 & F_VALID and tag1 & F_LAST:
                 release = (drained[e] - 1) & 1
 
             pop_header = False
@@ -494,6 +496,8 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
             causes[NEURON] += waiting
             causes[why] += units - updates - waiting
         if all_done:
+            cycle += 1                          # until the sequencer sees it
+            causes[DONE] += engines * units
             break
         write = announce
         announce = choice >= 0

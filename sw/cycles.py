@@ -251,7 +251,7 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, con
                        dict(zip(COUNTERS, counters.tolist(), strict=True)), int(served))
 
 
-DRAIN_STAGES = 20
+DRAIN_STAGES = 21
 """Visits in the pipeline from the drain walk to its queue (`hw.drain`, `hw.neuron.LATENCY`)."""
 
 

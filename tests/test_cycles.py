@@ -142,9 +142,8 @@ def test_replay_names_a_missing_map():
 
 def test_constants_equal_the_gateware():
     from hw.neuron import LATENCY
-    from hw.unit import JobQueue
-    assert cycles.QUEUE_MARGIN == JobQueue.MARGIN
-    assert cycles.DRAIN_STAGES == LATENCY + 3      # positions, currents, pool
+    assert cycles.DRAIN_STAGES == LATENCY + 4      # claim, read, currents, pool
+    assert cycles.DRAIN_MARGIN == cycles.DRAIN_STAGES + 2
     from hw.registers import COUNTERS
     assert cycles.STEP_OVERHEAD == len(COUNTERS) + 2
     assert set(COUNTERS) - {"cycles"} <= set(cycles.COUNTERS)

@@ -11,7 +11,7 @@ from importlib import import_module
 
 from .harness import REGISTRY, Proof
 
-MODULES = ("queues", "fetch", "unit", "decoder", "packer", "arbiter", "link", "uart")
+MODULES = ("queues", "fetch", "unit", "decoder", "packer", "arbiter", "link", "uart", "attention")
 
 
 def load() -> dict[str, Proof]:

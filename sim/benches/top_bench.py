@@ -1,0 +1,105 @@
+"""`hw.gate.TopK` against `sim.attention_models.top_k`; the bench plays the engines' scores.
+
+Settings: engines, tokens, seed, cases.
+"""
+
+from __future__ import annotations
+
+import cocotb
+import numpy as np
+from cocotb.triggers import FallingEdge, ReadOnly
+
+from hw.gate import READ_LATENCY, SCORE_BITS, mask_word, top_k_cycles
+from sim import attention_models as models
+from sim.helpers import settings, start
+from sim.streams import seeded
+
+
+def cases(rng: np.random.Generator, most: int, count: int):
+    """Scores and how many to keep: edges first."""
+    for tokens in (1, 2, most // 2 + 1, most):
+        scores = rng.integers(0, 1 << SCORE_BITS, tokens)
+        yield scores, 1
+        yield scores, tokens
+        yield np.full(tokens, 77), max(1, tokens // 2)
+        yield np.zeros(tokens, np.int64), max(1, tokens // 3)
+        yield np.full(tokens, (1 << SCORE_BITS) - 1), max(1, tokens // 2)
+    for _ in range(count):
+        tokens = int(rng.integers(1, most + 1))
+        top = int(rng.choice([1, 3, 20, 1 << SCORE_BITS]))
+        yield rng.integers(0, top, tokens), int(rng.integers(1, tokens + 1))
+
+
+async def run(dut, shares: np.ndarray, host: bool) -> int:
+    """Cycles from start to done; shares: scores [engines][tokens]."""
+    asked = [0] * READ_LATENCY
+    dut.start.value, dut.host.value = 1, host
+    cycles = 0
+    while True:
+        token = asked.pop(0)
+        dut.scores.value = sum(int(share[token]) << SCORE_BITS * n
+                               for n, share in enumerate(shares) if token < len(share))
+        await ReadOnly()
+        asked.append(int(dut.token.value))
+        done = dut.done.value == 1
+        assert dut.busy.value == (cycles > 0)
+        await FallingEdge(dut.clk)
+        dut.start.value = 0
+        if done:
+            assert dut.busy.value == 0
+            return cycles
+        cycles += 1
+
+
+async def result(dut, tokens: int, word: int) -> list[int]:
+    """The list, which must agree with the mask."""
+    kept, bits = [], 0
+    for index in range(int(dut.kept.value)):
+        dut.list_index.value = index
+        await ReadOnly()
+        kept.append(int(dut.list_token.value))
+        await FallingEdge(dut.clk)
+    for index in range(-(-tokens // word)):
+        dut.mask_index.value = index
+        await ReadOnly()
+        bits |= int(dut.mask.value) << word * index
+        await FallingEdge(dut.clk)
+    assert bits == sum(1 << token for token in kept), (kept, f"{bits:x}")
+    return kept
+
+
+@cocotb.test()
+async def scores(dut):
+    """Lists of random and of special scores, in exactly the cycles of the contract; then the same
+    tokens, inverted, as a mask from the host."""
+    engines, most = settings()["engines"], settings()["tokens"]
+    rng = seeded(settings()["seed"])
+    word = mask_word(most)
+    for name in ("start", "host", "tokens", "keep", "bits", "scores", "list_index", "mask_index",
+                 "mask_write", "mask_data"):
+        getattr(dut, name).value = 0
+    await start(dut, 150_000)
+    for totals, keep in cases(rng, most, settings()["cases"]):
+        tokens, bits = len(totals), max(1, int(totals.max()).bit_length())
+        bits = int(rng.integers(bits, SCORE_BITS + 1)) if rng.random() < 0.3 else bits
+        # How the engines share the work does not matter.
+        split = rng.multinomial(1000, rng.dirichlet(np.ones(engines)))
+        shares = totals[None] * split[:, None] // 1000
+        shares[0] += totals - shares.sum(0)
+        dut.tokens.value, dut.keep.value, dut.bits.value = tokens, keep, bits
+        cycles = await run(dut, shares, False)
+        wanted = models.top_k(totals.tolist(), keep)
+        assert await result(dut, tokens, word) == wanted, (totals, keep)
+        assert cycles == top_k_cycles(engines, tokens, bits, word), (tokens, bits)
+
+        mask = [token for token in range(tokens) if token not in wanted]
+        dut.mask_write.value = 1
+        for index in range(-(-tokens // word)):
+            dut.mask_index.value = index
+            dut.mask_data.value = sum(1 << token % word for token in mask
+                                      if token // word == index)
+            await FallingEdge(dut.clk)
+        dut.mask_write.value = 0
+        cycles = await run(dut, shares, True)
+        assert await result(dut, tokens, word) == mask
+        assert cycles == top_k_cycles(engines, tokens, bits, word, host=True)
