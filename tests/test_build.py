@@ -141,6 +141,20 @@ def test_yosys_that_dies_silently(programs, tmp_path, code):
         yosys.synthesise("module \\top\nend\n", "xc7", "top", tmp_path)
 
 
+def test_ecp5_falls_back_to_classic_abc(programs, tmp_path):
+    build_tools.install(programs, "yosys", """
+import json, pathlib
+print("7. Executing ABC9.")
+if "abc -luts" in pathlib.Path("design.ys").read_text():
+    found = {"modules": {"\\\\top": {"num_cells_by_type": {"LUT4": 3}}}}
+    pathlib.Path("design.stat.json").write_text(json.dumps(found))
+    pathlib.Path("design.json").write_text("{}")
+""", "0.70")
+    found = yosys.synthesise("module \\top\nend\n", "ecp5", "top", tmp_path)
+    assert found.cells == {"LUT4": 3}
+    assert "abc -luts" in (tmp_path / "design.ys").read_text()
+
+
 def test_boards_are_consistent():
     for name in BUILDABLE:
         board = BOARDS[name]

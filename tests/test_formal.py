@@ -57,7 +57,8 @@ def test_proof_fits_the_gateware(proof):
 def components_with_streams() -> set[str]:
     """Names, as module.Class, of the gateware's components that have a stream port."""
     arguments = {"shape": 8, "depth": 16, "width": 32, "config": PRESETS["tiny"],
-                 "divisor": 100, "min_words": 2, "max_words": 4, "address_bits": 4}
+                 "divisor": 100, "min_words": 2, "max_words": 4, "address_bits": 4,
+                 "slices": 2, "engines": 2, "parallel": 2}
     found = set()
     for module in pkgutil.iter_modules(hw.__path__):
         if module.ispkg:

@@ -22,7 +22,6 @@ FAMILIES = ("xc7", "ecp5")
 
 _READ = "read_rtlil {name}.il"
 
-# Classic abc for both: the WebAssembly build of Yosys dies in abc9 on the larger designs.
 _MAP = {
     "xc7": """
 synth_xilinx -family xc7 -top {top} {flags} -run begin:map_luts
@@ -35,8 +34,16 @@ xilinx_dffopt
 opt_lut_ins -tech xilinx
 synth_xilinx -family xc7 -top {top} {flags} -run finalize:edif""",
     "ecp5": """
-synth_ecp5 -noabc9 -top {top} {flags}""",
+synth_ecp5 -top {top} {flags}""",
 }
+
+# Where the WebAssembly build of Yosys dies in abc9, which it does on some designs.
+_MAP_CLASSIC = {"ecp5": """
+synth_ecp5 -top {top} {flags} -run begin:map_luts
+techmap -map +/lattice/latches_map.v
+abc -luts 2:3,6:5,10,20
+clean
+synth_ecp5 -top {top} {flags} -run map_cells:edif"""}
 
 _WRITE = """
 delete t:$scopeinfo
@@ -74,8 +81,8 @@ class Synthesis:
 
 
 def script(family: str, top: str, name: str, *, pads: bool = True, flatten: bool = True,
-           verilog: bool = False) -> str:
-    """The Yosys script; see `synthesise`."""
+           verilog: bool = False, classic: bool = False) -> str:
+    """The Yosys script; see `synthesise`. classic: with abc instead of abc9."""
     if family not in FAMILIES:
         raise ValueError(f"family {family!r} is none of {', '.join(FAMILIES)}")
     flags = []
@@ -84,7 +91,8 @@ def script(family: str, top: str, name: str, *, pads: bool = True, flatten: bool
         flags += [] if pads else ["-noiopad", "-noclkbuf"]
     elif not flatten:
         flags += ["-noflatten"]
-    parts = [_READ, _MAP[family], _WRITE, _VERILOG if verilog else ""]
+    mapping = (_MAP_CLASSIC if classic else _MAP)[family]
+    parts = [_READ, mapping, _WRITE, _VERILOG if verilog else ""]
     return "".join(parts).format(name=name, top=top, flags=" ".join(flags)).replace(" \n", "\n")
 
 
@@ -132,30 +140,38 @@ def synthesise(rtlil: str, family: str, top: str, folder: Path, *, name: str = "
     Raises SpikeTicketError where Yosys is missing or fails.
     """
     yosys = tools.need("yosys")
-    text = script(family, top, name, pads=pads, flatten=flatten, verilog=verilog)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.il").write_text(adapted(rtlil, family))
-    (folder / f"{name}.ys").write_text(text)
     netlist = folder / f"{name}.json"
     netlist.unlink(missing_ok=True)
     log = folder / f"{name}.yosys.log"
-    try:
-        tools.run(yosys, ["-s", f"{name}.ys"], folder, log.name, watch=watch)
-    except SpikeTicketError as error:
-        if "no message" not in str(error):
-            raise
-    if not netlist.exists():
-        raise SpikeTicketError(_died(log, yosys))
-    return opened(family, top, folder, name=name)
+    for classic in (False, True):
+        text = script(family, top, name, pads=pads, flatten=flatten, verilog=verilog,
+                      classic=classic)
+        (folder / f"{name}.ys").write_text(text)
+        try:
+            tools.run(yosys, ["-s", f"{name}.ys"], folder, log.name, watch=watch)
+        except SpikeTicketError as error:
+            if "no message" not in str(error):
+                raise
+        if netlist.exists():
+            return opened(family, top, folder, name=name)
+        if family not in _MAP_CLASSIC or not _last_pass(log).startswith("ABC9"):
+            break
+    raise SpikeTicketError(_died(log, yosys))
+
+
+def _last_pass(log: Path) -> str:
+    """The last pass that Yosys' log says has begun."""
+    return (re.findall(r"Executing (\w+)", log.read_text()) or ["?"])[-1]
 
 
 def _died(log: Path, yosys: tools.Tool) -> str:
     """What to say when Yosys ended without a netlist and without a word."""
-    passes = re.findall(r"Executing (\w+)", log.read_text())
     remedy = ("the WebAssembly build does that where a design is very large: put a native Yosys "
               "on PATH, or use fewer engines" if "yowasp" in Path(yosys.path).name else
               "try another version")
-    return (f"Yosys died in pass {passes[-1] if passes else '?'}; {remedy} (log: {log})")
+    return f"Yosys died in pass {_last_pass(log)}; {remedy} (log: {log})"
 
 
 def opened(family: str, top: str, folder: Path, *, name: str = "design") -> Synthesis:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth import Cat, Const, Mux, Signal, Value
 
-from hw.attention import FULL, QUEUE, AttentionSource
+from hw.attention import FULL, QUEUE, AttentionItems, AttentionSource
 from hw.config import TIMESTEPS_PER_GROUP
 from hw.gate import TopK, top_k_cycles
 from hw.unit import JobQueue
@@ -48,6 +48,13 @@ def attention_room(f: Bench):
     f.assume(implies(queue.push & f.past(Const(1), STOP), f.past(~queue.almost_full, STOP)))
     f.lemma("level_counts", (inner["level"] == count) & (queue.o.valid == (count != 0)))
     f.cover("full", count == QUEUE - 1)
+
+
+@proof("attention.AttentionItems/stream", depth=3, reach=10, induction=True, quick=True,
+       scope="words of 8 positions; any sums")
+def attention_items(f: Bench):
+    """An item waits unchanged until it is taken."""
+    claim_held(f, "o", f.place("items", AttentionItems(SMALL)).o)
 
 
 @proof("attention.AttentionSource/pass", depth=26,
