@@ -145,14 +145,14 @@ def test_ecp5_falls_back_to_classic_abc(programs, tmp_path):
     build_tools.install(programs, "yosys", """
 import json, pathlib
 print("7. Executing ABC9.")
-if "abc -luts" in pathlib.Path("design.ys").read_text():
+if "abc -lut" in pathlib.Path("design.ys").read_text():
     found = {"modules": {"\\\\top": {"num_cells_by_type": {"LUT4": 3}}}}
     pathlib.Path("design.stat.json").write_text(json.dumps(found))
     pathlib.Path("design.json").write_text("{}")
 """, "0.70")
     found = yosys.synthesise("module \\top\nend\n", "ecp5", "top", tmp_path)
     assert found.cells == {"LUT4": 3}
-    assert "abc -luts" in (tmp_path / "design.ys").read_text()
+    assert "abc -lut" in (tmp_path / "design.ys").read_text()
 
 
 def test_boards_are_consistent():

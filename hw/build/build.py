@@ -63,13 +63,18 @@ def tool_versions(toolchain: str) -> dict[str, str]:
     return {"amaranth": amaranth.__version__, **found}
 
 
+def _scripts(family: str) -> list[str]:
+    """The scripts that synthesis may run."""
+    return [yosys.script(family, TOP, "design", classic=classic) for classic in (False, True)]
+
+
 def build_id(wanted: Request, design: Design, toolchain: str, versions: dict[str, str]) -> str:
     """128 bits in hexadecimal of all that decides what comes out."""
     family = design.family
     parts = {
         "rtlil": hashlib.sha256(yosys.adapted(design.rtlil, family).encode()).hexdigest(),
         "constraints": ecp5.constraints(design) if family == "ecp5" else artix.constraints(design),
-        "synthesis": yosys.script(family, TOP, "design"),
+        "synthesis": _scripts(family),
         "route": ([ecp5.arguments(design, seed) for seed in wanted.seeds] if family == "ecp5" else
                   [artix.shell_script(design), artix.vivado_script(design), wanted.seeds]),
         "part": wanted.board.part, "config": wanted.config.as_dict(), "baud": wanted.baud,
@@ -197,8 +202,8 @@ def build(wanted: Request, progress: Progress, *, force: bool = False) -> tuple[
 def _synthesise(design: Design, folder: Path, versions: dict[str, str],
                 progress: Progress) -> yosys.Synthesis:
     """Synthesise, or find the netlist of the same input: other seeds need no new one."""
-    inputs = (yosys.adapted(design.rtlil, design.family),
-              yosys.script(design.family, TOP, "design"), versions["yosys"])
+    inputs = (yosys.adapted(design.rtlil, design.family), *_scripts(design.family),
+              versions["yosys"])
     key = hashlib.sha256("\n".join(inputs).encode()).hexdigest()
     mark = folder / "synthesis.key"
     for other in sorted(WORK.glob("*/synthesis.key")):

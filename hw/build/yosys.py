@@ -41,7 +41,7 @@ synth_ecp5 -top {top} {flags}""",
 _MAP_CLASSIC = {"ecp5": """
 synth_ecp5 -top {top} {flags} -run begin:map_luts
 techmap -map +/lattice/latches_map.v
-abc -luts 2:3,6:5,10,20
+abc -lut 4:7
 clean
 synth_ecp5 -top {top} {flags} -run map_cells:edif"""}
 
@@ -82,7 +82,7 @@ class Synthesis:
 
 def script(family: str, top: str, name: str, *, pads: bool = True, flatten: bool = True,
            verilog: bool = False, classic: bool = False) -> str:
-    """The Yosys script; see `synthesise`. classic: with abc instead of abc9."""
+    """The Yosys script; see `synthesise`. classic: ECP5 with abc instead of abc9."""
     if family not in FAMILIES:
         raise ValueError(f"family {family!r} is none of {', '.join(FAMILIES)}")
     flags = []
@@ -91,7 +91,7 @@ def script(family: str, top: str, name: str, *, pads: bool = True, flatten: bool
         flags += [] if pads else ["-noiopad", "-noclkbuf"]
     elif not flatten:
         flags += ["-noflatten"]
-    mapping = (_MAP_CLASSIC if classic else _MAP)[family]
+    mapping = (_MAP_CLASSIC if classic and family in _MAP_CLASSIC else _MAP)[family]
     parts = [_READ, mapping, _WRITE, _VERILOG if verilog else ""]
     return "".join(parts).format(name=name, top=top, flags=" ".join(flags)).replace(" \n", "\n")
 
