@@ -67,7 +67,7 @@ BOARDS: dict[str, Board] = {board.name: board for board in (
           ("arty_a7", "ArtyA7_100Platform")),
     Board("ulx3s_85f", "Radiona ULX3S with LFE5U-85F", "e45", "LFE5U-85F", "LFE5U-85F-6BG381",
           ("ulx3s", "ULX3S_85F_Platform"), 80_000_000, 3_000_000),
-    Board("ecpix5_85f", "LambdaConcept ECPIX-5 with LFE5UM5G-85F", "e85", "LFE5U-85F",
+    Board("ecpix5_85f", "LambdaConcept ECPIX-5 with LFE5UM5G-85F", "e45", "LFE5U-85F",
           "LFE5UM5G-85F-8BG554", ("ecpix5", "ECPIX585Platform")),
     Board("versa_ecp5", "Lattice ECP5 Versa with LFE5UM-45F", "e45", "LFE5U-45F",
           "LFE5UM-45F-8BG381", ("versa_ecp5", "VersaECP5Platform")),
