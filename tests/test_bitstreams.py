@@ -11,7 +11,7 @@ from hw.build.usage import BLOCK, DISTRIBUTED
 from hw.registers import manifest_config
 
 REPORTS = sorted(BITSTREAMS.glob("*/report.json"))
-NEEDED = {"arty_a7", "ulx3s_85f"}
+NEEDED = {"arty_a7", "ecpix5_85f", "ulx3s_85f", "versa_ecp5"}
 """Boards whose default build must have been reported."""
 
 REQUIRED = ("board", "part", "preset", "toolchain", "build_id", "lut", "lut_available", "ff", "dsp",
