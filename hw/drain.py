@@ -98,7 +98,7 @@ class Drain(wiring.Component):
     filled: per unit, its two bank flags. release: `bank` has been read.
     read, bank, address, currents: read (and clear) accumulators of the units in `read`, each
         claimed one cycle before.
-    o: finished map words. neuron: positions that entered the neuron lanes in this cycle (0..2).
+    o: finished map words. visits: positions that entered the neuron lanes in this cycle (0..2).
     """
 
     def __init__(self, config: CoreConfig):

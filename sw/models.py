@@ -166,6 +166,13 @@ class FusedLIFNode(neuron.LIFNode):
         return spikes
 
 
+def fire(node: neuron.BaseNode, currents: Tensor, steps: int) -> Tensor:
+    """Spikes [T, ...] of currents [T, ...], or of [1, ...] that are the same at every timestep;
+    the neurons begin at rest."""
+    node.reset()
+    return node(currents.expand(steps, *currents.shape[1:]))
+
+
 class SpikingCNN(nn.Module):
     """The float network of a `CNNConfig`.
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from . import tokens as token_ops
 from .errors import SpikeTicketError
-from .models import FusedLIFNode
+from .models import FusedLIFNode, fire
 from .network import Pool
 from .spikeformer_config import SpikeformerConfig
 
@@ -46,16 +46,6 @@ def fused_node(tau: float) -> Node:
     return make
 
 
-def _fire(node: neuron.BaseNode, currents: Tensor, steps: int) -> Tensor:
-    """Spikes [T, ...] of currents [T, ...], or of [1, ...] that are the same at every timestep."""
-    node.reset()
-    if currents.shape[0] == steps:
-        return node(currents)
-    if isinstance(node, FusedLIFNode):
-        return node.forward_static(currents[0], steps)
-    return node(currents.expand(steps, *currents.shape[1:]))
-
-
 class ConvBlock(nn.Module):
     """3x3 Conv (no bias) -> BN -> LIF with a pool before ("max") or after ("or") the neuron."""
 
@@ -72,7 +62,7 @@ class ConvBlock(nn.Module):
         x = self.norm(self.conv(x.flatten(0, 1)))
         if self.pool is not None and self.pool.mode == "max":
             x = self._pooled(x)
-        x = _fire(self.node, x.unflatten(0, lead), steps)
+        x = fire(self.node, x.unflatten(0, lead), steps)
         if self.pool is not None and self.pool.mode == "or":
             x = self._pooled(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         return x
@@ -112,7 +102,7 @@ class TokenLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         currents = self.norm(self.fc(x.flatten(0, 2)))
-        return _fire(self.node, currents.unflatten(0, x.shape[:3]), x.shape[0])
+        return fire(self.node, currents.unflatten(0, x.shape[:3]), x.shape[0])
 
 
 class EncoderBlock(nn.Module):
@@ -134,7 +124,7 @@ class EncoderBlock(nn.Module):
         q, k, v = self.q(x), self.k(x), self.v(x)
         with torch.autocast(x.device.type, enabled=False):  # counts exceed a bfloat16's integers
             currents = ATTENTION_SCALE * _attend(q.float(), k.float(), v.float(), self.heads)
-        x = x + self.proj(_fire(self.attention_node, currents, x.shape[0]))
+        x = x + self.proj(fire(self.attention_node, currents, x.shape[0]))
         return x + self.fc2(self.fc1(x))
 
 

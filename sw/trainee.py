@@ -24,9 +24,10 @@ from .network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
 from .quantize import FloatOperation, FoldedLayer, _geometry, _top, fold
 
 
-class _IntegerLIF(torch.autograd.Function):
+class IntegerLIF(torch.autograd.Function):
     """Integer LIF over all timesteps: currents [T, B, C, H, W], or [B, C, H, W] and `steps`.
 
+    spec: leak and reset; theta, unit [C]: integer threshold, size of an integer unit in floats.
     Whole numbers in float32. The decay's product may need 8 bits more than the membrane, which
     float32 has only for powers of two: other leaks go through integers.
     """
@@ -66,7 +67,8 @@ class _IntegerLIF(torch.autograd.Function):
         return (g.sum(0) if ctx.static else g), None, None, None, None
 
 
-def _straight_through(value: Tensor, rounded: Tensor) -> Tensor:
+def straight_through(value: Tensor, rounded: Tensor) -> Tensor:
+    """`rounded` forward, the gradient of `value` backward."""
     return value + (rounded - value).detach()
 
 
@@ -100,11 +102,11 @@ class TraineeLayer(nn.Module):
         else:
             # A weight beyond the clamp still gets its gradient, and may come back.
             whole = latent.detach().round().clamp(-_top(bits), _top(bits)) * mask
-        return _straight_through(latent * mask, whole)
+        return straight_through(latent * mask, whole)
 
     def integer_bias(self) -> Tensor:
         latent = self.bias / self.unit
-        return _straight_through(latent, latent.detach().round())
+        return straight_through(latent, latent.detach().round())
 
     def forward(self, maps: dict[str, Tensor], sums: dict[tuple[str, ...], Tensor]) -> Tensor:
         """Spikes [T, B, C, H, W] from maps [T or 1, B, C, H, W]; the readout: logits [B, C].
@@ -123,7 +125,7 @@ class TraineeLayer(nn.Module):
         if pool is not None and pool.mode == "max":
             currents = _max_pool(currents, pool)
         static = currents.shape[0] != self.timesteps
-        spikes = _IntegerLIF.apply(currents[0] if static else currents, folded.neuron,
+        spikes = IntegerLIF.apply(currents[0] if static else currents, folded.neuron,
                                    self.threshold, self.unit, self.timesteps if static else None)
         if isinstance(folded.attention, ColumnAttention):
             spikes = spikes * maps[folded.attention.query]
@@ -162,11 +164,11 @@ class TraineeLayer(nn.Module):
         """The integer layer as it is now."""
         folded = self.folded
         synapses = tuple(
-            Synapses(_whole(self.integer_weight(j), torch.int8), c.sources,
+            Synapses(whole_numbers(self.integer_weight(j), torch.int8), c.sources,
                      *_geometry(c.conv, folded.name), c.avg_pool, c.bits)
             for j, c in enumerate(folded.connections))
-        return Layer(folded.name, synapses, _whole(self.integer_bias(), torch.int64),
-                     _whole(self.threshold, torch.int64), folded.neuron, folded.pool,
+        return Layer(folded.name, synapses, whole_numbers(self.integer_bias(), torch.int64),
+                     whole_numbers(self.threshold, torch.int64), folded.neuron, folded.pool,
                      folded.attention)
 
 
@@ -267,5 +269,6 @@ def _max_pool(x: Tensor, pool: Pool) -> Tensor:
     return F.max_pool2d(x.flatten(0, 1), pool.size, pool.stride, pool.padding).unflatten(0, lead)
 
 
-def _whole(x: Tensor, dtype: torch.dtype) -> np.ndarray:
+def whole_numbers(x: Tensor, dtype: torch.dtype) -> np.ndarray:
+    """Whole numbers held in floats, as a contiguous array of an integer type."""
     return np.ascontiguousarray(x.detach().round().to(dtype).cpu().numpy())

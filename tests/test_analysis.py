@@ -14,7 +14,7 @@ from sw.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
 
 from . import event_writers as write
 
-torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def synapses(rng, c_out, c_in, k, source, density, padding=0) -> tuple[Synapses]:

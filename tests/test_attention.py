@@ -17,7 +17,7 @@ from sw.network import InputSpec, Layer, Network, Neuron, Pool, Shape, Synapses
 from .random_networks import random_input
 from .random_spikeformers import random_masks, random_spikeformer
 
-torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def maps_of(rng, shape, rate=0.3):

@@ -13,7 +13,7 @@ from sw.gate import Gate, Select, check_masks
 from sw.integer import IntegerNetwork
 from sw.network import InputSpec, Layer, Network, Neuron, Synapses
 
-torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CHANNELS, SIDE, STEPS = 8, 4, 3
 

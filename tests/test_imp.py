@@ -15,17 +15,14 @@ from sw.errors import SpikeTicketError
 from sw.tickets import checkpoint, imp, training
 from sw.tickets.imp import Search, SearchOptions, global_masks
 
+from . import interrupt
+
 TINY = SearchOptions(network="4p-6", rounds=2, sparsity=0.75, rewind_epoch=1, epochs_dense=2,
                      epochs_round=1, epochs_final=2, epochs_integer=2, epochs_unshifted=1,
                      distil=0.5, batch_size=16, lr=0.02)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def stripes(count: int, seed: int) -> Images:
@@ -192,27 +189,9 @@ def test_distillation_is_least_at_the_teachers_logits():
 
 
 @pytest.mark.parametrize("stop_at", range(7))
-def test_an_interrupted_search_ends_with_the_same_numbers(whole, tmp_path, monkeypatch, stop_at):
+def test_an_interrupted_search_ends_with_the_same_numbers(whole, tmp_path, stop_at):
     """Stopped in the middle of the given epoch, and continued by a new process' objects."""
-    calls = 0
-
-    def interrupted(loss_of, *args, **kwargs):
-        nonlocal calls
-        calls += 1
-        steps = 0
-
-        def counting(x, y):
-            nonlocal steps
-            steps += 1
-            if calls == stop_at + 1 and steps == 3:
-                raise KeyboardInterrupt
-            return loss_of(x, y)
-        return original(counting, *args, **kwargs)
-    original = training.train_epoch
-    monkeypatch.setattr(training, "train_epoch", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        Search(TINY, TRAIN, TEST, tmp_path).run()
-    monkeypatch.setattr(training, "train_epoch", original)
+    interrupt.in_epoch(stop_at, lambda: Search(TINY, TRAIN, TEST, tmp_path).run())
     torch.manual_seed(12345)  # the state of the global generator must not matter
     again = Search(TINY, TRAIN, TEST, tmp_path)
     again.run()

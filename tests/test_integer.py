@@ -303,14 +303,15 @@ def test_gradients_reach_surviving_weights_only():
 def test_integer_surrogate_equals_the_float_networks():
     """With integer currents and unit gain 1/theta both networks have the same gradients."""
     from sw.models import FusedLIFNode
-    from sw.tickets.integer_training import _IntegerLIF
+    from sw.trainee import IntegerLIF
     torch.manual_seed(2)
     theta = 16
     x = (torch.randint(-4, 10, (3, 2, 5, 4, 4)) * 4).double()
     a, b = x.clone().requires_grad_(), (x / theta).requires_grad_()
     grad = torch.randn_like(x)
     gain = torch.full((5,), 1 / theta, dtype=torch.float64)
-    ours = _IntegerLIF.apply(a, 128, torch.full((5,), float(theta)).double(), gain, None)
+    threshold = torch.full((5,), float(theta)).double()
+    ours = IntegerLIF.apply(a, Neuron(leak=128), threshold, gain, None)
     theirs = FusedLIFNode(2.0)(b)
     (ours * grad).sum().backward()
     (theirs * grad).sum().backward()

@@ -15,14 +15,7 @@ from sw.quantize import convert
 SMALL = ["4p-6p-f8", "4p-6", "resnet-tiny"]
 
 
-@pytest.fixture(autouse=True)
-def small_and_quiet(monkeypatch):
-    monkeypatch.setitem(nets.NAMES, "resnet-tiny",
-                        lambda c: nets.SpikingResNet(c, 4, ((1, 4), (1, 6)), 8))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_resnet")
 
 
 def on_a_grid(config: nets.NetConfig) -> nn.Module:

@@ -21,7 +21,7 @@ from sw.spikeformer import Spikeformer, SpikeformerConfig
 from sw.spikeformer_layers import float_layers, to_network, trainee
 from sw.trainee import NetworkTrainee
 
-torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = {"stem": "8m-16p-16", "heads": 2, "mlp_ratio": 2, "input": (2, 16, 16), "timesteps": 3,
          "classes": 3}

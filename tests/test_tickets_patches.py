@@ -23,12 +23,7 @@ PATCHES = dataclasses.replace(TINY, method="patches", model="spikeformer-1-16", 
 CONFIG = nets.NetConfig("spikeformer-1-16", (1, 8, 8), 2, timesteps=2)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # -- choosing -------------------------------------------------------------------------------------

@@ -23,17 +23,14 @@ from sw.tickets import checkpoint, masks, methods, run, training
 from sw.tickets.config import RunConfig, from_dict, from_yaml
 from sw.tickets.trainer import Trainer
 
+from . import interrupt
+
 TINY = RunConfig(model="4p-6", data="stripes", timesteps=2, sparsity=0.6, prune_rate=0.4, epochs=2,
                  rewind_epoch=1, epochs_round=1, epochs_final=2, epochs_integer=1, lr=0.02,
                  batch_size=16, flip=True, shift=True, device="cpu")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def stripes(count: int, seed: int, classes: int = 2, frames: int = 0) -> Images:
@@ -94,28 +91,10 @@ def test_ticket_holds_the_exact_configuration(whole):
 
 
 @pytest.mark.parametrize("stop_at", range(6))
-def test_an_interrupted_search_ends_with_the_same_numbers(whole, tmp_path, monkeypatch, stop_at):
+def test_an_interrupted_search_ends_with_the_same_numbers(whole, tmp_path, stop_at):
     """Stopped in the middle of every epoch in turn, and continued by a new process' objects."""
     _, config, result = whole
-    calls = 0
-
-    def interrupted(loss_of, *args, **kwargs):
-        nonlocal calls
-        calls += 1
-        steps = 0
-
-        def counting(x, y):
-            nonlocal steps
-            steps += 1
-            if calls == stop_at + 1 and steps == 3:
-                raise KeyboardInterrupt
-            return loss_of(x, y)
-        return original(counting, *args, **kwargs)
-    original = training.train_epoch
-    monkeypatch.setattr(training, "train_epoch", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run.search(config, TRAIN, TEST, tmp_path / "whole")
-    monkeypatch.setattr(training, "train_epoch", original)
+    interrupt.in_epoch(stop_at, lambda: run.search(config, TRAIN, TEST, tmp_path / "whole"))
     torch.manual_seed(999)  # the state of the global generator must not matter
     again = run.search(config, TRAIN, TEST, tmp_path / "whole")
     assert numbers(again) == numbers(result)

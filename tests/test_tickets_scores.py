@@ -16,15 +16,7 @@ from sw.tickets.scores import (
     settle,
 )
 
-
-@pytest.fixture(autouse=True)
-def small_and_quiet(monkeypatch):
-    monkeypatch.setitem(nets.NAMES, "resnet-tiny",
-                        lambda c: nets.SpikingResNet(c, 4, ((1, 4), (1, 6)), 8))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_resnet")
 
 
 def scored(model: nn.Module, sparsity: float = 0.5, binary: bool = False):

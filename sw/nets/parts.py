@@ -5,17 +5,20 @@ A map that is the same at every timestep (an image) has T = 1 until the first ne
 
 from __future__ import annotations
 
+import abc
+
 import torch
-from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
+from ..models import fire
 from ..network import INPUT, Pool
 from ..quantize import Connection, FloatLayer
 from .config import NetConfig
 
 
-class SpikingNet(nn.Module):
+class SpikingNet(nn.Module, abc.ABC):
     """Base of the networks: input, readout over time, weights, conversion.
 
     forward: prepared images [B, C, H, W] (the same at every timestep) or event frames
@@ -33,7 +36,6 @@ class SpikingNet(nn.Module):
         return images.float() / 255 if images.dim() == 4 else images.float()
 
     def forward(self, x: Tensor, spikes: list[Tensor] | None = None) -> Tensor:
-        functional.reset_net(self)
         hooks = []
         if spikes is not None:
             hooks = [m.register_forward_hook(lambda _m, _i, out: spikes.append(out.detach()))
@@ -59,23 +61,18 @@ class SpikingNet(nn.Module):
                                    f"{steps} timesteps; make more frames or lower T")
         return x[:, :steps].transpose(0, 1)
 
+    @abc.abstractmethod
     def features(self, x: Tensor) -> Tensor:
         """Maps [T or 1, B, C, H, W] -> what the readout sees, the mean over time [B, features]."""
-        raise NotImplementedError
 
     def weights(self) -> dict[str, Tensor]:
         """Every weight tensor by layer name: what is pruned, and what sparsity counts."""
         return {name: m.weight for name, m in self.named_modules()
                 if isinstance(m, nn.Conv2d | nn.Linear)}
 
+    @abc.abstractmethod
     def float_layers(self, bits: int) -> list[FloatLayer]:
         """The layers in order of execution, for `sw.quantize.convert`."""
-        raise NotImplementedError
-
-
-def fire(node: neuron.BaseNode, x: Tensor, steps: int) -> Tensor:
-    """Spikes [T, ...] of currents [T, ...], or of [1, ...] that are the same at every timestep."""
-    return node(x.expand(steps, *x.shape[1:]))
 
 
 class ConvBlock(nn.Module):

@@ -47,6 +47,21 @@ def load(path: Path) -> tuple[Groups, dict[str, str]]:
     return groups, meta
 
 
+def adam_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimizer has learnt about its parameters, as a group of tensors."""
+    return {f"{i}.{k}": torch.as_tensor(v)
+            for i, state in optimizer.state_dict()["state"].items() for k, v in state.items()}
+
+
+def restore_adam(optimizer: torch.optim.Optimizer, group: dict[str, Tensor]) -> None:
+    """The inverse of `adam_state`, for a fresh optimizer of the same parameters."""
+    whole = optimizer.state_dict()
+    for key, value in group.items():
+        index, _, field = key.partition(".")
+        whole["state"].setdefault(int(index), {})[field] = value
+    optimizer.load_state_dict(whole)
+
+
 def replace(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` write a file under another name, then move it into place."""
     part = path.with_name(path.name + ".part")

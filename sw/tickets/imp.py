@@ -262,11 +262,8 @@ class Search:
     # -- checkpoints --------------------------------------------------------------------------
 
     def _save(self) -> None:
-        adam = {f"{i}.{k}": torch.as_tensor(v)
-                for i, state in self.optimizer.state_dict()["state"].items()
-                for k, v in state.items()}
         groups = {"model": self.model.state_dict(), "rewind": self.rewind, "mask": self.masks,
-                  "adam": adam}
+                  "adam": checkpoint.adam_state(self.optimizer)}
         if self.trainee is not None:
             groups["trainee"] = self.trainee.state_dict()
         checkpoint.save(self.folder / "state.safetensors", groups, {
@@ -296,11 +293,7 @@ class Search:
                 self.trainee = IntegerTrainee(self.model.config, self.options.bits)
                 self.trainee.load_state_dict(groups["trainee"])
             self.optimizer = self._new_optimizer()
-            adam = self.optimizer.state_dict()
-            for key, value in groups.get("adam", {}).items():
-                index, _, field = key.partition(".")
-                adam["state"].setdefault(int(index), {})[field] = value
-            self.optimizer.load_state_dict(adam)
+            checkpoint.restore_adam(self.optimizer, groups.get("adam", {}))
         except (KeyError, ValueError, RuntimeError) as error:
             raise SpikeTicketError(f"{path}: does not hold this search's state "
                                    f"({type(error).__name__}); remove it to start again") from error

@@ -13,51 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models import CNNConfig, SpikingCNN, repeat_like
-from ..network import InputSpec, Layer, Network, Neuron, Pool, Synapses
+from ..models import CNNConfig, SpikingCNN
+from ..network import LEAK_ONE, InputSpec, Layer, Network, Neuron, Pool, Synapses
 from ..quantize import fold_block, weight_steps
-
-
-class _IntegerLIF(torch.autograd.Function):
-    """Integer LIF over all timesteps; x [T, B, C, H, W], or [B, C, H, W] and `steps`."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, leak: int, theta: Tensor, gain: Tensor, steps: int | None):
-        static = steps is not None
-        h = repeat_like(x, steps) if static else torch.empty_like(x)
-        s = torch.empty_like(h)
-        theta, gain = theta.view(-1, 1, 1), gain.view(-1, 1, 1)
-        v = None
-        for t in range(h.shape[0]):
-            x_t = x if static else x[t]
-            if v is None:
-                h[t].copy_(x_t)
-            else:
-                torch.add(x_t, v.mul_(leak / 256).floor_(), out=h[t])
-            torch.ge(h[t], theta, out=s[t])
-            v = torch.addcmul(h[t], h[t], s[t], value=-1)
-        ctx.save_for_backward(h, s, theta, gain)
-        ctx.keep, ctx.static = leak / 256, static
-        return s
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        h, s, theta, gain = ctx.saved_tensors
-        g = h.sub(theta).mul_(gain).abs_().neg_().add_(1.0).clamp_min_(0.0).mul_(grad)
-        for t in range(h.shape[0] - 2, -1, -1):
-            g[t].add_(g[t + 1], alpha=ctx.keep)
-            g[t].addcmul_(g[t + 1], s[t], value=-ctx.keep)
-        g.mul_(gain)
-        if ctx.static:
-            total = g[0]
-            for t in range(1, g.shape[0]):
-                total.add_(g[t])
-            g = total
-        return g, None, None, None, None
-
-
-def _straight_through(value: Tensor, rounded: Tensor) -> Tensor:
-    return value + (rounded - value).detach()
+from ..trainee import IntegerLIF, straight_through, whole_numbers
 
 
 class IntegerTrainee(nn.Module):
@@ -71,7 +30,7 @@ class IntegerTrainee(nn.Module):
     def __init__(self, config: CNNConfig, bits: int):
         super().__init__()
         self.config, self.bits = config, bits
-        self.leak = round(256 * (1 - 1 / config.tau))
+        self.neuron = Neuron(leak=round(LEAK_ONE * (1 - 1 / config.tau)))
         channels = config.input[0]
         shapes = []
         for block in config.blocks:
@@ -120,11 +79,11 @@ class IntegerTrainee(nn.Module):
         latent = self.weights[i] / getattr(self, f"step{i}")
         whole = latent.detach().round().clamp(-top, top) * getattr(self, f"mask{i}")
         # A masked weight gets no gradient; one beyond the clamp still does, and may come back.
-        return _straight_through(latent * getattr(self, f"mask{i}"), whole)
+        return straight_through(latent * getattr(self, f"mask{i}"), whole)
 
     def integer_bias(self, i: int) -> Tensor:
         latent = self.biases[i] / getattr(self, f"gain{i}")
-        return _straight_through(latent, latent.detach().round())
+        return straight_through(latent, latent.detach().round())
 
     def logits(self, x: Tensor, spikes: list[Tensor] | None = None) -> Tensor:
         """Integer readout [B, classes] of integer pixels [B, C, H, W]."""
@@ -134,9 +93,9 @@ class IntegerTrainee(nn.Module):
             x = F.conv2d(x, self.integer_weight(i), self.integer_bias(i), padding=1)
             theta, gain = getattr(self, f"theta{i}"), getattr(self, f"gain{i}")
             if i == 0:
-                x = _IntegerLIF.apply(x, self.leak, theta, gain, steps)
+                x = IntegerLIF.apply(x, self.neuron, theta, gain, steps)
             else:
-                x = _IntegerLIF.apply(x.unflatten(0, (steps, batch)), self.leak, theta, gain, None)
+                x = IntegerLIF.apply(x.unflatten(0, (steps, batch)), self.neuron, theta, gain, None)
             x = x.flatten(0, 1)
             if block.pool:
                 x = F.max_pool2d(x, 2)
@@ -163,24 +122,16 @@ class IntegerTrainee(nn.Module):
             for i, block in enumerate(self.config.blocks):
                 layers.append(Layer(
                     name=f"conv{i + 1}",
-                    synapses=(Synapses(_int8(self.integer_weight(i)), (source,), padding=1,
-                                       bits=self.bits),),
-                    bias=_int64(self.integer_bias(i)),
-                    threshold=_int64(getattr(self, f"theta{i}")),
-                    neuron=Neuron(leak=self.leak), pool=Pool("or", 2) if block.pool else None))
+                    synapses=(Synapses(whole_numbers(self.integer_weight(i), torch.int8),
+                                       (source,), padding=1, bits=self.bits),),
+                    bias=whole_numbers(self.integer_bias(i), torch.int64),
+                    threshold=whole_numbers(getattr(self, f"theta{i}"), torch.int64),
+                    neuron=self.neuron, pool=Pool("or", 2) if block.pool else None))
                 source = f"conv{i + 1}"
-            readout = _int8(self.integer_weight(len(self.config.blocks)))
+            readout = whole_numbers(self.integer_weight(len(self.config.blocks)), torch.int8)
             zeros = np.zeros(len(readout), np.int64)
             layers.append(Layer("readout", (Synapses(readout, (source,), bits=self.bits),),
                                 zeros, zeros.copy(), neuron=None))
         channels, height, width = self.config.input
         return Network(InputSpec(channels, height, width), self.config.timesteps, tuple(layers),
                        name, labels)
-
-
-def _int8(x: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(x.round().to(torch.int8).numpy())
-
-
-def _int64(x: Tensor) -> np.ndarray:
-    return x.round().to(torch.int64).numpy()

@@ -25,8 +25,8 @@ from .trainer import Trainer
 KL_SAMPLES = 500
 """Training samples that the early-time rule looks at."""
 
-
 LOGIT_SPREAD = 3.0
+"""Standard deviation of the logits while scores are trained; see `spread`."""
 
 
 @dataclass

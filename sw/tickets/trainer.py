@@ -214,9 +214,7 @@ class Trainer:
             return parallel.wait()
         groups = {"model": module.state_dict()}
         if optimizer is not None:
-            groups["adam"] = {f"{i}.{k}": torch.as_tensor(v)
-                              for i, state in optimizer.state_dict()["state"].items()
-                              for k, v in state.items()}
+            groups["adam"] = checkpoint.adam_state(optimizer)
         if bird is not None:
             groups["bird"] = bird.state()
         checkpoint.save(self._path(name), groups, {
@@ -252,11 +250,7 @@ class Trainer:
         groups, meta = loaded
         with _explained(self._path("state")):
             module.load_state_dict(groups["model"])
-            adam = optimizer.state_dict()
-            for key, value in groups.get("adam", {}).items():
-                index, _, field = key.partition(".")
-                adam["state"].setdefault(int(index), {})[field] = value
-            optimizer.load_state_dict(adam)
+            checkpoint.restore_adam(optimizer, groups.get("adam", {}))
             self.history = json.loads(meta["history"])
             if bird is not None:
                 bird.restore(groups.get("bird", {}))
