@@ -26,8 +26,31 @@ DRAIN_MARGIN = 23
 """The same for this queue: all stages of the drain, and two cycles to notice."""
 
 
+KEY_WORDS = 8
+"""Map words of a channel that attention can read as k or v, at most."""
+
+GATE_TOKENS = 256
+"""Flat positions that a patch gate can choose from, at most."""
+
+SCORE_LATENCY = 2
+"""Cycles from `gate.Scores.token` to `gate.Scores.score`."""
+
+
 def is_power_of_two(n: int) -> bool:
     return n > 0 and n & (n - 1) == 0
+
+
+def top_k_cycles(engines: int, tokens: int, bits: int, word: int = WORD_BITS, *,
+                 host: bool = False) -> int:
+    """Cycles from `gate.TopK.start` to `gate.TopK.done`: three walks, the second for every bit.
+
+    tokens: of the gate. word: the last walk takes whole words of the mask.
+    """
+    whole = -(-tokens // word) * word
+    if host:
+        return whole + 3
+    load = tokens + SCORE_LATENCY + (engines - 1).bit_length()
+    return load + bits * (tokens + 4) + whole + 3
 
 
 @dataclass(frozen=True)
@@ -45,6 +68,8 @@ class CoreConfig:
     weight_words: depth of the weight memory of a pair of engines, in 32-bit words.
     program_words: depth of the program memory, in 32-bit words.
     taps, planes: entries of an engine's tap and plane tables.
+    attention: with units that compute spiking attention (about 415 LUTs an engine).
+    gate: with the patch gate (about 110 LUTs an engine and 220 once).
     clock_hz: clock the core is meant to run at.
     """
 
@@ -60,6 +85,8 @@ class CoreConfig:
     program_words: int = 1024
     taps: int = 32
     planes: int = 32
+    attention: bool = False
+    gate: bool = False
     clock_hz: int = 100_000_000
 
     def __post_init__(self):
@@ -80,6 +107,9 @@ class CoreConfig:
         if not 1 <= self.tile_words <= 8:
             raise ValueError(f"acc_depth {self.acc_depth} x units {self.units} must hold 1 to 8 "
                              f"windows of {self.window} positions")
+        if self.gate and self.gate_tokens > GATE_TOKENS:
+            raise ValueError(f"gate: acc_depth {self.acc_depth} x units {self.units} is above "
+                             f"{GATE_TOKENS} positions")
 
     @property
     def subs(self) -> int:
@@ -94,6 +124,11 @@ class CoreConfig:
     @property
     def tile_positions(self) -> int:
         return self.tile_words * self.window
+
+    @property
+    def gate_tokens(self) -> int:
+        """Flat positions that the patch gate can choose from: a strip's, in whole mask words."""
+        return max(2 * WORD_BITS, self.tile_positions)
 
     @property
     def map_bits(self) -> int:
@@ -116,12 +151,22 @@ class CoreConfig:
 
 PRESETS: dict[str, CoreConfig] = {
     "tiny": CoreConfig(engines=2, units=4, window=16, acc_depth=16, map_words=512,
-                       weight_words=1024, taps=32, planes=32, lanes=1),
+                       weight_words=1024, taps=32, planes=32, lanes=1, attention=True, gate=True),
     "a35t": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=8192),
+    "a35tf": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=8192, attention=True,
+                        gate=True),
     "a100t": CoreConfig(engines=12, map_words=1024, weight_words=8192),
+    "a100tf": CoreConfig(engines=10, map_words=4096, weight_words=8192, attention=True, gate=True),
     "micro": CoreConfig(engines=1, units=2, window=8, acc_depth=8, queue_depth=16, lanes=1,
-                        map_words=256, weight_words=256, program_words=256, taps=16, planes=16),
+                        map_words=256, weight_words=256, program_words=256, taps=16, planes=16,
+                        attention=True, gate=True),
     "e45": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=8192),
+    "e45f": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=16384, attention=True,
+                       gate=True),
+    "large": CoreConfig(engines=4, lanes=1, map_words=1 << 14, weight_words=1 << 16,
+                        program_words=2048, attention=True, gate=True),
     "e85": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=16384),
 }
-"""Named cores; hw.build maps boards to them. "tiny" is for tests and quick simulation."""
+"""Named cores; hw.build maps boards to them. An f at the end: for Spikeformers, with attention and
+patch gate. "tiny" and "micro" are for tests and quick simulation; "large" is "a35tf" with memories
+that no board here has, for simulating what does not fit."""

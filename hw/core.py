@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from . import layouts
 from .config import WORD_BITS, CoreConfig
 from .engine import Engine
+from .gate import TopK
 from .memories import PairMemory
 from .registers import COUNTER_LAYERS, COUNTER_WORDS, COUNTERS, Space
 from .sequencer import Sequencer
@@ -190,9 +191,13 @@ class Core(wiring.Component):
         m.d.comb += [
             arbiter.valid.eq(Cat(e.o.valid for e in engines)),
         ]
+        gate_busy, mask = Signal(), Const(0)
+        if cfg.gate:
+            mask = self._gate(m, engines, sequencer, gate_busy, address,
+                              write & (space == Space.GATE), write_data)
         # A cycle late: the engines are not done in the cycle in which they start.
-        m.d.sync += sequencer.engines_done.eq(
-            Cat(e.done for e in engines).all() & ~arbiter.announce & ~arbiter.write)
+        m.d.sync += sequencer.engines_done.eq(Cat(e.done for e in engines).all()
+                                              & ~(arbiter.announce | arbiter.write | gate_busy))
         for i, engine in enumerate(engines):
             m.d.comb += [
                 engine.layer.eq(sequencer.layer), engine.start.eq(sequencer.run),
@@ -224,9 +229,39 @@ class Core(wiring.Component):
                 m.d.sync += bus.r_data.eq(program_read.data)
             with m.Case(Space.COUNTER):
                 m.d.sync += bus.r_data.eq(log_data)
+            with m.Case(Space.GATE):
+                m.d.sync += bus.r_data.eq(mask)
             with m.Default():
                 m.d.sync += bus.r_data.eq(0)
         return m
+
+    def _gate(self, m, engines, sequencer, busy, address, mask_write, mask_data):
+        """Scores of all engines to the gate, its list to them. Returns the mask's read data."""
+        layer, tokens = sequencer.layer, self.config.gate_tokens
+        m.submodules.gate = gate = TopK(self.config.engines, tokens)
+        m.d.comb += [
+            gate.start.eq(sequencer.run & layer.gate), gate.host.eq(layer.gate_host),
+            gate.tokens.eq(layer.positions), gate.keep.eq(layer.out_pitch),
+            gate.bits.eq(layer.strip_words), gate.pitch_mask.eq(layer.pitch_mask),
+            gate.row_valid.eq(layer.row_valid), busy.eq(gate.busy),
+            gate.mask_index.eq(address), gate.mask_write.eq(mask_write),
+            gate.mask_data.eq(mask_data), sequencer.scores_busy.eq(engines[0].gate.busy),
+        ]
+        # A register on the way to all engines; the next layer is far away.
+        entry = Signal(data.StructLayout(
+            {"write": 1, "index": range(tokens), "token": range(tokens)}))
+        mask = Signal.like(gate.mask)
+        m.d.sync += [
+            entry.write.eq(gate.list_write), entry.index.eq(gate.kept),
+            entry.token.eq(gate.list_token), mask.eq(gate.mask),
+        ]
+        for i, engine in enumerate(engines):
+            m.d.comb += [
+                engine.gate.clear.eq(sequencer.clear_scores), engine.gate.token.eq(gate.token),
+                gate.scores[i].eq(engine.gate.score), engine.gate.list_write.eq(entry.write),
+                engine.gate.list_index.eq(entry.index), engine.gate.list_token.eq(entry.token),
+            ]
+        return mask
 
     def _counters(self, m, engines, arbiter, sequencer, space, address):
         """Count events of the layer; store them when it ends. Returns the log's read data."""

@@ -12,6 +12,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from . import layouts
+from .attention import CHANNEL_BITS, attention_item
 from .config import WORD_BITS, CoreConfig
 
 FIELD_BITS = 24
@@ -112,27 +113,34 @@ class RowDecoder(wiring.Component):
     pass header on `header` and then the row's weights and an end marker on `items`. One code (a
     skip or a weight) a cycle while the stream and the consumers keep up; the code of index
     arithmetic runs one stage behind the bit extraction, hence the filler bit at the end of a row.
+    The row of an attention layer is a header alone: from the cycle after it `sums` gives the items.
 
     Members
     -------
     layer: the layer's parameters, constant while busy.
     channels_tap, channels: asks the tap table for the number of channels of a tap (combinational).
     address, data: weight memory port, data one cycle after the address.
-    codes: a code was consumed in this cycle.
+    code: a code was consumed in this cycle.
+    attend, channel, group: begins a pass of `attention.AttentionSource` (if config.attention).
+    sums, attended: its items; a cycle in which the last one has been taken.
     """
 
     def __init__(self, config: CoreConfig):
         self._config = config
         self._address_bits = (config.weight_words - 1).bit_length()
+        attention = {
+            "attend": Out(1), "channel": Out(CHANNEL_BITS), "group": Out(2),
+            "sums": In(stream.Signature(attention_item(config))), "attended": In(1),
+        }
         super().__init__({
             "layer": In(layouts.LAYER), "start": In(1), "idle": Out(1),
             "start_word": In(self._address_bits), "rows": In(12),
             "channels_tap": Out(7), "channels": In(13),
             "address": Out(self._address_bits), "data": In(WORD_BITS),
             "header": Out(stream.Signature(layouts.pass_header())),
-            "items": Out(stream.Signature(layouts.weight_item())),
+            "items": Out(stream.Signature(layouts.weight_item(config))),
             "code": Out(1),
-        })
+        } | (attention if config.attention else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -158,7 +166,7 @@ class RowDecoder(wiring.Component):
         with m.If(self.header.ready):
             m.d.sync += header_valid.eq(0)
 
-        item = Signal(layouts.weight_item(), reset_less=True)
+        item = Signal(layouts.weight_item(self._config), reset_less=True)
         item_valid, item_free = Signal(), Signal()
         m.d.comb += [
             self.items.payload.eq(item), self.items.valid.eq(item_valid),
@@ -166,6 +174,14 @@ class RowDecoder(wiring.Component):
         ]
         with m.If(self.items.ready):
             m.d.sync += item_valid.eq(0)
+
+        def load_item(tap, channel, value, timesteps):
+            return [
+                item_valid.eq(1), item.end.eq(0), item.tap.eq(tap), item.channel.eq(channel),
+                item.value.eq(value), item.timesteps.eq(timesteps),
+                item.strip_word.eq(strip_word), item.last_strip.eq(last_strip),
+                item.group.eq(group),
+            ]
 
         # Extracted code, one ahead of the index.
         code_valid, code_is_weight = Signal(), Signal()
@@ -220,6 +236,16 @@ class RowDecoder(wiring.Component):
             reader.long.eq(codes & reader.first),
         ]
 
+        attends, attended = Signal(), Signal()
+        if self._config.attention:
+            m.d.comb += [
+                attends.eq(layer.attention), self.channel.eq(header.row.channel),
+                self.group.eq(group),
+            ]
+            m.d.sync += [self.attend.eq(0), attended.eq(attended | self.attended)]
+
+        ends_pass, ends_rows = Signal(), Signal()
+        m.d.comb += ends_rows.eq(last_pass & (rows_left == 1))
         m.d.sync += reader.seek.eq(0)
         with m.FSM() as fsm:
             m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & ~item_valid & ~header_valid)
@@ -261,9 +287,14 @@ class RowDecoder(wiring.Component):
                         header_valid.eq(1),
                         tap.eq(0), next_tap.eq(1), taps_left.eq(layer.n_taps),
                         last_tap.eq(layer.n_taps == 1), index.eq(-1), left.eq(self.channels - 1),
-                        code_valid.eq(0), codes.eq(1),
+                        code_valid.eq(0), codes.eq(~attends),
                     ]
                     m.next = "CODES"
+                    if self._config.attention:
+                        m.d.sync += attended.eq(0)
+                        with m.If(attends):
+                            m.d.sync += self.attend.eq(1)
+                            m.next = "ATTEND"
             with m.State("CODES"):
                 with m.If(consume):
                     m.d.comb += self.code.eq(1)
@@ -277,12 +308,7 @@ class RowDecoder(wiring.Component):
                             last_tap.eq(taps_left == 2),
                         ]
                     with m.If(code_is_weight):
-                        m.d.sync += [
-                            item_valid.eq(1), item.end.eq(0), item.tap.eq(target_tap),
-                            item.channel.eq(target_index), item.value.eq(code_value),
-                            item.strip_word.eq(strip_word), item.last_strip.eq(last_strip),
-                            item.group.eq(group),
-                        ]
+                        m.d.sync += load_item(target_tap, target_index, code_value, -1)
                 with m.If(reader.ready & (~code_valid | consume)):
                     m.d.sync += [
                         code_valid.eq(1), code_is_weight.eq(reader.bits[0]),
@@ -292,27 +318,38 @@ class RowDecoder(wiring.Component):
                     ]
                 # The filler bit is (or will be) the waiting code: drop it and end the pass.
                 with m.If(at_end & code_valid & item_free):
-                    m.d.sync += [
-                        code_valid.eq(0), codes.eq(0), item_valid.eq(1), item.end.eq(1),
-                        first_pass.eq(0), group.eq(group + 1), next_tap.eq(0),
-                        reader.count.eq(12),
-                    ]
+                    m.d.comb += ends_pass.eq(1)
+                    m.d.sync += [code_valid.eq(0), codes.eq(0)]
                     m.next = "CHANNEL"
-                    with m.If(~last_pass):
-                        m.d.sync += [
-                            reader.seek.eq(1), reader.seek_word.eq(row_word),
-                            reader.seek_bit.eq(row_bit),
-                        ]
-                    with m.If(last_group):
-                        m.d.sync += [
-                            group.eq(0), strip.eq(strip + 1),
-                            strip_word.eq(strip_word + layer.strip_words),
-                        ]
-                    with m.If(last_pass):
-                        m.d.sync += [
-                            strip.eq(0), strip_word.eq(0), first_pass.eq(1),
-                            rows_left.eq(rows_left - 1),
-                        ]
-                        with m.If(rows_left == 1):
+                    with m.If(ends_rows):
+                        m.next = "IDLE"
+            if self._config.attention:
+                with m.State("ATTEND"):
+                    sums = self.sums.payload
+                    m.d.comb += self.sums.ready.eq(item_free)
+                    with m.If(self.sums.valid & item_free):
+                        m.d.sync += load_item(0, sums.channel, sums.value, sums.timesteps)
+                    with m.If((attended | self.attended) & item_free):
+                        m.d.comb += ends_pass.eq(1)
+                        m.next = "CHANNEL"
+                        with m.If(ends_rows):
                             m.next = "IDLE"
+
+        with m.If(ends_pass):
+            m.d.sync += [
+                item_valid.eq(1), item.end.eq(1), first_pass.eq(0), group.eq(group + 1),
+                next_tap.eq(0), reader.count.eq(12),
+            ]
+            with m.If(~last_pass):
+                m.d.sync += [
+                    reader.seek.eq(1), reader.seek_word.eq(row_word), reader.seek_bit.eq(row_bit),
+                ]
+            with m.If(last_group):
+                m.d.sync += [
+                    group.eq(0), strip.eq(strip + 1), strip_word.eq(strip_word + layer.strip_step),
+                ]
+            with m.If(last_pass):
+                m.d.sync += [
+                    strip.eq(0), strip_word.eq(0), first_pass.eq(1), rows_left.eq(rows_left - 1),
+                ]
         return m

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from . import layouts
 from .config import DRAIN_MARGIN, DRAIN_QUEUE, TIMESTEPS_PER_GROUP, CoreConfig
+from .gate import GatePort, Scores
 from .neuron import LATENCY, MEMBRANE, NeuronLane
 from .outputs import Outputs, output, visit_tag
 from .packer import Packer
@@ -21,17 +22,27 @@ LEVELS = ("kx", "ky", "ox", "oy", "px", "py")
 class Walker(wiring.Component):
     """Address generator of the drain walk (`docs/core.md`, "Drain walk"): six nested counters.
 
-    `start` loads position 0; then `position` and the end flags are valid until the step that is
-    taken with `last` set. One step a cycle.
+    `start` loads position 0, or the first one listed; then `position` and the flags are valid until
+    the step that is taken with `last` set. One step a cycle. With a gate `prepare` comes at least
+    two cycles before `start`.
+
+    Members
+    -------
+    at_edge: with `pool_overlap`, bit 0: column -1; bit 1: the strip's first row.
+    clear: no later window of the strip visits the position.
+    list_index, list_token: asks the list of kept tokens.
     """
 
-    def __init__(self):
+    def __init__(self, config: CoreConfig):
+        self._config = config
+        number = range(config.gate_tokens)
         super().__init__({
             "layer": In(layouts.LAYER), "last_strip": In(1),
-            "start": In(1), "step": In(1),
+            "prepare": In(1), "start": In(1), "step": In(1),
             "running": Out(1), "position": Out(10), "first": Out(1),
             "window_first": Out(1), "window_last": Out(1), "row_end": Out(1),
-            "phase_end": Out(1), "last": Out(1),
+            "phase_end": Out(1), "last": Out(1), "at_edge": Out(2), "clear": Out(1),
+            "list_index": Out(number), "list_token": In(number),
         })
 
     def elaborate(self, platform):
@@ -43,6 +54,12 @@ class Walker(wiring.Component):
         count = {name: Signal(len(layer[f"count_{name}"]), name=f"count_{name}")
                  for name in LEVELS}
         at_end = {name: Signal(name=f"end_{name}") for name in LEVELS}      # count == 1
+        at_first = {name: Signal(name=f"first_{name}") for name in LEVELS[:4]}
+
+        # The list's positions are steps of the loop over ox, from 0 each: no way gets longer.
+        listed, step_ox = Const(0), layer.step_ox
+        if self._config.gate:
+            listed, step_ox = layer.listed, self._step_or_listed(m)
 
         def ends(*names):
             return Cat(at_end[name] for name in names).all()
@@ -50,13 +67,16 @@ class Walker(wiring.Component):
         # Innermost loop that is not at its end turns; the loops inside start again. The steps
         # take back what those have moved, so one adder serves all loops.
         phase_start, start_from, step = Signal(10), Signal(10), Signal(10)
-        m.d.comb += start_from.eq(self.position)
         for i, name in enumerate(LEVELS):
-            with m.If(ends(*LEVELS[:i]) if i else 1):
-                m.d.comb += step.eq(layer[f"step_{name}"])
+            turns = ends(*LEVELS[:i]) if i else 1
+            # At the start the loops' ends are not known yet.
+            with m.If(turns | listed if name == "ox" else turns & ~listed):
+                m.d.comb += step.eq(step_ox if name == "ox" else layer[f"step_{name}"])
         new_phase = self.phase_end
-        with m.If(new_phase):
-            m.d.comb += start_from.eq(phase_start)
+        # An overlapping pool begins at position -1, whose visit is no output and so may show 0.
+        before = self.first & layer.pool_overlap
+        m.d.comb += start_from.eq((Mux(new_phase, phase_start, self.position)
+                                   | before.replicate(10)) & ~listed.replicate(10))
         moved = Signal(10)
         m.d.comb += [
             moved.eq(start_from + step),
@@ -64,18 +84,23 @@ class Walker(wiring.Component):
             self.row_end.eq(ends("ox")),
             self.phase_end.eq(ends("kx", "ky", "ox", "oy")),
             self.last.eq(ends(*LEVELS)),
+            self.at_edge.eq(Cat(at_first["kx"] & at_first["ox"], at_first["ky"] & at_first["oy"])),
+            self.clear.eq((~at_end["kx"] | at_end["ox"]) & (~at_end["ky"] | at_end["oy"])
+                          & ~self.at_edge[0]),
         ]
+        with m.If(self.start & ~listed):
+            m.d.sync += self.position.eq(0)
+        with m.Elif(self.start | self.step):
+            m.d.sync += self.position.eq(moved)
         with m.If(self.start):
             m.d.sync += [
-                self.running.eq(1), self.first.eq(1), self.window_first.eq(1),
-                self.position.eq(0), phase_start.eq(0),
+                self.running.eq(1), self.first.eq(1), self.window_first.eq(1), phase_start.eq(0),
             ]
+            m.d.sync += [first.eq(1) for first in at_first.values()]
             for name in LEVELS:
                 m.d.sync += [count[name].eq(limits[name]), at_end[name].eq(limits[name] == 1)]
         with m.Elif(self.step):
-            m.d.sync += [
-                self.first.eq(0), self.window_first.eq(self.window_last), self.position.eq(moved),
-            ]
+            m.d.sync += [self.first.eq(0), self.window_first.eq(self.window_last)]
             with m.If(new_phase):
                 m.d.sync += phase_start.eq(moved)
             with m.If(self.last):
@@ -86,7 +111,22 @@ class Walker(wiring.Component):
                         count[name].eq(Mux(at_end[name], limits[name], count[name] - 1)),
                         at_end[name].eq(Mux(at_end[name], limits[name] == 1, count[name] == 2)),
                     ]
+                    if name in at_first:
+                        m.d.sync += at_first[name].eq(at_end[name])
         return m
+
+    def _step_or_listed(self, m):
+        """The step of the loop over ox, or the next position of the list, read one ahead."""
+        layer, ready = self.layer, Signal()
+        step = Signal.like(layer.step_ox)
+        with m.If(self.start | self.step | ~ready):
+            m.d.sync += [
+                step.eq(Mux(layer.listed, self.list_token, layer.step_ox)),
+                self.list_index.eq(self.list_index + 1), ready.eq(1),
+            ]
+        with m.If(self.prepare):
+            m.d.sync += [self.list_index.eq(0), ready.eq(0)]
+        return step
 
 
 class Drain(wiring.Component):
@@ -96,9 +136,10 @@ class Drain(wiring.Component):
     -------
     headers: one per pass, from the row decoder.
     filled: per unit, its two bank flags. release: `bank` has been read.
-    read, bank, address, currents: read (and clear) accumulators of the units in `read`, each
-        claimed one cycle before.
-    o: finished map words. visits: positions that entered the neuron lanes in this cycle (0..2).
+    read, clear, bank, address, currents: read (and clear) accumulators of the units in `read`,
+        each claimed one cycle before.
+    o: finished map words. visits: neurons that entered the lanes in this cycle (0..2).
+    gate: with a gate, scores of this engine's outputs and the list of kept tokens.
     """
 
     def __init__(self, config: CoreConfig):
@@ -109,11 +150,11 @@ class Drain(wiring.Component):
             "headers": In(stream.Signature(layouts.pass_header())),
             "filled": In(data.ArrayLayout(2, config.units)),
             "release": Out(1), "bank": Out(1),
-            "claim": Out(config.units), "read": Out(config.units),
+            "claim": Out(config.units), "read": Out(config.units), "clear": Out(1),
             "address": Out(range(config.acc_depth)),
             "currents": In(data.ArrayLayout(layouts.currents(config), config.units)),
             "o": Out(stream.Signature(layouts.map_write(config))),
-            "visits": Out(2), "idle": Out(1),
+            "visits": Out(2), "idle": Out(1), "gate": In(GatePort(config)),
         })
 
     def elaborate(self, platform):
@@ -135,7 +176,7 @@ class Drain(wiring.Component):
             m.d.sync += queue_read.addr.eq(queue_read.addr + 1)
         m.d.sync += level.eq(level + queue_write.en - pop)
 
-        m.submodules.walker = walker = Walker()
+        m.submodules.walker = walker = Walker(cfg)
         m.submodules.outputs = outputs = Outputs(cfg)
         m.submodules.finished = finished = JobQueue(output(cfg), DRAIN_QUEUE, DRAIN_MARGIN)
         m.submodules.packer = packer = Packer(cfg)
@@ -149,8 +190,10 @@ class Drain(wiring.Component):
         headers = [Signal(layouts.pass_header(), name=f"header{i}", reset_less=True)
                    for i in range(2)]
         bases = [Signal(self._address_bits, name=f"base{i}", reset_less=True) for i in range(2)]
+        if cfg.gate:
+            words = self._connect_gate(m, walker, packer)
         parity, in_flight = Signal(), Signal(2)
-        strip_offset = Signal(self._address_bits)
+        strip_offset, first_strip = Signal(self._address_bits), Signal()
         group_offset = Signal(self._address_bits)
         product = Signal(self._address_bits)
 
@@ -170,16 +213,18 @@ class Drain(wiring.Component):
         with m.FSM() as fsm:
             with m.State("HEADER"):
                 with m.If((level != 0) & may_start):
-                    m.d.comb += pop.eq(1)
+                    m.d.comb += [pop.eq(1), walker.prepare.eq(1)]
                     for i in range(2):
                         with m.If(parity == i):
                             m.d.sync += headers[i].eq(queue_read.data)
                     m.d.sync += product.eq(
                         queue_read.data.row.channel * layer.out_channel_stride)
                     with m.If(queue_read.data.first_group):
-                        m.d.sync += group_offset.eq(0)
-                        m.d.sync += strip_offset.eq(
-                            Mux(queue_read.data.first, 0, strip_offset + layer.strip_out_words))
+                        m.d.sync += [
+                            group_offset.eq(0), first_strip.eq(queue_read.data.first),
+                            strip_offset.eq(Mux(queue_read.data.first, 0,
+                                                strip_offset + layer.strip_out_words)),
+                        ]
                     with m.Else():
                         m.d.sync += group_offset.eq(group_offset + layer.out_group_stride)
                     m.next = "BASE"
@@ -188,6 +233,8 @@ class Drain(wiring.Component):
                 for i in range(2):
                     with m.If(parity == i):
                         m.d.sync += bases[i].eq(layer.out_base + product + offset)
+                        if cfg.gate:
+                            m.d.sync += words[i].eq(Mux(layer.flush_strip, strip_offset, 0))
                 m.next = "WAIT"
             with m.State("WAIT"):
                 with m.If(all_filled):
@@ -206,7 +253,7 @@ class Drain(wiring.Component):
         tag0, tag1, tag2 = (Signal(visit_tag(), name=f"tag{i}") for i in range(3))
         currents2 = [Signal(layouts.currents(cfg), name=f"currents{i}", reset_less=True)
                      for i in range(2)]
-        position0, bank0, unit1 = Signal(10), Signal(), Signal(unit_bits)
+        position0, bank0, clear0, unit1 = Signal(10), Signal(), Signal(), Signal(unit_bits)
         pair = layer.pair if cfg.lanes == 2 else Const(0)
 
         def inside(q):
@@ -214,7 +261,10 @@ class Drain(wiring.Component):
             return ((q & layer.pitch_mask) < layer.row_valid) & (q < limit)
 
         lowest = walker.position[:unit_bits]
+        # Of a pool that overlaps: beyond the left or upper edge of the map.
+        beyond = Signal()
         m.d.comb += [
+            beyond.eq(layer.pool_overlap & (walker.at_edge & Cat(1, first_strip)).any()),
             self.release.eq(tag1.valid & tag1.pass_end),
         ]
         m.d.sync += [
@@ -223,7 +273,9 @@ class Drain(wiring.Component):
             tag0.window_first.eq(walker.window_first), tag0.window_last.eq(walker.window_last),
             tag0.row_end.eq(walker.row_end), tag0.phase_end.eq(walker.phase_end),
             tag0.pass_first.eq(walker.first), tag0.pass_end.eq(walker.last),
-            tag0.inside.eq(Cat(inside(walker.position), pair & inside(walker.position | 1))),
+            tag0.inside.eq(Cat(inside(walker.position) & ~beyond,
+                               pair & inside(walker.position | 1))),
+            clear0.eq(walker.clear | ~layer.pool_overlap), self.clear.eq(clear0),
             position0.eq(walker.position), bank0.eq(walk_bank),
             tag1.eq(tag0), self.read.eq(self.claim), self.bank.eq(bank0),
             self.address.eq(position0 >> unit_bits), unit1.eq(position0),
@@ -239,9 +291,13 @@ class Drain(wiring.Component):
         slot, sums = Signal(10), Signal(signed(20), reset_less=True)
         window_is_first = Signal()
         to_neuron = Signal()
+        # Of a pool's window: an earlier visit was inside; this one or an earlier one is.
+        found, had, has = Signal(), Signal(), Signal()
         m.d.comb += [
+            had.eq(found & ~tag2.window_first), has.eq(had | tag2.inside[0]),
             to_neuron.eq(tag2.valid & (tag2.window_last | ~layer.pool_max)),
-            self.visits.eq(Mux(to_neuron & ~layer.readout, tag2.inside[0] + tag2.inside[1], 0)),
+            self.visits.eq(Mux(to_neuron & ~layer.readout, Mux(
+                layer.pool_max, has, tag2.inside[0] + tag2.inside[1]), 0)),
         ]
         m.d.sync += [tag3.eq(tag2), tag3.slot.eq(slot), pooled[1].eq(currents2[1])]
         with m.If(layer.pool_max):
@@ -249,12 +305,15 @@ class Drain(wiring.Component):
             m.d.sync += [
                 tag3.valid.eq(to_neuron), tag3.window_first.eq(1),
                 tag3.pass_first.eq(Mux(tag2.window_first, tag2.pass_first, window_is_first)),
+                tag3.inside.eq(has),
             ]
         with m.If(tag2.valid & tag2.window_first):
             m.d.sync += window_is_first.eq(tag2.pass_first)
+        with m.If(tag2.valid):
+            m.d.sync += found.eq(has)
         for t in range(TIMESTEPS_PER_GROUP):
             new, best = currents2[0][t], pooled[0][t]
-            keep = layer.pool_max & ~tag2.window_first & (best > new)
+            keep = layer.pool_max & (~tag2.inside[0] | (had & (best > new)))
             with m.If(tag2.valid & ~keep):
                 m.d.sync += best.eq(new)
         with m.If(to_neuron):
@@ -293,3 +352,24 @@ class Drain(wiring.Component):
         ]
         wiring.connect(m, packer.o, wiring.flipped(self.o))
         return m
+
+    def _connect_gate(self, m, walker, packer):
+        """Scores of what is packed; the list of kept tokens for the walker. Returns registers for
+        the words of the row's strips before, of the two passes that can be in the pipeline."""
+        cfg, gate = self._config, self.gate
+        m.submodules.scores = scores = Scores(cfg, cfg.gate_tokens)
+        m.submodules.list = memory = Memory(
+            shape=range(cfg.gate_tokens), depth=cfg.gate_tokens, init=[])
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        m.d.comb += [
+            scores.valid.eq(packer.scores.valid), scores.masks.eq(packer.scores.masks),
+            scores.pair.eq(packer.scores.pair), scores.position.eq(packer.scores.position),
+            scores.clear.eq(gate.clear), gate.busy.eq(scores.busy), scores.token.eq(gate.token),
+            gate.score.eq(scores.score),
+            write.en.eq(gate.list_write), write.addr.eq(gate.list_index),
+            write.data.eq(gate.list_token), read.addr.eq(walker.list_index),
+            walker.list_token.eq(read.data),
+        ]
+        words = [Signal.like(packer.word0, name=f"word{i}", reset_less=True) for i in range(2)]
+        m.d.comb += [packer.word0.eq(words[0]), packer.word1.eq(words[1])]
+        return words

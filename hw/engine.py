@@ -7,10 +7,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from . import layouts
+from .attention import AttentionSource
 from .config import WORD_BITS, CoreConfig
 from .decoder import RowDecoder
 from .drain import Drain
 from .fetch import Fetch
+from .gate import GatePort
 from .unit import AccumulateUnit
 
 
@@ -45,7 +47,7 @@ class Engine(wiring.Component):
             "map_data": In(config.map_bits), "port_blocked": In(1),
             "live_write": In(1), "live_address": In((config.map_words - 1).bit_length()),
             "live": In(1),
-            "o": Out(stream.Signature(layouts.map_write(config))),
+            "o": Out(stream.Signature(layouts.map_write(config))), "gate": In(GatePort(config)),
             "events": Out(EngineEvents(config)),
         })
 
@@ -73,15 +75,18 @@ class Engine(wiring.Component):
             fetch.live_address.eq(self.live_address), fetch.live.eq(self.live),
         ]
         m.d.sync += fetch.almost_full.eq(Cat(u.almost_full for u in units).any())
+        if cfg.attention:
+            self._attend(m, decoder, fetch)
         wiring.connect(m, decoder.items, fetch.items)
         wiring.connect(m, decoder.header, drain.headers)
         wiring.connect(m, drain.o, wiring.flipped(self.o))
+        wiring.connect(m, wiring.flipped(self.gate), drain.gate)
         for i, unit in enumerate(units):
             m.d.comb += [
                 unit.push.eq(fetch.push[i]), unit.job.eq(fetch.jobs[i]),
                 unit.release.eq(drain.release), unit.release_bank.eq(drain.bank),
                 unit.claim.eq(drain.claim[i]), unit.drain.eq(drain.read[i]),
-                unit.drain_bank.eq(drain.bank),
+                unit.drain_bank.eq(drain.bank), unit.drain_clear.eq(drain.clear),
                 unit.drain_address.eq(drain.address), unit.sweep.eq(self.sweep),
                 drain.currents[i].eq(unit.currents), drain.filled[i].eq(unit.filled),
             ]
@@ -95,10 +100,28 @@ class Engine(wiring.Component):
         # A register between the units and the counters.
         events = self.events
         m.d.sync += [
-            events.words.eq(fetch.issued), events.weights.eq(fetch.weight),
+            events.words.eq(fetch.issued | (fetch.granted if cfg.attention else 0)),
+            events.weights.eq(fetch.weight),
             events.queue_stall.eq(fetch.queue_stall), events.port_stall.eq(fetch.port_stall),
             events.starved.eq(fetch.starved & ~decoder.idle), events.neurons.eq(drain.visits),
             events.updates.eq(sum(u.update for u in units)),
             events.bank_wait.eq(sum(u.waiting for u in units)),
         ]
         return m
+
+    def _attend(self, m, decoder, fetch):
+        """The source of an attention layer's items, with the map port's free cycles."""
+        m.submodules.attention = source = AttentionSource(self._config)
+        layer = self.layer
+        m.d.comb += [
+            source.layer.key.eq(layer.key), source.layer.value.eq(layer.value),
+            source.layer.words.eq(layer.key_words), source.layer.width.eq(layer.head_width),
+            source.layer.channel_stride.eq(layer.key_words), source.layer.channel_step.eq(1),
+            source.layer.group_stride.eq(layer.key_group_stride),
+            source.reset_head.eq(self.sweep), source.start.eq(decoder.attend),
+            source.channel.eq(decoder.channel), source.group.eq(decoder.group),
+            decoder.attended.eq(source.done), source.data.eq(self.map_data),
+            fetch.request.eq(source.request), fetch.request_address.eq(source.address),
+            source.granted.eq(fetch.granted),
+        ]
+        wiring.connect(m, source.items, decoder.sums)

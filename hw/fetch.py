@@ -36,14 +36,19 @@ class Fetch(wiring.Component):
     port_blocked: the port is taken in the next cycle.
     push, jobs: to the units; an end marker goes to all of them.
     issued: a word was requested. queue_stall, port_stall: it could not be. starved: no weight.
+    request, request_address, granted: somebody else asks for a map word (if config.attention);
+        granted in a cycle in which no word and no marker is issued. map_data has it 2 cycles later.
     """
 
     def __init__(self, config: CoreConfig):
         self._config = config
         self._address_bits = (config.map_words - 1).bit_length()
+        shared = {
+            "request": In(1), "request_address": In(self._address_bits), "granted": Out(1),
+        }
         super().__init__({
             "layer": In(layouts.LAYER),
-            "items": In(stream.Signature(layouts.weight_item())),
+            "items": In(stream.Signature(layouts.weight_item(config))),
             "channels_tap": In(7), "channels": Out(13),
             "tap_write": In(1), "tap_index": In(7), "tap": In(layouts.TAP),
             "plane_write": In(1), "plane_index": In(6), "plane": In(layouts.PLANE),
@@ -54,7 +59,7 @@ class Fetch(wiring.Component):
             "jobs": Out(data.ArrayLayout(layouts.job(config), config.units)),
             "issued": Out(1), "queue_stall": Out(1), "port_stall": Out(1), "starved": Out(1),
             "weight": Out(1), "idle": Out(1),
-        })
+        } | (shared if config.attention else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -80,12 +85,15 @@ class Fetch(wiring.Component):
 
         # Stage 1: the item meets its tap. Stages 2 and 3: channel address and word range. These do
         # not wait: the queue behind them asks the decoder to stop in time.
+        item = layouts.weight_item(cfg)
+        timesteps = item["timesteps"].shape     # of no bits without attention
         ranged = data.StructLayout({
-            "end": 1, "tap": 7, "value": signed(8), "strip_word": 9, "last_strip": 1, "group": 2,
+            "end": 1, "tap": 7, "value": layouts.value(cfg), "timesteps": timesteps,
+            "strip_word": 9, "last_strip": 1, "group": 2,
             "base": self._address_bits, "first": 10, "last": 10, "empty": 1,
         })
         m.submodules.ranges = ranges = JobQueue(ranged, FETCH_QUEUE)
-        s1, s1_valid = _payload(layouts.weight_item()), Signal()
+        s1, s1_valid = _payload(item), Signal()
         s1_tap, s1_product = _payload(layouts.TAP), _payload(self._address_bits)
         s2, s2_valid = _payload(ranged), Signal()
         s3, s3_valid = _payload(ranged), Signal()
@@ -110,8 +118,9 @@ class Fetch(wiring.Component):
         ]
         m.d.sync += [
             s2_valid.eq(s1_valid), s2.end.eq(s1.end), s2.tap.eq(s1.tap), s2.value.eq(s1.value),
-            s2.strip_word.eq(s1.strip_word), s2.last_strip.eq(s1.last_strip),
-            s2.group.eq(s1.group), s2.base.eq(s1_tap.base + s1_product),
+            s2.timesteps.eq(s1.timesteps), s2.strip_word.eq(s1.strip_word),
+            s2.last_strip.eq(s1.last_strip), s2.group.eq(s1.group),
+            s2.base.eq(s1_tap.base + s1_product),
             s3_valid.eq(s2_valid), s3.eq(s2),
             s3.first.eq(Mux(first[-1], 0, first)),
             s3.last.eq(Mux(last > limit, limit, last)),
@@ -154,11 +163,13 @@ class Fetch(wiring.Component):
         count = cfg.tile_words + 1
         span = data.StructLayout({
             "end": 1, "last_strip": 1, "strip_word": 9, "weight": signed(cfg.acc_bits),
-            "shift": signed(13), "tap": tap_bits, "word": 10, "words": range(count + 1),
-            "address": self._address_bits, "next_block": max(1, self._address_bits - 4),
+            "timesteps": timesteps, "shift": signed(13), "tap": tap_bits, "word": 10,
+            "words": range(count + 1), "address": self._address_bits,
+            "next_block": max(1, self._address_bits - 4),
         })
         visit = data.StructLayout({
-            "end": 1, "last_strip": 1, "weight": signed(cfg.acc_bits), "rotate": unit_bits,
+            "end": 1, "last_strip": 1, "weight": signed(cfg.acc_bits), "timesteps": timesteps,
+            "rotate": unit_bits,
             "tap": tap_bits, "word": 4, "address": self._address_bits, "row": signed(14),
             "live": count,
         })
@@ -171,13 +182,14 @@ class Fetch(wiring.Component):
         ]
         m.d.sync += [
             q_valid.eq(p_go), q.end.eq(w.end), q.last_strip.eq(w.last_strip),
-            q.strip_word.eq(w.strip_word), q.weight.eq(w.value << plane_read.data.shift),
+            q.strip_word.eq(w.strip_word), q.timesteps.eq(w.timesteps),
+            q.weight.eq(w.value << plane_read.data.shift),
             q.shift.eq(w_tap.shift), q.tap.eq(w.tap), q.word.eq(w.first), q.address.eq(address),
             q.next_block.eq((address + 8) >> 4),
             q.words.eq(Mux(w.empty, 0, w.last - w.first + 1)),
             f_valid.eq(q_valid & wanted.any()), f.end.eq(q.end), f.last_strip.eq(q.last_strip),
-            f.weight.eq(q.weight), f.rotate.eq(q.shift), f.tap.eq(q.tap), f.word.eq(q.word),
-            f.address.eq(q.address), f.live.eq(wanted),
+            f.weight.eq(q.weight), f.timesteps.eq(q.timesteps), f.rotate.eq(q.shift),
+            f.tap.eq(q.tap), f.word.eq(q.word), f.address.eq(q.address), f.live.eq(wanted),
             f.row.eq(subs * (q.word - q.strip_word) - (q.shift >> unit_bits)),
         ]
         m.submodules.visits = visits = JobQueue(visit, FETCH_QUEUE)
@@ -222,7 +234,7 @@ class Fetch(wiring.Component):
         rest = data.StructLayout({
             "end": 1, "mask": cfg.window, "row": signed(14), "borrow": units,
             "rotate": unit_bits, "positions": 10, "weight": signed(cfg.acc_bits),
-            "edge": 2, "edge_word": 4,
+            "timesteps": timesteps, "edge": 2, "edge_word": 4,
         })
         a, b, c = _payload(rest), _payload(rest), _payload(rest)
         a_valid, b_valid, c_valid = Signal(), Signal(), Signal()
@@ -236,7 +248,6 @@ class Fetch(wiring.Component):
                 m.d.comb += use_mask.eq(1)
         m.d.comb += tap_of_word.addr.eq(r.tap)
         m.d.sync += [
-            self.map_address.eq(r.address + step),
             a_valid.eq(go), b_valid.eq(a_valid), c_valid.eq(b_valid), a.end.eq(r.end),
             a.mask.eq(Cat(tap_of_word.data.mask_low, tap_of_word.data.mask_high)),
             a.edge.eq(tap_of_word.data.edge),
@@ -244,8 +255,15 @@ class Fetch(wiring.Component):
             a.row.eq(row),
             a.rotate.eq(r.rotate),
             a.positions.eq(Mux(r.last_strip, layer.positions_last, layer.positions)),
-            a.weight.eq(r.weight),
+            a.weight.eq(r.weight), a.timesteps.eq(r.timesteps),
         ]
+        if cfg.attention:
+            m.d.comb += self.granted.eq(self.request & ~go & ~self.port_blocked)
+            # One adder for both: the other's address plus 0.
+            m.d.sync += self.map_address.eq(
+                Mux(go, step, 0) + Mux(go, r.address, self.request_address))
+        else:
+            m.d.sync += self.map_address.eq(r.address + step)
         m.d.sync += [b.eq(a), b.mask.eq(a.mask | (~use_mask).replicate(cfg.window))]
 
         # Which accumulator rows row-1 .. row+subs-1 lie in the strip; of its last row maybe only
@@ -275,6 +293,10 @@ class Fetch(wiring.Component):
             for u in range(units):
                 choices = Array(lanes[i * units + (u + r) % units] for r in range(units))
                 m.d.sync += rotated[i * units + u].eq(choices[b.rotate])
+        # In the other timesteps there is nothing to add; this becomes the registers' reset.
+        for t, counts in enumerate(b.timesteps):
+            with m.If(~counts):
+                m.d.sync += [lane[t].eq(0) for lane in rotated]
         kept = _payload(data.ArrayLayout(subs, units))
         for u in range(units):
             wanted = in_strip | (in_last_row & in_part[u].replicate(subs + 1))

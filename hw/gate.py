@@ -1,6 +1,8 @@
 """Patch gate: counts spikes of tokens, finds the tokens with most of them, lists those to keep.
 
-drains ─► Scores (one an engine) ─► TopK (one a core) ─► list of kept tokens, mask
+packers ─► Scores (one an engine) ─► TopK (one a core) ─► mask, list of kept tokens in every walker
+
+A token's number is its flat position; not every flat position is a token (`docs/core.md`).
 """
 
 from __future__ import annotations
@@ -11,22 +13,16 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from . import layouts
-from .config import CoreConfig, is_power_of_two
+from .config import GATE_TOKENS, SCORE_LATENCY, CoreConfig, is_power_of_two
 from .spike_counter import compress
-
-TOKENS = 256
-"""Tokens of a gate, at most."""
 
 SCORE_BITS = 16
 """Width of a score, enough for its sum over all engines: channels · timesteps < 2^16."""
 
-READ_LATENCY = 2
-"""Cycles from `Scores.token` to `Scores.score`."""
-
 
 def _check_tokens(tokens: int, least: int) -> None:
-    if not is_power_of_two(tokens) or not least <= tokens <= TOKENS:
-        raise ValueError(f"tokens {tokens} is not a power of two in {least}..{TOKENS}")
+    if not is_power_of_two(tokens) or not least <= tokens <= GATE_TOKENS:
+        raise ValueError(f"tokens {tokens} is not a power of two in {least}..{GATE_TOKENS}")
 
 
 def mask_word(tokens: int) -> int:
@@ -34,21 +30,23 @@ def mask_word(tokens: int) -> int:
     return min(32, tokens // 2)
 
 
-def top_k_cycles(engines: int, tokens: int, bits: int, word: int = 32, *,
-                 host: bool = False) -> int:
-    """Cycles from `TopK.start` to `TopK.done`: three walks, the second one for every bit.
+class GatePort(wiring.Signature):
+    """What an engine and the gate have to do with each other; the engine is the target.
 
-    tokens: of the gate. word: the last walk takes whole words of the mask.
+    clear, busy, token, score: see `Scores`. list_*: writes the list of kept tokens; the list has
+    `tokens` places.
     """
-    whole = -(-tokens // word) * word
-    if host:
-        return whole + 3
-    load = tokens + READ_LATENCY + (engines - 1).bit_length()
-    return load + bits * (tokens + 4) + whole + 3
+
+    def __init__(self, config: CoreConfig):
+        number = range(config.gate_tokens)
+        super().__init__({
+            "clear": Out(1), "busy": In(1), "token": Out(number), "score": In(SCORE_BITS),
+            "list_write": Out(1), "list_index": Out(number), "list_token": Out(number),
+        })
 
 
 class Scores(wiring.Component):
-    """Adds up the spikes of every token: score[n] += spikes of the n-th output.
+    """Adds up the spikes of every token: score[n] += spikes of an output.
 
     Takes an output a cycle (a pair of two tokens at a time with two `lanes`) and never waits; one
     cycle later it is added, in a single cycle, so that the same token may come in every cycle.
@@ -57,18 +55,17 @@ class Scores(wiring.Component):
 
     Members
     -------
-    valid, masks: spikes of the next token. pair: of the next two, an even one first.
-    first, start: this token has the number `start`; the others follow it.
-    token, score: asks for a score in a cycle without `valid`; the answer comes `READ_LATENCY`
+    valid, masks, position: spikes of this token. pair: of two, an even one first.
+    token, score: asks for a score in a cycle without `valid`; the answer comes `SCORE_LATENCY`
         cycles later.
     """
 
-    def __init__(self, config: CoreConfig, tokens: int = TOKENS):
+    def __init__(self, config: CoreConfig, tokens: int = GATE_TOKENS):
         _check_tokens(tokens, 2)
         self._lanes, self._token_bits = config.lanes, (tokens - 1).bit_length()
         super().__init__({
             "valid": In(1), "masks": In(data.ArrayLayout(layouts.MASK, config.lanes)),
-            "pair": In(1), "first": In(1), "start": In(self._token_bits),
+            "pair": In(1), "position": In(self._token_bits),
             "clear": In(1), "busy": Out(1),
             "token": In(self._token_bits), "score": Out(SCORE_BITS),
         })
@@ -76,8 +73,7 @@ class Scores(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes = self._lanes
-        here, following, place = (Signal(self._token_bits, name=name)
-                                  for name in ("here", "following", "place"))
+        place = Signal(self._token_bits)
         adds = [Signal(name=f"add{i}") for i in range(lanes)]
         counts = [Signal(3, name=f"count{i}", reset_less=True) for i in range(lanes)]
         spikes = [Cat(bits) for mask in self.masks for _, bits in compress({0: list(mask)}, 6)]
@@ -85,12 +81,9 @@ class Scores(wiring.Component):
 
         # The address is a register, so the memory has one port.
         sweep = Signal(self._token_bits + 1)
-        m.d.comb += [
-            here.eq(Mux(self.first, self.start, following)), self.busy.eq(sweep[-1]),
-        ]
-        with m.If(self.valid):
-            m.d.sync += following.eq(here + Mux(pair, 2, 1))
-        m.d.sync += place.eq(Mux(self.busy, sweep, Mux(self.valid, here, self.token)))
+        m.d.comb += self.busy.eq(sweep[-1])
+        m.d.sync += place.eq(
+            Mux(self.busy, sweep, Mux(self.valid, self.position, self.token)))
         with m.If(self.clear):
             m.d.sync += sweep.eq(1 << self._token_bits)
         with m.Elif(self.busy):
@@ -104,7 +97,7 @@ class Scores(wiring.Component):
                 shape=SCORE_BITS, depth=(1 << self._token_bits) // lanes, init=[])
             write, read = ram.write_port(), ram.read_port(domain="comb")
             address = place if lanes == 1 else place[1:]
-            mine = pair | (here[0] == lane) if lanes == 2 else 1
+            mine = pair | (self.position[0] == lane) if lanes == 2 else 1
             m.d.sync += [
                 adds[lane].eq(self.valid & mine),
                 counts[lane].eq(Mux(pair, spikes[lane], spikes[0])),
@@ -135,14 +128,17 @@ class TopK(wiring.Component):
     Members
     -------
     start: begin; `tokens` 1..256, `keep` 1..tokens and `bits` 1..score_bits (no score has a higher
-        bit) stay until `done`. host: take the mask as it is; `keep` does not matter.
+        bit) stay until `done`, and so do `pitch_mask` and `row_valid`: number n stands for a token
+        if n < tokens and (n & pitch_mask) < row_valid. host: take the mask as it is; `keep` does
+        not matter. What is no token is never kept.
     token, scores: asks all engines for a token's score, see `Scores`.
-    list_index, list_token: the list in ascending order. kept: how many are in it.
+    list_write, list_token, kept: writes the list, in ascending order, at place `kept`; after `done`
+        `kept` tokens are in it.
     mask_index, mask: the mask, token n is bit n mod 32 of word n / 32.
     mask_write, mask_data: the host writes it, not while busy. Without `host` it is overwritten.
     """
 
-    def __init__(self, engines: int, tokens: int = TOKENS, score_bits: int = SCORE_BITS):
+    def __init__(self, engines: int, tokens: int = GATE_TOKENS, score_bits: int = SCORE_BITS):
         _check_tokens(tokens, 4)
         if engines < 1:
             raise ValueError(f"engines {engines} is below 1")
@@ -154,9 +150,9 @@ class TopK(wiring.Component):
         super().__init__({
             "start": In(1), "host": In(1), "busy": Out(1), "done": Out(1),
             "tokens": In(range(tokens + 1)), "keep": In(range(tokens + 1)),
-            "bits": In(range(score_bits + 1)),
+            "bits": In(range(score_bits + 1)), "pitch_mask": In(10), "row_valid": In(10),
             "token": Out(number), "scores": In(data.ArrayLayout(score_bits, engines)),
-            "list_index": In(number), "list_token": Out(number), "kept": Out(range(tokens + 1)),
+            "list_write": Out(1), "list_token": Out(number), "kept": Out(range(tokens + 1)),
             "mask_index": In(range(tokens // self._word)), "mask": Out(self._word),
             "mask_write": In(1), "mask_data": In(self._word),
         })
@@ -198,14 +194,15 @@ class TopK(wiring.Component):
             score.eq(read.data), scored.valid.eq(walking & ~loading), scored.last.eq(last),
             scored.token.eq(self.token), judged.eq(scored),
             reaches.eq(score >= candidate), equals.eq(score == candidate),
-            inside.eq(scored.token < self.tokens), chosen.eq(mask),
+            inside.eq((scored.token < self.tokens)
+                      & ((scored.token & self.pitch_mask) < self.row_valid)), chosen.eq(mask),
         ]
         count, above, missing = (Signal.like(self.keep, name=name)
                                  for name in ("count", "above", "missing"))
         with m.If(begin):
             m.d.sync += count.eq(0)
         with m.Elif(judged.valid):
-            m.d.sync += count.eq(count + reaches)
+            m.d.sync += count.eq(count + (reaches & inside))
         keeps = inside & Mux(host, chosen, reaches & (~equals | missing.any()))
         self._list(m, mask_write, writing & judged.valid, judged.token, keeps)
         with m.If(writing & judged.valid & keeps & equals):
@@ -265,7 +262,7 @@ class TopK(wiring.Component):
     def _sum(self, m, asked, last):
         """The engines' scores, added pairwise with a register after each addition."""
         flags = Cat(asked, asked & last)
-        for _ in range(READ_LATENCY):
+        for _ in range(SCORE_LATENCY):
             flags = self._register(m, flags)
         sums = list(self.scores)
         while len(sums) > 1:
@@ -298,12 +295,9 @@ class TopK(wiring.Component):
     def _list(self, m, mask_write, writes, token, keeps):
         """Writes list and mask, a token a cycle."""
         word_bits = (self._word - 1).bit_length()
-        m.submodules.list = memory = Memory(shape=range(self._tokens), depth=self._tokens, init=[])
-        write, read = memory.write_port(), memory.read_port(domain="comb")
         word, full_word, ends = Signal(self._word), Signal(self._word), Signal()
         m.d.comb += [
-            read.addr.eq(self.list_index), self.list_token.eq(read.data),
-            write.addr.eq(self.kept), write.data.eq(token), write.en.eq(writes & keeps),
+            self.list_write.eq(writes & keeps), self.list_token.eq(token),
             full_word.eq(Cat(word[1:], keeps)), ends.eq(writes & token[:word_bits].all()),
             mask_write.addr.eq(Mux(self.busy, token >> word_bits, self.mask_index)),
             mask_write.data.eq(Mux(self.busy, full_word, self.mask_data)),

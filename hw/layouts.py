@@ -51,13 +51,22 @@ def pass_header() -> data.StructLayout:
     })
 
 
-def weight_item() -> data.StructLayout:
-    """A decoded weight, or the end of a pass."""
+def value(config: CoreConfig) -> Shape:
+    """A weight, or a number of spikes that q, k and v have in common (up to 256)."""
+    return signed(10 if config.attention else 8)
+
+
+def weight_item(config: CoreConfig) -> data.StructLayout:
+    """A decoded weight, or the end of a pass.
+
+    timesteps: of the group in which the value counts; without attention it counts in all.
+    """
     return data.StructLayout({
         "end": 1,
         "tap": 7,
         "channel": 13,
-        "value": signed(8),
+        "value": value(config),
+        "timesteps": TIMESTEPS_PER_GROUP if config.attention else 0,
         "strip_word": 9,   # first accumulator word of the strip
         "last_strip": 1,
         "group": 2,

@@ -11,6 +11,19 @@ from .config import CoreConfig
 from .outputs import output
 
 
+def word_number(config: CoreConfig) -> range:
+    """Number of a map word within the flat positions that the patch gate can choose from."""
+    return range(max(2, config.gate_tokens // config.window))
+
+
+def scored_output(config: CoreConfig) -> data.StructLayout:
+    """An output on its way to `gate.Scores`."""
+    return data.StructLayout({
+        "valid": 1, "masks": data.ArrayLayout(layouts.MASK, config.lanes), "pair": 1,
+        "position": range(config.gate_tokens),
+    })
+
+
 class Packer(wiring.Component):
     """Collects spike masks (or a readout's sum) into words and hands them to the arbiter.
 
@@ -20,6 +33,8 @@ class Packer(wiring.Component):
     Members
     -------
     i: outputs. base0/1: where the words of the two live passes go; total0/1: see `outputs.Outputs`.
+    word0/1: words of the row's strips before, 0 where `index` counts them; scores: the output that
+        is packed, for `gate.Scores` (both only with config.gate).
     pass_done: the last output of a pass has been taken; nothing of it is read any more.
     o: finished words.
     """
@@ -27,13 +42,17 @@ class Packer(wiring.Component):
     def __init__(self, config: CoreConfig):
         self._config = config
         self._address_bits = (config.map_words - 1).bit_length()
+        gate = {
+            "word0": In(word_number(config)), "word1": In(word_number(config)),
+            "scores": Out(scored_output(config)),
+        }
         super().__init__({
             "layer": In(layouts.LAYER), "i": In(stream.Signature(output(config))),
             "base0": In(self._address_bits), "base1": In(self._address_bits),
             "total0": In(signed(32)), "total1": In(signed(32)),
             "pass_done": Out(1), "busy": Out(1),
             "o": Out(stream.Signature(layouts.map_write(config))),
-        })
+        } | (gate if config.gate else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -82,6 +101,7 @@ class Packer(wiring.Component):
             self.busy.eq(item_valid | pending | out_valid),
         ]
 
+        lane, index = Signal(lane_bits), Signal(10)
         # Fixed while the layer runs, so a cycle late is early enough.
         pitch_lanes, pitch_words = Signal(lane_bits), Signal(4)
         pair_of_outputs = Signal()
@@ -89,8 +109,15 @@ class Packer(wiring.Component):
         if cfg.lanes == 2:
             m.d.sync += pair_of_outputs.eq(layer.pair & ~layer.pair_merge)
 
+        if cfg.gate:
+            m.d.comb += [
+                self.scores.valid.eq(insert & layer.score), self.scores.masks.eq(item.masks),
+                self.scores.pair.eq(pair_of_outputs),
+                self.scores.position.eq(
+                    Cat(lane, Mux(item.parity, self.word1, self.word0) + index)),
+            ]
+
         # Clock enable and reset of each lane's flip-flops do the insertion and the clearing.
-        lane, index = Signal(lane_bits), Signal(10)
         odd_output = Mux(pair_of_outputs, item.masks[cfg.lanes - 1], item.masks[0])
         for i in range(window):
             at = lane == i

@@ -18,9 +18,10 @@ Fields = tuple[tuple[str, int], ...]
 HEADER: tuple[Fields, ...] = (
     (("n_taps", 8), ("n_planes", 7), ("rice_k", 4), ("value_bits", 4), ("readout", 1),
      ("soft_reset", 1), ("pool_max", 1), ("pair", 1), ("pair_merge", 1), ("flush_strip", 1),
-     ("last_layer", 1)),
+     ("last_layer", 1), ("attention", 1), ("listed", 1)),
     (("leak", 9), ("n_groups", 3), ("last_mask", 4), ("row_words_mask", 4),
-     ("planes_per_group", 7)),
+     ("planes_per_group", 7), ("gate", 1), ("gate_host", 1), ("score", 1), ("score_clear", 1),
+     ("pool_overlap", 1)),
     (("v_reset-", 24), ("n_strips", 8)),
     (("strip_words", 5), ("strip_words_last", 5), ("positions", 10), ("positions_last", 10)),
     (("pitch_mask", 10), ("row_valid", 10), ("out_pitch", 10)),
@@ -28,8 +29,9 @@ HEADER: tuple[Fields, ...] = (
     (("count_px", 5), ("count_py", 5), ("step_kx", 10), ("step_ky", 10)),
     (("step_ox", 10), ("step_oy", 10), ("step_px", 10)),
     (("step_py", 10), ("out_base", 14), ("out_channel_stride", 8)),
-    (("out_group_stride", 14), ("out_phase_stride", 12)),
-    (("strip_out_words", 8),),
+    (("out_group_stride", 14), ("out_phase_stride", 12), ("strip_step", 5)),
+    (("strip_out_words", 8), ("value", 14), ("head_width", 7)),
+    (("key", 14), ("key_words", 4), ("key_group_stride", 14)),
 )
 ENGINE: Fields = (("start", 16), ("rows", 12))
 PLANE: Fields = (("offset", 14), ("shift", 3))

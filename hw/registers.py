@@ -59,6 +59,8 @@ class Space(IntEnum):
     COUNTER = 3
     """Read only: COUNTER_WORDS per layer of the last run."""
     REGISTER = 4
+    GATE = 5
+    """Mask of the patch gate: flat position n is bit n mod 32 of word n / 32."""
 
 
 class Status(IntEnum):
@@ -132,6 +134,7 @@ def space_words(config: CoreConfig) -> dict[Space, int]:
         Space.PROGRAM: config.program_words,
         Space.COUNTER: COUNTER_WORDS * COUNTER_LAYERS,
         Space.REGISTER: len(Register),
+        Space.GATE: config.gate_tokens // 32 if config.gate else 0,
     }
 
 

@@ -21,7 +21,9 @@ class Sequencer(wiring.Component):
     address, data: program memory, data one cycle after the address.
     layer, rows: parameters for all engines, and each engine's share.
     tap_*, plane_*: table writes, to all engines.
-    run: start of the engines. engines_done: all are done and every word is written.
+    run: start of the engines, and in a gate step of the gate. engines_done: all are done, the gate
+        too, and every word is written.
+    clear_scores, scores_busy: clears the gate's scores; the engines wait for it.
     begin: a layer starts (counters clear). log: its counters are stored, until `logged`.
     index: index of the running layer.
     next_address: program address after the last layer that was run.
@@ -39,6 +41,7 @@ class Sequencer(wiring.Component):
             "tap_write": Out(1), "tap_index": Out(7), "tap": Out(layouts.TAP),
             "plane_write": Out(1), "plane_index": Out(6), "plane": Out(layouts.PLANE),
             "begin": Out(1), "run": Out(1), "engines_done": In(1),
+            "clear_scores": Out(1), "scores_busy": In(1),
             "log": Out(1), "logged": In(1),
         })
 
@@ -90,6 +93,8 @@ class Sequencer(wiring.Component):
                 for i, word in enumerate(header):
                     with m.If(position == i):
                         m.d.sync += word.eq(self.data)
+                # As soon as the layer's second word is there.
+                m.d.comb += self.clear_scores.eq(self.layer.score_clear & (position == 2))
                 with m.If(position == header_words - 1):
                     m.d.sync += position.eq(0)
                     m.next = "ENGINES"
@@ -124,7 +129,7 @@ class Sequencer(wiring.Component):
                     with m.If(last_tap):
                         m.next = "RUN"
             with m.State("RUN"):
-                with m.If(sweep_left == 0):
+                with m.If((sweep_left == 0) & ~self.scores_busy):
                     m.d.comb += self.run.eq(1)
                     m.next = "WAIT"
             with m.State("WAIT"):

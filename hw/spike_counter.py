@@ -12,10 +12,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from . import layouts
+from .config import KEY_WORDS as MAP_WORDS
 from .config import TIMESTEPS_PER_GROUP, CoreConfig
-
-MAP_WORDS = 8
-"""Words of a map in one group, at most."""
 
 
 def attention_sums(config: CoreConfig) -> data.ArrayLayout:

@@ -61,7 +61,7 @@ class AccumulateUnit(wiring.Component):
 
     One active lane a cycle, jobs without a gap between them. Two banks: while one accumulates, the
     other is drained. The accumulators are a single-port memory (half the area of two ports): a
-    drain read takes the cycle from the accumulation, and clears what it read. `sweep` clears
+    drain read takes the cycle from the accumulation, and may clear what it read. `sweep` clears
     everything before a layer, in 2 * acc_depth cycles.
 
     Members
@@ -70,7 +70,8 @@ class AccumulateUnit(wiring.Component):
     filled: bit b is set when the unit has ended the pass in bank b.
     release: clears `filled[release_bank]` (the drain has read the last position).
     claim: the drain may read in the next cycle, so no update may be started in this one.
-    drain, drain_bank, drain_address: read and clear; `currents` is valid in the same cycle.
+    drain, drain_bank, drain_address: read, and clear with `drain_clear`; `currents` is valid in
+        the same cycle.
     update: an update is done in this cycle. waiting: ended a pass, other bank not yet drained.
     """
 
@@ -79,7 +80,7 @@ class AccumulateUnit(wiring.Component):
         super().__init__({
             "push": In(1), "job": In(layouts.job(config)), "almost_full": Out(1),
             "filled": Out(2), "release": In(1), "release_bank": In(1),
-            "claim": In(1), "drain": In(1), "drain_bank": In(1),
+            "claim": In(1), "drain": In(1), "drain_clear": In(1), "drain_bank": In(1),
             "drain_address": In(range(config.acc_depth)),
             "currents": Out(layouts.currents(config)),
             "sweep": In(1), "update": Out(1), "waiting": Out(1),
@@ -158,7 +159,7 @@ class AccumulateUnit(wiring.Component):
             shape=layouts.currents(cfg).as_shape().width, depth=2 * depth, init=[])
         write, read = ram.write_port(), ram.read_port(domain="comb")
         place = Signal(range(2 * depth))
-        clear = self.drain | sweeping
+        clear = (self.drain & self.drain_clear) | sweeping
         m.d.comb += [
             place.eq(Mux(self.drain, Cat(self.drain_address, self.drain_bank),
                          Mux(sweeping, sweep_place, add_place))),

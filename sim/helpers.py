@@ -10,6 +10,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from hw.registers import COUNTER_WORDS, COUNTERS, Space
+from sw.image import Image, encode_input, gate_input
 
 CLOCK_NS = 10
 
@@ -76,6 +77,14 @@ class CoreBus:
         """Map words from word `address`, as bytes, least significant first."""
         words = [int.from_bytes(data[i:i + 4], "little") for i in range(0, len(data), 4)]
         await self.write(Space.MAP, address * self.lanes, words)
+
+    async def write_input(self, image: Image, array, mask=None) -> None:
+        """One input, and where there is a gate with a mask, that."""
+        array, words = gate_input(image, array, mask)
+        for address, data in encode_input(image, array):
+            await self.write_map(address, data.tobytes())
+        if words is not None:
+            await self.write(Space.GATE, 0, words)
 
     async def read_map(self, address: int, count: int) -> bytes:
         words = await self.read(Space.MAP, address * self.lanes, count * self.lanes)

@@ -7,6 +7,7 @@ Python integers, so nothing overflows by accident. Fields of the layer are those
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ Layer = Mapping[str, int]
 
 DEFAULT_LAYER = {program.plain(name): 0 for fields in program.HEADER for name, _ in fields} | {
     "n_taps": 1, "n_planes": 1, "value_bits": 4, "leak": 256, "n_groups": 1, "last_mask": 15,
-    "n_strips": 1, "strip_words": 1, "strip_words_last": 1, "out_pitch": 1,
+    "n_strips": 1, "strip_words": 1, "strip_words_last": 1, "strip_step": 1, "out_pitch": 1,
     **{f"count_{name}": 1 for name in ("kx", "ky", "ox", "oy", "oy_last", "px", "py")}}
 """Header fields of a layer that does as little as possible."""
 
@@ -72,11 +73,30 @@ class Row:
 
 
 def encode_rows(rows: Sequence[Row], layer: Layer, channels: Sequence[int]) -> list[int]:
-    """Weight-memory words of an engine's rows; channels: TAP.channels of every tap."""
+    """Weight-memory words of an engine's rows; channels: TAP.channels of every tap.
+
+    The rows of an attention layer are headers alone.
+    """
     bits = [rice.encode_row(row.header, np.array(row.indices, np.int64),
                             np.array(row.values, np.int64), sum(channels), layer["value_bits"],
                             layer["rice_k"]) for row in rows]
+    if layer["attention"]:
+        bits = [row[:program.row_header_bits()] for row in bits]
     return [int(word) for word in rice.to_words(bits)]
+
+
+def passes(rows: Sequence[Row], layer: Layer) -> Iterator[tuple[Row, dict, dict]]:
+    """Passes of an engine: the row, its header on the way to the drain, what its items share."""
+    for row in rows:
+        for strip, group in np.ndindex(layer["n_strips"], layer["n_groups"]):
+            last_strip = strip == layer["n_strips"] - 1
+            last_group = group == layer["n_groups"] - 1
+            yield row, {
+                "row": row.header, "first": int(strip == group == 0),
+                "last": int(last_strip and last_group), "first_group": int(group == 0),
+                "last_group": int(last_group), "last_strip": int(last_strip)}, {
+                "end": 0, "strip_word": strip * layer["strip_step"],
+                "last_strip": int(last_strip), "group": group}
 
 
 def decode_rows(rows: Sequence[Row], layer: Layer,
@@ -84,21 +104,22 @@ def decode_rows(rows: Sequence[Row], layer: Layer,
     """What the decoder must emit: headers and items of every pass, ends included."""
     starts = np.cumsum([0, *channels])
     headers, items = [], []
-    for row in rows:
+    for row, header, shared in passes(rows, layer):
         places = [(int(np.searchsorted(starts, i, side="right")) - 1, i) for i in row.indices]
-        for strip in range(layer["n_strips"]):
-            for group in range(layer["n_groups"]):
-                last_strip = strip == layer["n_strips"] - 1
-                last_group = group == layer["n_groups"] - 1
-                headers.append({
-                    "row": row.header, "first": int(strip == group == 0),
-                    "last": int(last_strip and last_group), "first_group": int(group == 0),
-                    "last_group": int(last_group), "last_strip": int(last_strip)})
-                items.append([{
-                    "end": 0, "tap": tap, "channel": index - int(starts[tap]), "value": value,
-                    "strip_word": strip * layer["strip_words"], "last_strip": int(last_strip),
-                    "group": group} for (tap, index), value in zip(places, row.values,
-                                                                   strict=True)])
+        headers.append(header)
+        items.append([shared | {
+            "tap": tap, "channel": index - int(starts[tap]), "value": value, "timesteps": 15}
+            for (tap, index), value in zip(places, row.values, strict=True)])
+    return headers, items
+
+
+def attend_rows(rows: Sequence[Row], layer: Layer,
+                sums: Sequence[Sequence[dict]]) -> tuple[list[dict], list[list[dict]]]:
+    """The same for an attention layer; sums: `hw.attention.attention_item`s of every pass."""
+    headers, items = [], []
+    for (_, header, shared), mine in zip(passes(rows, layer), sums, strict=True):
+        headers.append(header)
+        items.append([shared | {"tap": 0} | item for item in mine])
     return headers, items
 
 
@@ -137,6 +158,7 @@ def deal_word(lanes: Sequence[int], j: int, weight: int, item: Mapping, layer: L
     Position by position: input lane i is flat position q_in; its output q = q_in - shift belongs
     to unit q mod units, accumulator row (q - start of the strip) / units.
     """
+    timesteps = item["timesteps"] if config.attention else 15
     units, subs, window = config.units, config.subs, config.window
     limit = layer["positions_last"] if item["last_strip"] else layer["positions"]
     row_word = j & layer["row_words_mask"]
@@ -149,9 +171,9 @@ def deal_word(lanes: Sequence[int], j: int, weight: int, item: Mapping, layer: L
         allowed = not masked or tap["mask"] >> (m * units + unit) & 1
         job = jobs.setdefault(unit, {
             "masks": [0] * subs, "active": 0, "address": 0, "weight": weight, "end": 0})
-        job["masks"][m] = lanes[i]
+        job["masks"][m] = lanes[i] & timesteps
         job["address"] = (q // units - m) % config.acc_depth
-        if lanes[i] and allowed and 0 <= q < limit:
+        if lanes[i] & timesteps and allowed and 0 <= q < limit:
             job["active"] |= 1 << m
     return {unit: job for unit, job in jobs.items() if job["active"]}
 
@@ -186,44 +208,62 @@ class Visit:
     row_end: bool
     phase_end: bool
     phase: int
+    beyond: bool        # left of the map or above it
+    clears: bool        # no later window of the strip visits the position
+    output: tuple[int, int]     # row and column of the window in the strip's output
 
 
 LOOPS = ("py", "px", "oy", "ox", "ky", "kx")
 """Loops of the drain walk, outer to inner."""
 
 
-def walk(layer: Layer, last_strip: bool) -> Iterator[Visit]:
-    """The drain walk of one pass."""
+def walk(layer: Layer, last_strip: bool, first_strip: bool = True) -> Iterator[Visit]:
+    """The drain walk of one pass; a listed one takes its positions from `layer["kept"]`."""
     increments = program.walk_increments(layer)
     counts = [layer[f"count_{name}"] for name in LOOPS]
+    if layer["listed"]:
+        counts[3] = counts[3] or 256
     if last_strip:
         counts[2] = layer["count_oy_last"]
+    overlap = layer["pool_overlap"]
     for at in np.ndindex(*counts):
+        start = [n == 0 for n in at]
         end = [n == count - 1 for n, count in zip(at, counts, strict=True)]
+        *_, first_oy, first_ox, first_ky, first_kx = start
+        *_, last_oy, last_ox, last_ky, last_kx = end
         yield Visit(
-            position=sum(n * increments[f"inc_{name}"] for n, name in zip(at, LOOPS, strict=True)),
+            position=layer["kept"][at[3]] if layer["listed"] else -overlap + sum(
+                n * increments[f"inc_{name}"] for n, name in zip(at, LOOPS, strict=True)),
             first=not any(at), last=all(end), window_first=not any(at[4:]),
             window_last=all(end[4:]), row_end=end[3], phase_end=all(end[2:]),
-            phase=at[0] * layer["count_px"] + at[1])
+            phase=at[0] * layer["count_px"] + at[1],
+            beyond=bool(overlap and ((first_kx and first_ox)
+                                     or (first_strip and first_ky and first_oy))),
+            # The last column and row of a window are the next one's first.
+            clears=not overlap or ((not last_kx or last_ox) and (not last_ky or last_oy)
+                                   and not (first_kx and first_ox)),
+            output=(at[2], at[3]))
 
 
 def valid_positions(layer: Layer, visit: Visit, last_strip: bool) -> list[int | None]:
     """The visit's one or two accumulator positions; None where there is no output."""
     limit = layer["positions_last"] if last_strip else layer["positions"]
     pair = [visit.position, visit.position + 1] if layer["pair"] else [visit.position]
-    return [q if q & layer["pitch_mask"] < layer["row_valid"] and q < limit else None
-            for q in pair]
+    return [q if q & layer["pitch_mask"] < layer["row_valid"] and q < limit and not visit.beyond
+            else None for q in pair]
 
 
 class RowDrain:
     """Drains the passes of one row after another and collects the map words they become.
 
     words: (address, spike masks of the lanes), in the order in which they are finished.
+    scores: by flat position of the output, in a layer with `score`.
     """
 
     def __init__(self, layer: Layer, config: CoreConfig):
         self.layer, self.config = layer, config
         self.words: list[tuple[int, list[int]]] = []
+        self.scores: Counter[int] = Counter()
         self._lanes: list[int] = []
         self._row_lanes = 0
         self._index = self._strip = self._group = 0
@@ -246,7 +286,7 @@ class RowDrain:
         slot = 0
         pooled: list[list[list[int]]] = [[], []]
         spikes = [0, 0]
-        for visit in walk(layer, header["last_strip"]):
+        for visit in walk(layer, header["last_strip"], self._strip == 0):
             if visit.window_first:
                 pooled, spikes = [[], []], [0, 0]
             here = valid_positions(layer, visit, header["last_strip"])
@@ -267,8 +307,14 @@ class RowDrain:
                 continue
             outputs = 2 if layer["pair"] and not layer["pair_merge"] else 1
             mask = layer["last_mask"] if header["last_group"] else 15
-            self._lanes += [s & mask for s in spikes[:outputs]]
+            spikes = [s & mask for s in spikes[:outputs]]
+            self._lanes += spikes
             self._row_lanes += outputs
+            if layer["score"]:
+                row, column = visit.output
+                row += self._strip * layer["count_oy"]
+                for n, s in enumerate(spikes, row * layer["out_pitch"] + column * outputs):
+                    self.scores[n] += s.bit_count()
             if visit.row_end:
                 # A row may be longer than a map word, whose lanes are already gone.
                 self._lanes += [0] * (-self._row_lanes % layer["out_pitch"])

@@ -9,13 +9,14 @@ a minute and is ten times as fast, for the core. Builds are cached by content.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata, util
 from pathlib import Path
 
@@ -99,6 +100,14 @@ def _control_file(text: str, top: str) -> str:
     return "`verilator_config\n" + "\n".join(lines) + "\n"
 
 
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Waits until no other process holds the file; a process that dies lets go of it."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def run_bench(component, module: str, *, sim: str = "icarus", top: str = "dut",
               cells: Sequence[Path] = (), **settings) -> Path:
     """Simulate `component` under the cocotb tests of `module`.
@@ -121,18 +130,19 @@ def run_bench(component, module: str, *, sim: str = "icarus", top: str = "dut",
     if sim == "verilator":
         os.environ.update(build_environment())
     try:
-        if not (build / "built").exists():
-            build.mkdir(parents=True, exist_ok=True)
-            source.write_text(text)
-            sources = [source, *cells]
-            if sim == "verilator":
-                control = build / f"{top}.vlt"
-                control.write_text(_control_file(text, top))
-                sources = [control, *sources]
-            args = BUILD_ARGS[sim]
-            runner.build(sources=sources, hdl_toplevel=top, build_dir=build, build_args=args,
-                         timescale=("1ns", "1ps"), log_file=build / "build.log")
-            (build / "built").touch()
+        build.mkdir(parents=True, exist_ok=True)
+        with _locked(build / "lock"):           # the same bench may run twice at a time
+            if not (build / "built").exists():
+                source.write_text(text)
+                sources = [source, *cells]
+                if sim == "verilator":
+                    control = build / f"{top}.vlt"
+                    control.write_text(_control_file(text, top))
+                    sources = [control, *sources]
+                args = BUILD_ARGS[sim]
+                runner.build(sources=sources, hdl_toplevel=top, build_dir=build, build_args=args,
+                             timescale=("1ns", "1ps"), log_file=build / "build.log")
+                (build / "built").touch()
         unique = hashlib.sha256(
             json.dumps([module, settings, os.getpid()], sort_keys=True).encode()).hexdigest()[:12]
         folder = build / f"run-{unique}"

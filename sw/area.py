@@ -56,11 +56,14 @@ BLOCKS = {
     "lane": Area(327, 262, 0, 4),
     "packer": Area(312, 348),
     "drain": Area(449, 857, 0, 1),
+    "attention": Area(380, 472),
+    "scores": Area(110, 58),
+    "gate": Area(220, 219),
     "rest": Area(2327, 1771, 2),
 }
-"""Blocks at the default parameters: `drain` without its lanes and packer; `rest` (sequencer,
-counters, arbiter, link and its buffers) is what a whole top level, the a35t preset's, has
-besides."""
+"""Blocks at the default parameters: `drain` without its lanes and packer; `scores` is what the
+patch gate adds to an engine's drain, `gate` what it takes once; `rest` (sequencer, counters,
+arbiter, link and its buffers) is what a whole top level, the a35t preset's, has besides."""
 
 _DEFAULT = CoreConfig()
 
@@ -108,6 +111,13 @@ def fetch(config: CoreConfig) -> Area:
                 base.ff + 8 * (config.window - _DEFAULT.window), 0, base.dsp)
 
 
+def attention(config: CoreConfig) -> Area:
+    """Attention's part of an engine; 35 LUTs are for longer items in decoder and fetch."""
+    base = BLOCKS["attention"]
+    lanes = config.window - _DEFAULT.window
+    return Area(base.lut + 6 * lanes + 35, base.ff + 7 * lanes + 36)
+
+
 def drain(config: CoreConfig) -> Area:
     """Drain with neuron lanes and packer."""
     def mux(c: CoreConfig) -> float:
@@ -119,7 +129,10 @@ def drain(config: CoreConfig) -> Area:
 
 
 def engine(config: CoreConfig) -> Area:
-    return unit(config).times(config.units) + BLOCKS["decoder"] + fetch(config) + drain(config)
+    total = unit(config).times(config.units) + BLOCKS["decoder"] + fetch(config) + drain(config)
+    if config.attention:
+        total += attention(config)
+    return total + BLOCKS["scores"] if config.gate else total
 
 
 def memories(config: CoreConfig) -> dict[str, float]:
@@ -136,6 +149,8 @@ def memories(config: CoreConfig) -> dict[str, float]:
 def estimate(config: CoreConfig) -> Area:
     """Resources of the whole design."""
     total = engine(config).times(config.engines) + BLOCKS["rest"]
+    if config.gate:
+        total += BLOCKS["gate"]
     return Area(round(total.lut), round(total.ff), sum(memories(config).values()), total.dsp)
 
 

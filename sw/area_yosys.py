@@ -24,18 +24,22 @@ opt_expr -mux_undef -noclkinv; abc -luts 2:2,3,6:5,10,20; clean; xilinx_srl -fix
 techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6; xilinx_dffopt;
 opt_lut_ins -tech xilinx; clean; tee -o {name}.stat stat -tech xilinx"""
 
-_LUTRAM = {"RAM32M": 4, "RAM64M": 4, "RAM64X1D": 2, "RAM32X1D": 2, "RAM128X1D": 4}
+_LUTRAM = {"RAM32M": 4, "RAM64M": 4, "RAM64X1D": 2, "RAM32X1D": 2, "RAM128X1D": 4, "RAM64X1S": 1,
+           "RAM128X1S": 2}
 
 
 def _blocks(config: CoreConfig) -> dict[str, object]:
+    from hw.attention import AttentionSource
     from hw.decoder import RowDecoder
     from hw.drain import Drain
     from hw.fetch import Fetch
+    from hw.gate import TopK
     from hw.neuron import NeuronLane
     from hw.packer import Packer
     from hw.unit import AccumulateUnit
     return {"unit": AccumulateUnit(config), "decoder": RowDecoder(config), "fetch": Fetch(config),
-            "lane": NeuronLane(config), "packer": Packer(config), "drain+": Drain(config)}
+            "lane": NeuronLane(config), "packer": Packer(config), "drain+": Drain(config),
+            "attention": AttentionSource(config), "gate": TopK(config.engines, config.gate_tokens)}
 
 
 def measure(config: CoreConfig) -> dict[str, dict[str, int]]:

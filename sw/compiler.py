@@ -24,15 +24,16 @@ from .compile.layout import (
     allocate,
     choose_pitches,
     estimate_cycles,
+    gate_info,
     input_layouts,
     make_layouts,
     map_layouts,
 )
-from .compile.steps import alternatives, make_steps
+from .compile.steps import alternatives
 from .compile.taps import Tap
-from .errors import SpikeTicketError
+from .compile.tokens import check_operators, make_steps
 from .image import Image
-from .network import Layer, Network
+from .network import Network
 
 __all__ = ["DoesNotFit", "LayoutError", "Memory", "compile_network"]
 
@@ -53,9 +54,9 @@ def compile_network(network: Network, config: CoreConfig, activity: Activity | N
         after an inference (needs more map memory).
 
     Raises DoesNotFit (a SpikeTicketError) when a memory is too small, SpikeTicketError when an
-    integer could overflow.
+    integer could overflow or the core lacks an operator.
     """
-    _check_operators(network)
+    check_operators(network, config)
     refused: list[DoesNotFit] = []
     plans = _plans(network, config, keep_all, refused)
     for plan in plans:
@@ -66,21 +67,6 @@ def compile_network(network: Network, config: CoreConfig, activity: Activity | N
                 refused.append(error)
     sized = [error for error in refused if error.memories]
     raise min(sized, key=_shortage) if sized else refused[0]
-
-
-def _check_operators(network: Network) -> None:
-    """Raise SpikeTicketError for the operators of `sw.network` that the core does not have."""
-    for layer in network.layers:
-        missing = None
-        if not isinstance(layer, Layer):
-            missing = "patch gates"
-        elif layer.attention is not None:
-            missing = "attention"
-        elif layer.pool is not None and not layer.pool.tiles:
-            missing = "pools with windows that overlap, leave gaps or reach into a padding"
-        if missing:
-            raise SpikeTicketError(f"layer {layer.name!r} of {network.name!r}: this core has no "
-                                   f"{missing}; run the network with sw.integer or sw.reference")
 
 
 def _shortage(error: DoesNotFit) -> float:
@@ -98,7 +84,7 @@ def _compile_plan(plan: Plan, config: CoreConfig, activity: Activity, keep_all: 
         network.name, config, network.timesteps, (spec.channels, spec.height, spec.width),
         spec.bits, spec.static, network.layers[-1].channels, assembly.program, assembly.weights,
         input_layouts(plan), map_layouts(plan), plan.results, assembly.memories, assembly.layers,
-        keep_all, network.labels)
+        keep_all, network.labels, gate_info(plan))
 
 
 def _plans(network: Network, config: CoreConfig, keep_all: bool,
@@ -131,7 +117,7 @@ def _arrange(network: Network, ways: Mapping[str, int], config: CoreConfig,
     taps = choose_pitches(steps, inputs, groups, config)
     for step, uses in zip(steps, taps, strict=True):
         if not any(uses):
-            uses[0] = [_silent_tap(step.layer.channels, config)]
+            uses[:1] = [[_silent_tap(step.layer.channels, config)]]
     layouts = make_layouts(network, steps, inputs, config, keep_all)
     results, used = allocate(list(layouts.values()), network.layers[-1].channels, len(steps) - 1)
     plan = Plan(network, steps, inputs, taps, layouts, results, used)

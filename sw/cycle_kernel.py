@@ -4,13 +4,15 @@ Every register that can delay anything is modelled: decoder, fetch pipeline, que
 neuron pipeline, packer, write arbiter. The stages and their rules are the cycle contract of
 `docs/core.md`, in the order of the gateware in `hw/`. `sw.cycles` prepares the arrays and names
 the results. Only activity matters here, never a value: a map word is the bit set of its lanes
-with a non-empty spike mask.
+with a non-empty spike mask (in attention, where items count in some timesteps only, one bit set a
+timestep).
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from .jit import njit
 
 # Columns of the tap table.
 (TAP_BASE, TAP_STRIDE, TAP_OFFSET, TAP_SHIFT, TAP_EXTRA, TAP_EDGE, TAP_PLANE, TAP_PLANES,
@@ -19,7 +21,7 @@ from numba import njit
 # Columns of the layer's vector.
 (L_GROUPS, L_STRIPS, L_STRIP_WORDS, L_STRIP_WORDS_LAST, L_ROW_WORDS_MASK, L_PLANES_PER_GROUP,
  L_PAIR, L_PAIR_MERGE, L_POOL_MAX, L_READOUT, L_FLUSH, L_OUT_PITCH, L_POSITIONS,
- L_POSITIONS_LAST) = range(14)
+ L_POSITIONS_LAST, L_STRIP_STEP, L_ATTENTION, L_KEY_WORDS, L_HEAD_WIDTH) = range(18)
 
 # Columns of the core's vector. C_PIPELINE: visits between the walk and the drain's queue. C_SKIP: 0
 # if words without any spike are fetched, too (for the study's ladder; the gateware skips them).
@@ -43,11 +45,29 @@ COUNTERS = 12
 HEADER_QUEUE = 4
 READER_RESTART = 5
 NOTHING, END = -2, -1
-IDLE, CHANNEL, BIAS, THRESHOLD, CODES = range(5)
+IDLE, CHANNEL, BIAS, THRESHOLD, CODES, ATTEND = range(6)
 POP, BASE, WAIT, WALK = range(4)
 
+SLICES = 2
+"""Cycles in which a word of k or v is counted: 2 timesteps at a time."""
 
-@njit(cache=True)
+QUEUE_FULL = 7
+"""Sums that wait in the queue when reading stops, a cycle later."""
+
+# State of the source of an engine's items (`hw.attention.AttentionSource`). S_STATE of its reader,
+# S_WAIT: cycles until it may ask, S_STOP: the queue has filled. S_ASKED: words of the pass.
+# S_SILENT: cycles until it is known that v is silent. S_BUSY: cycles until the last word has left
+# the counter. S_PUSHES: bit n: sums enter the queue in n + 1 cycles. S_LEVEL: of the queue.
+# S_TAKEN: sums taken from it. S_VALID: sums are at hand, S_LEFT: items still to make of them.
+# S_ITEM: item in the output register, S_NEXT: the one after. S_AT: channel of the last pass.
+# S_LATCHED: the decoder knows that the pass is done.
+(S_STATE, S_PASS, S_WAIT, S_PAUSE, S_STOP, S_ASKED, S_SILENT, S_BUSY, S_PUSHES, S_LEVEL, S_TAKEN,
+ S_VALID, S_LEFT, S_ITEM, S_NEXT, S_AT, S_LATCHED) = range(17)
+SOURCE = 17
+RESTING, READING, FINISHED = range(3)
+
+
+@njit
 def word_jobs(bits, start, limit, units, window, jobs):
     """Active lanes per unit of a map word whose lane 0 is output position `start`."""
     jobs[:] = 0
@@ -58,7 +78,7 @@ def word_jobs(bits, start, limit, units, window, jobs):
                 jobs[q % units] += 1
 
 
-@njit(cache=True)
+@njit
 def next_live(address, word, last, active, skip):
     """First word from `word` to `last` to fetch, `last` + 1 if there is none; word 0 is at
     `address`."""
@@ -67,16 +87,89 @@ def next_live(address, word, last, active, skip):
     return word
 
 
-@njit(cache=True)
+@njit
+def source_begins(s, number, channel, starts):
+    """The pass `number` starts in the next cycle."""
+    # Seeking the channel, then four cycles to make addresses.
+    s[S_WAIT] = 6 + channel - s[S_AT]
+    s[S_STATE], s[S_PASS], s[S_AT] = READING, number, channel
+    s[S_ASKED], s[S_TAKEN], s[S_SILENT], s[S_LATCHED] = 0, 0, 0, 0
+    s[S_NEXT], s[S_ITEM] = starts[number], NOTHING
+
+
+@njit
+def source_asks(s):
+    """Whether a map word is requested in this cycle."""
+    return s[S_STATE] == READING and s[S_WAIT] == 0 and s[S_PAUSE] == 0 and s[S_STOP] == 0
+
+
+@njit
+def source_step(s, granted, item_free, words, width, takes, silent):
+    """One cycle; returns the item that the decoder takes, END in the pass' last cycle, else
+    NOTHING. item_free: the decoder would take one."""
+    taken = NOTHING
+    free = s[S_ITEM] == NOTHING or item_free
+    if item_free:
+        taken = s[S_ITEM]
+    if (s[S_STATE] == FINISHED and s[S_BUSY] == 0 and s[S_LEVEL] == 0 and s[S_VALID] == 0
+            and s[S_ITEM] == NOTHING):
+        s[S_STATE] = RESTING
+        taken = END
+    # items of the sums at hand, and the next ones from the queue
+    ends = s[S_VALID] == 0 or (s[S_LEFT] <= 1 and (free or s[S_LEFT] == 0))
+    if free:
+        s[S_ITEM] = NOTHING
+        if s[S_VALID] and s[S_LEFT] > 0:
+            s[S_ITEM] = s[S_NEXT]
+            s[S_NEXT] += 1
+            s[S_LEFT] -= 1
+    was = s[S_LEVEL]
+    if ends:
+        s[S_VALID] = was > 0
+        if was > 0:
+            s[S_LEFT] = takes[s[S_PASS] * width + s[S_TAKEN]]
+            s[S_TAKEN] += 1
+            s[S_LEVEL] -= 1
+    s[S_LEVEL] += s[S_PUSHES] & 1
+    s[S_PUSHES] >>= 1
+    s[S_STOP] = was >= QUEUE_FULL
+    # reader and counter
+    for column in (S_WAIT, S_PAUSE, S_BUSY):
+        if s[column] > 0:
+            s[column] -= 1
+    if s[S_SILENT] > 0:
+        s[S_SILENT] -= 1
+        if s[S_SILENT] == 0:
+            s[S_STATE] = FINISHED
+    if granted:
+        s[S_PAUSE] = SLICES - 1
+        s[S_ASKED] += 1
+        busy = 2 + SLICES
+        if s[S_ASKED] > words:
+            busy += 3
+            if s[S_ASKED] % words == 0:
+                busy += 1
+                s[S_PUSHES] |= 1 << (5 + SLICES)
+                if s[S_ASKED] == words * (width + 1):
+                    s[S_STATE] = FINISHED
+        elif s[S_ASKED] == words and silent[s[S_PASS]]:
+            s[S_SILENT] = 3 + SLICES
+        s[S_BUSY] = max(s[S_BUSY], busy)
+    return taken
+
+
+@njit
 def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start, code_tap,
-              code_channel, walk_start, walk_position, walk_flags, served):
+              code_channel, walk_start, walk_position, walk_flags, spikes, channels, item_steps,
+              item_start, takes, silent, served):
     """Step one layer from the start of the engines until the sequencer sees them done.
 
     size, layer: vectors of the columns above. taps [n_taps, 9]; allowed [n_taps] uint64 by lane.
     planes: word offsets. active: uint64 per map word. row_start [engines + 1] into the rows,
     code_start [rows + 1] into the codes; code_tap is -1 for a skip bit. walk_start [3]: the steps
-    of any strip and of the last one in walk_position and walk_flags. served: the engine whose word
-    was written last.
+    of any strip and of the last one in walk_position and walk_flags. In an attention layer spikes
+    [map_words, 4] are bit sets, channels [rows] the output channels, and items stand for the codes:
+    see `attention_items.prepare`. served: the engine whose word was written last.
     Returns (cycles, causes [CAUSES], counters [COUNTERS], served); causes count unit-cycles.
     """
     engines, units, window = size[C_ENGINES], size[C_UNITS], size[C_WINDOW]
@@ -84,6 +177,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     skip, fetch_queue = size[C_SKIP] != 0, size[C_FETCH]
     drain_queue, drain_margin = size[C_DRAIN], size[C_DRAIN_MARGIN]
     groups, strips = layer[L_GROUPS], layer[L_STRIPS]
+    attention, key_words, width = layer[L_ATTENTION], layer[L_KEY_WORDS], layer[L_HEAD_WIDTH]
     per_row = groups * strips
     pair, readout, pool_max = layer[L_PAIR], layer[L_READOUT], layer[L_POOL_MAX]
     two_outputs = pair and not layer[L_PAIR_MERGE]
@@ -100,6 +194,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     reader = np.full(engines, READER_RESTART, np.int64)
     extracted = np.full(engines, NOTHING, np.int64)
     header = np.zeros(engines, np.bool_)
+    sources = np.zeros((engines, SOURCE), np.int64)     # of an attention layer's items
     # weights on their way through the fetch: item, s1, s2, s3, the queue of ranges, w, then planes
     # of them: q, f (knows its live words), the queue of visits, r (fetches them); with strip and
     # group
@@ -328,12 +423,17 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 limit = layer[L_POSITIONS_LAST if strip == strips - 1 else L_POSITIONS]
                 word = first[e, 3]
                 bits = active[address[e, 3] + word]
+                if attention:
+                    bits = np.uint64(0)
+                    for t in range(4):
+                        if item_steps[r] >> t & 1:
+                            bits |= spikes[address[e, 3] + word, t]
                 place = word & layer[L_ROW_WORDS_MASK]
                 edge = taps[tap, TAP_EDGE]
                 if (edge == 0 or (edge == 1 and place == 0)
                         or (edge == 2 and place == layer[L_ROW_WORDS_MASK])):
                     bits = bits & allowed[tap]
-                start = window * (word - strip * layer[L_STRIP_WORDS]) - taps[tap, TAP_SHIFT]
+                start = window * (word - strip * layer[L_STRIP_STEP]) - taps[tap, TAP_SHIFT]
                 word_jobs(bits, start, limit, units, window, flight_jobs[e, 0])
                 flight[e, 0] = 1
                 count[N_WORDS] += 1
@@ -396,7 +496,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 if w >= 0:
                     tap, strip = code_tap[w], stage_sub[e, 4] // groups
                     nw = layer[L_STRIP_WORDS_LAST if strip == strips - 1 else L_STRIP_WORDS]
-                    begin = strip * layer[L_STRIP_WORDS] + taps[tap, TAP_OFFSET]
+                    begin = strip * layer[L_STRIP_STEP] + taps[tap, TAP_OFFSET]
                     first[e, 0] = max(begin, 0)
                     last[e, 0] = min(begin + nw - 1 + taps[tap, TAP_EXTRA],
                                      taps[tap, TAP_WORDS] - 1)
@@ -425,11 +525,35 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 state[e] = CODES
                 header[e] = True
                 extracted[e] = NOTHING
-            elif state[e] == CODES:
-                end_of_row = code_start[row[e] + 1]
-                x = extracted[e]
-                if x >= 0 and x == end_of_row and item_free:
+                if attention:
+                    state[e] = ATTEND
+                    source_begins(sources[e], row[e] * groups + sub[e] % groups, channels[row[e]],
+                                 item_start)
+            elif state[e] == CODES or state[e] == ATTEND:
+                ends = False
+                if state[e] == ATTEND:
+                    granted = source_asks(sources[e]) and not go and not blocked
+                    count[N_WORDS] += granted
+                    x = source_step(sources[e], granted, item_free, key_words, width, takes, silent)
+                    if x >= 0:
+                        stage[e, 0], stage_sub[e, 0] = x, sub[e]
+                    elif x == END:
+                        sources[e, S_LATCHED] = 1
+                    ends = sources[e, S_LATCHED] and item_free
+                else:
+                    end_of_row = code_start[row[e] + 1]
+                    x = extracted[e]
                     # The filler bit waits: the pass ends.
+                    ends = x >= 0 and x == end_of_row and item_free
+                    consume = x >= 0 and x < end_of_row and (item_free or code_tap[x] < 0)
+                    if consume:
+                        count[N_CODES] += 1
+                        if code_tap[x] >= 0:
+                            stage[e, 0], stage_sub[e, 0] = x, sub[e]
+                    if not ends and (x == NOTHING or consume):
+                        extracted[e] = code[e]
+                        code[e] += 1
+                if ends:
                     stage[e, 0], stage_sub[e, 0] = END, sub[e]
                     sub[e] += 1
                     state[e] = CHANNEL
@@ -442,15 +566,6 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                         reader[e] = READER_RESTART
                     if state[e] == CHANNEL:
                         code[e] = code_start[row[e]]
-                else:
-                    consume = x >= 0 and x < end_of_row and (item_free or code_tap[x] < 0)
-                    if consume:
-                        count[N_CODES] += 1
-                        if code_tap[x] >= 0:
-                            stage[e, 0], stage_sub[e, 0] = x, sub[e]
-                    if x == NOTHING or consume:
-                        extracted[e] = code[e]
-                        code[e] += 1
             if header_taken:
                 header[e] = False
             headers[e] += int(header_taken) - int(pop_header)

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +19,12 @@ from hw.registers import Register, Space
 
 from .compile.listing import read_program
 from .errors import SpikeTicketError
-from .image import Image, decode_map, encode_input, read_logits
-from .protocol import Read, Request, Run, Write, digest
-from .session import Job, Session, Statistics
+from .gate import check_masks
+from .image import Image, decode_map, read_logits
+from .jobs import chunks, cycle_limit, inference_job, input_job, line_bytes, load_job, memories
+from .protocol import Read, Request, Run, digest
+from .session import Session, Statistics
 from .transport import Transport
-
-BULK_WORDS = 240
-"""Words of a bulk write frame: 96 % of its bytes are payload, and repeating one costs little."""
 
 Progress = Callable[[int], object]
 
@@ -61,22 +60,6 @@ class Identity:
     frames: int
     bad_frames: int
     overruns: int
-
-
-def expand_words(words: np.ndarray) -> tuple[np.ndarray, int]:
-    """Map lanes (uint32 [n]) in the shorter form `Write.expand` allows, if there is one.
-
-    Where every spike mask is 0 or one value m, a mask is sent as one bit: (uint32 [n / 4], m).
-    Otherwise, or if n is no multiple of 4: (words, 0).
-    """
-    if len(words) % 4:
-        return words, 0
-    masks = words.astype("<u4").view(np.uint8)
-    masks = np.stack([masks & 15, masks >> 4], axis=1).reshape(-1)
-    value = int(masks.max(initial=0))
-    if not ((masks == 0) | (masks == value)).all():
-        return words, 0
-    return np.packbits(masks != 0, bitorder="little").view("<u4").astype(np.uint32), value or 15
 
 
 class Accelerator:
@@ -158,18 +141,23 @@ class Accelerator:
         return self.statistics.bytes_sent - before
 
     def verify(self) -> bool:
-        """Whether program and weight memory hold the loaded network (the board computes CRCs)."""
+        """Whether the board holds what was loaded (it computes CRCs of its memories)."""
         return self._holds(self._loaded())
 
-    def infer(self, batch: np.ndarray, *, counters: bool = False,
+    def infer(self, batch: np.ndarray, masks: np.ndarray | None = None, *, counters: bool = False,
               progress: Progress | None = None) -> Inference:
         """Run a batch: uint8 [B, C, H, W], or [B, T, C, H, W] if the network's input is not static.
 
+        masks: tokens to keep, bool [B, N], for a patch gate of mode "host".
         counters: also read the core's counters after every image.
         progress: called with 1 after every image.
         """
         image = self._loaded()
-        jobs = [self._inference_job(array, counters) for array in batch]
+        masks = (image.gate.check_masks(masks, len(batch)) if image.gate is not None
+                 else check_masks({}, masks, len(batch)))
+        each = [None] * len(batch) if masks is None else masks
+        jobs = [inference_job(image, array, mask, self._limit, counters)
+                for array, mask in zip(batch, each, strict=True)]
         replies = self._session.exchange(jobs, progress)
         self._maps_since = self._session.epoch
         logits = np.zeros((len(jobs), image.classes), np.int64)
@@ -182,18 +170,19 @@ class Accelerator:
             if counters:
                 log[i] = answers[-1].words.reshape(-1, registers.COUNTER_WORDS)[
                     :, :len(registers.COUNTERS)]
-        sent, received = _line_bytes(jobs[0][:-1] if counters else jobs[0]) if jobs else (0, 0)
+        sent, received = line_bytes(jobs[0][:-1] if counters else jobs[0]) if jobs else (0, 0)
         return Inference(logits, cycles, log if counters else None, sent, received)
 
-    def trace(self, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """Run one input layer by layer and read every map as it is made.
+    def trace(self, array: np.ndarray,
+              mask: np.ndarray | None = None) -> Iterator[tuple[str, np.ndarray]]:
+        """Run one input, with the mask of its tokens if it needs one, layer by layer and read every
+        map as it is made.
 
         Yields (map name, uint8 [T, C, H, W]) with the rows and columns that are stored (see
         `Image.maps`), the input first, which holds its values.
         """
         image = self._loaded()
-        writes = self._input_requests(array)
-        self._session.exchange([writes])
+        self._session.exchange([input_job(image, array, mask)])
         self._maps_since = self._session.epoch
         layers = read_program(image.program, self.config)
         for step in range(-1, len(layers)):
@@ -215,6 +204,15 @@ class Accelerator:
                                    f"{', '.join(image.maps)}")
         return self._read_map(name)
 
+    def kept(self) -> np.ndarray:
+        """Tokens that the patch gate kept in the last run: bool [N]."""
+        image = self._loaded()
+        if image.gate is None:
+            raise SpikeTicketError(f"network {image.name!r} has no patch gate")
+        words = self._session.ask(Request(read=Read(Space.GATE, 0, image.gate.mask_words))).words
+        self._check_epoch()
+        return image.gate.kept(words)
+
     def _loaded(self) -> Image:
         if self.image is None:
             raise SpikeTicketError("no network is loaded; call load() first")
@@ -223,53 +221,22 @@ class Accelerator:
     def _read_map(self, name: str) -> np.ndarray:
         image = self._loaded()
         layout, lanes = image.maps[name], registers.map_lanes(self.config)
-        jobs = [[Request(read=Read(Space.MAP, start, count))] for start, count in _chunks(
+        jobs = [[Request(read=Read(Space.MAP, start, count))] for start, count in chunks(
             layout.base * lanes, layout.words * lanes, registers.MAX_READ)]
         words = np.concatenate([reply.words for [reply] in self._session.exchange(jobs)])
-        if self._session.epoch != self._maps_since:
-            raise SpikeTicketError(f"{self.transport.name}: the board was reset and lost its maps; "
-                                   "run the input again")
+        self._check_epoch()
         memory = np.zeros((self.config.map_words, self.config.map_bits // 8), np.uint8)
         memory[layout.base:layout.base + layout.words] = (
             words.astype("<u4").view(np.uint8).reshape(layout.words, -1))
         return decode_map(image, memory, name)
 
-    def _input_requests(self, array: np.ndarray) -> list[Request]:
-        """Requests that write one input to the map memory."""
-        lanes = registers.map_lanes(self.config)
-        requests = []
-        for address, data in encode_input(self._loaded(), np.asarray(array)):
-            words = np.ascontiguousarray(data).reshape(-1).view("<u4").astype(np.uint32)
-            words, expand = expand_words(words)
-            for start, count in _chunks(0, len(words), BULK_WORDS):
-                requests.append(Request(Write(
-                    Space.MAP, address * lanes + start * (4 if expand else 1),
-                    words[start:start + count], expand)))
-        return requests
-
-    def _inference_job(self, array: np.ndarray, counters: bool) -> Job:
-        image, lanes = self._loaded(), registers.map_lanes(self.config)
-        *first, last = self._input_requests(array)
-        job = [*first, Request(
-            last.write, Run(max_cycles=self._limit),
-            Read(Space.MAP, image.results * lanes, image.classes, stride=lanes))]
-        if counters:
-            job.append(Request(read=Read(Space.COUNTER, 0,
-                                         registers.COUNTER_WORDS * len(image.layers))))
-        return job
-
-    def _memories(self, image: Image) -> list[tuple[str, Space, int, np.ndarray]]:
-        """(name, space, address, words) of everything that is loaded."""
-        parts = [("program", Space.PROGRAM, 0, image.program)]
-        for pair, words in enumerate(image.weights):
-            parts.append((f"weight {pair}", Space.WEIGHT, pair * self.config.weight_words, words))
-        return [part for part in parts if len(part[3])]
+    def _check_epoch(self) -> None:
+        if self._session.epoch != self._maps_since:
+            raise SpikeTicketError(f"{self.transport.name}: the board was reset and lost its maps; "
+                                   "run the input again")
 
     def _write_image(self, image: Image, progress: Progress | None) -> None:
-        jobs = []
-        for _, space, address, words in self._memories(image):
-            for start, count in _chunks(0, len(words), BULK_WORDS):
-                jobs.append([Request(Write(space, address + start, words[start:start + count]))])
+        jobs = [[request] for request in load_job(image)]
         sizes = iter([len(job[0].write.words) for job in jobs])
         epoch = None
         while epoch != self._session.epoch:  # again if the board was reset meanwhile
@@ -281,41 +248,14 @@ class Accelerator:
                                "sent; load again, and suspect the board if that fails too")
 
     def _holds(self, image: Image) -> bool:
-        parts = self._memories(image)
+        parts = memories(image)
         jobs = [[Request(read=Read(space, address, len(words), digest=True))]
-                for _, space, address, words in parts]
+                for space, address, words in parts]
         replies = self._session.exchange(jobs)
         return all(int(reply.words[0]) == digest(words)
-                   for [reply], (_, _, _, words) in zip(replies, parts, strict=True))
+                   for [reply], (*_, words) in zip(replies, parts, strict=True))
 
     def _restore(self) -> None:
         """The board was reset: load again."""
         if self.image is not None:
             self._write_image(self.image, None)
-
-
-def load_words(image: Image) -> int:
-    """Words that `Accelerator.load` sends."""
-    return len(image.program) + sum(len(words) for words in image.weights)
-
-
-def cycle_limit(image: Image) -> int:
-    """Cycles that no inference of this network can exceed: every weight one by one, all active."""
-    config = image.config
-    words = max(layout.channel_words for layout in [*image.maps.values(), *image.inputs])
-    work = sum(layer.stored * max(1, layer.planes) * layer.groups * layer.strips
-               for layer in image.layers)
-    return 1_000_000 + 20 * work * words * config.subs
-
-
-def _chunks(start: int, total: int, size: int) -> Iterator[tuple[int, int]]:
-    """(start, count) of parts of at most `size`."""
-    for offset in range(0, total, size):
-        yield start + offset, min(size, total - offset)
-
-
-def _line_bytes(job: Sequence[Request]) -> tuple[int, int]:
-    """Bytes of a job on the line, each way (its stuffing counted, the reply's at its longest)."""
-    sent = sum(len(request.encode(1)) for request in job)
-    words = sum(len(registers.REPLY) + request.reply_words + 1 for request in job)
-    return sent, 4 * words + words * 4 // 254 + 2 * len(job)

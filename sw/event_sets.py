@@ -8,6 +8,7 @@ whereas `spikingjelly.datasets` sorts the folders as text.
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class EventSet:
 _JELLY = ("events_np/{split}", ("train", "test"), "", 1.0)
 SETS: dict[str, EventSet] = {
     "n-mnist": EventSet(
-        (34, 34), tuple("0123456789"), ("nmnist_{split}*.npz",),
+        (34, 34), tuple("0123456789"), ("nmnist_{split}*.npz", "nmnist_*_{split}*.npz"),
         (("NMNIST/{split}", ("Train", "Test"), "", 1.0), ("{split}", ("Train", "Test"), "", 1.0),
          ("extract/{split}", ("Train", "Test"), "", 1.0), _JELLY),
         by_name=True, remedy="unpack Train.zip and Test.zip of N-MNIST, digits 0..9 as folders"),
@@ -78,8 +79,9 @@ def load(name: str, split: str, roots: list[Path], **how) -> tuple[np.ndarray, n
                                                                    tuple[str, ...], str]:
     """Frames uint8 [N, T, 2, H, W], labels int64 [N], class names and source of a known set.
 
-    how: options of `frames_of`, `sensor` and `label_key`. The first root with a folder layout or a
-    pack wins. Raises SpikeTicketError naming what was looked for.
+    how: options of `frames_of`, `sensor` and `label_key`. The first root with a folder layout or
+    packs wins; of several packs all are taken, each recording once. Raises SpikeTicketError naming
+    what was looked for.
     """
     known = SETS[name]
     sensor = how.pop("sensor", None) or known.sensor
@@ -96,10 +98,13 @@ def load(name: str, split: str, roots: list[Path], **how) -> tuple[np.ndarray, n
             found = _folder(known, base, split, sensor, columns, unit)
             if found:
                 return *frames_of(found, sensor, name, **how), known.names, str(base)
-        for pattern in known.packs:
-            for path in sorted(root.glob(pattern.format(split=split))):
-                images, labels, names = load_pack(path, split, sensor, label_key, **how)
-                return images, labels, names or known.names, str(path)
+        paths = list(dict.fromkeys(path for pattern in known.packs
+                                   for path in sorted(root.glob(pattern.format(split=split)))))
+        if paths:
+            found, sensor, names = _join([_of_pack(path, split, sensor, label_key)
+                                          for path in paths], paths)
+            source = " + ".join(map(str, paths))
+            return *frames_of(found, sensor, source, **how), names or known.names, source
     places = [f.format(split=words[word]) for f, words, _, _ in known.folders]
     packs = [pattern.format(split=split) for pattern in known.packs]
     raise SpikeTicketError(
@@ -218,7 +223,16 @@ def load_pack(path: str | Path, split: str, sensor: tuple[int, int] | None = Non
     A pack with "train" or "test" in its name holds that split only. Of any other, every fourth
     recording of a class (the 4th, 8th, ...) is the test split.
     """
-    path = Path(path)
+    found, sensor, names = _of_pack(Path(path), split, sensor, label_key)
+    return *frames_of(found, sensor, Path(path).name, **how), names
+
+
+Part = tuple[list[Recording], tuple[int, int], tuple[str, ...]]
+"""Recordings, sensor and class names of one pack."""
+
+
+def _of_pack(path: Path, split: str, sensor: tuple[int, int] | None, label_key: str) -> Part:
+    """A split of an event pack, its recordings yet to be read."""
     stated = [word for word in ("train", "test") if word in path.name.lower()]
     if len(stated) == 1 and stated[0] != split:
         raise SpikeTicketError(f"{path}: holds the {stated[0]} split by its name, not {split}")
@@ -237,7 +251,34 @@ def load_pack(path: str | Path, split: str, sensor: tuple[int, int] | None = Non
         chosen = np.flatnonzero(test if split == "test" else ~test)
         chosen = chosen[np.lexsort((labels[chosen], turn[chosen]))]  # classes take turns
     found = [(int(labels[i]), partial(pack.__getitem__, int(i))) for i in chosen]
-    return *frames_of(found, pack.sensor, path.name, **how), pack.names
+    return found, pack.sensor, pack.names
+
+
+def _join(parts: list[Part], paths: list[Path]) -> Part:
+    """The recordings of several packs of a set; one that an earlier pack has is left out."""
+    if len(parts) == 1:
+        return parts[0]
+    joined: list[Recording] = []
+    seen: set[bytes] = set()
+    _, sensor, names = parts[0]
+    for (found, _, its_names), path in zip(parts, paths, strict=True):
+        if its_names != names:
+            raise SpikeTicketError(f"{path}: its classes {', '.join(its_names) or '(none)'} are "
+                                   f"not those of {paths[0]}; keep packs of one set only in a "
+                                   "folder, or give a pack's path")
+        fresh = [(_digest(*recording), recording) for recording in found]
+        joined += [recording for digest, recording in fresh if digest not in seen]
+        seen.update(digest for digest, _ in fresh)
+    return joined, sensor, names
+
+
+def _digest(label: int, read: Callable[[], Events]) -> bytes:
+    """What tells recordings apart: label and events."""
+    held = read()
+    digest = hashlib.blake2b(str(label).encode(), digest_size=16)
+    for array in (held.x, held.y, held.t, held.p):
+        digest.update(array.tobytes())
+    return digest.digest()
 
 
 def load_folder(root: Path, split: str, sensor: tuple[int, int] | None,

@@ -23,8 +23,10 @@ from hw.config import TIMESTEPS_PER_GROUP, CoreConfig
 from .compile.fit import Memory
 from .compile.listing import read_program
 from .errors import SpikeTicketError
+from .gate import check_masks
+from .image_gate import GateInfo
 
-FORMAT = "spiketicket-image-1"
+FORMAT = "spiketicket-image-2"
 
 
 @dataclass
@@ -113,7 +115,8 @@ class MapLayout:
 class LayerInfo:
     """What the compiler did with one layer of the program.
 
-    name: layer of the network; `copy` marks an extra one that only rearranges its map.
+    name: layer of the network. kind: "synapses", "attention", "gate", "select" (the tokens that a
+        gate keeps), or "copy", an extra layer that only rearranges a map.
     weights, surviving: of the network's tensors. stored: weights in the streams (a sum pool that
         could not use phases repeats some; a weight that no output reaches is left out).
     *_bits: the streams' bits by use: `value_bits` of each value, `index_bits` (gaps),
@@ -122,7 +125,7 @@ class LayerInfo:
     """
 
     name: str
-    copy: bool
+    kind: str
     weights: int
     surviving: int
     stored: int
@@ -140,6 +143,11 @@ class LayerInfo:
     pitch: int
     rows_of_engine: list[list[int]]
 
+    @property
+    def copy(self) -> bool:
+        """Not a layer of the network."""
+        return self.kind == "copy"
+
 
 @dataclass
 class Image:
@@ -151,6 +159,7 @@ class Image:
         included. results: first word of the logits, one word per class.
     memories: use of every memory. layers: one entry per layer of the program, in order.
     keep_all: no layer's map is overwritten, so that all can be read after an inference.
+    gate: the patch gate, if there is one.
     """
 
     name: str
@@ -169,6 +178,7 @@ class Image:
     layers: list[LayerInfo]
     keep_all: bool = False
     labels: tuple[str, ...] = ()
+    gate: GateInfo | None = None
 
     @property
     def groups(self) -> int:
@@ -231,6 +241,7 @@ class Image:
             memories = [Memory(**item) for item in meta.pop("memories")]
             layers = [LayerInfo(**item) for item in meta.pop("layers")]
             meta["labels"] = tuple(meta["labels"])
+            meta["gate"] = GateInfo(**meta["gate"]) if meta["gate"] else None
             meta["input_shape"] = tuple(meta["input_shape"])
             return cls(config=config, program=program, weights=weights, inputs=inputs, maps=maps,
                        memories=memories, layers=layers, **meta)
@@ -258,17 +269,29 @@ def words_to_lanes(words: np.ndarray) -> np.ndarray:
     return lanes
 
 
+def gate_input(image: Image, array: np.ndarray,
+               mask: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """One image as `encode_input` takes it, and what `hw.registers.Space.GATE` must hold then.
+
+    array: uint8 [C, H, W] for a static input, else [T, C, H, W]; a gate of mode "input" zeroes the
+    patches that it leaves out. mask: tokens to keep, bool [N], for a gate of mode "host". The
+    words, uint32 [n], are None where the core needs none. Raises SpikeTicketError.
+    """
+    _check_input(image, array)
+    if image.gate is None:
+        check_masks({}, mask, 1)
+        return array, None
+    masks = image.gate.check_masks(None if mask is None else np.asarray(mask)[None], 1)
+    return image.gate.apply(array, None if masks is None else masks[0], image.static)
+
+
 def encode_input(image: Image, array: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """One image as map words to write: [(first address, bytes uint8 [n, window / 2])].
 
-    array: uint8 [C, H, W] for a static input, else [T, C, H, W].
+    array: uint8 [C, H, W] for a static input, else [T, C, H, W]; with a patch gate, as `gate_input`
+    gives it.
     """
-    shape = image.input_shape if image.static else (image.timesteps, *image.input_shape)
-    if array.dtype != np.uint8 or array.shape != shape:
-        raise SpikeTicketError(f"input is {array.dtype} {list(array.shape)}; network "
-                               f"{image.name!r} takes uint8 {list(shape)}")
-    if array.size and int(array.max()) >> image.input_bits:
-        raise SpikeTicketError(f"input value {array.max()} needs more than {image.input_bits} bits")
+    _check_input(image, array)
     bits = (array >> np.arange(image.input_bits, dtype=np.uint8).reshape(-1, *[1] * array.ndim)) & 1
     full = image.inputs[0]
     masks = np.zeros((full.copies, full.planes, *image.input_shape), np.uint8)
@@ -280,6 +303,15 @@ def encode_input(image: Image, array: np.ndarray) -> list[tuple[int, np.ndarray]
             masks[copy] |= (bits if image.static else bits[:, t]) << (t % TIMESTEPS_PER_GROUP)
     return [(layout.base, lanes_to_words(
         layout.lanes(masks[..., :layout.height, :layout.width]))) for layout in image.inputs]
+
+
+def _check_input(image: Image, array: np.ndarray) -> None:
+    shape = image.input_shape if image.static else (image.timesteps, *image.input_shape)
+    if array.dtype != np.uint8 or array.shape != shape:
+        raise SpikeTicketError(f"input is {array.dtype} {list(array.shape)}; network "
+                               f"{image.name!r} takes uint8 {list(shape)}")
+    if array.size and int(array.max()) >> image.input_bits:
+        raise SpikeTicketError(f"input value {array.max()} needs more than {image.input_bits} bits")
 
 
 def decode_map(image: Image, words: np.ndarray, name: str) -> np.ndarray:

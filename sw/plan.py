@@ -1,6 +1,6 @@
 """Does a ticket fit a board, and how fast will it be?
 
-    python -m sw.plan bundled/fmnist-scnn.safetensors
+    python -m sw.plan fmnist-scnn
     python -m sw.plan my.safetensors --board arty_a7_100 --json
     python -m sw.plan my.safetensors --data bundled/fashion-mnist-test500.npz
 
@@ -14,16 +14,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 
 from hw.boards import BOARDS, DEFAULT_BOARD, Board
+from hw.config import PRESETS, CoreConfig
 
-from . import cycles, datasets, reference, ticket
+from . import bundled, cores, cycles, datasets, reference, ticket
 from .compile.fit import Memory
 from .compiler import DoesNotFit, compile_network
-from .errors import command
+from .errors import SpikeTicketError, command
 from .image import Image
 from .network import Network
 
@@ -31,42 +31,55 @@ SAMPLE = 32
 """Images of `--data` that the activity is measured on."""
 
 
-def plan(found: ticket.Ticket, board: Board, data: str | None = None) -> dict:
+def plan(found: ticket.Ticket, board: Board, data: str | None = None,
+         preset: str | None = None) -> dict:
     """Fit and forecast of a ticket on a board, JSON-serialisable.
 
     data: images (as `sw.run_inference --data`) to measure the activity on; None takes what the
         ticket says, else assumes 25 % of (neuron, position) active and half the input's bits.
+    preset: core on the board; None: its first one that has what the ticket needs.
     """
+    preset, config = cores.choose(board, found.network, preset)
+    return {"board": board.name, "preset": preset} | on_core(found, config, data)
+
+
+def on_core(found: ticket.Ticket, config: CoreConfig, data: str | None = None) -> dict:
+    """The same for a core, without the names of board and preset."""
     network = found.network
-    activity, source = {}, "assumed 25 % (--data measures it)"
+    activity, patterns, source = {}, {}, "assumed 25 % (--data measures it)"
     if data:
-        activity, source = measure(network, data), f"measured on {data}"
+        spikes, source = sampled(network, data), f"measured on {data}"
+        activity, patterns = reference.activity(network, spikes), reference.patterns(spikes)
     elif recorded := recorded_activity(found):
         activity, source = recorded, "as the ticket records it"
     result: dict[str, object] = {
-        "network": network.name, "board": board.name, "sparsity": network.sparsity,
-        "weights": network.weights_total, "weights_surviving": network.weights_surviving,
-        "activity": source}
+        "network": network.name, "sparsity": network.sparsity, "weights": network.weights_total,
+        "weights_surviving": network.weights_surviving, "activity": source}
     try:
-        image = compile_network(network, board.config, activity)
-    except DoesNotFit as error:
-        return result | {"fits": False, "reason": str(error), "memories": _memories(error.memories),
+        image = compile_network(network, config, activity)
+    except SpikeTicketError as error:
+        memories = error.memories if isinstance(error, DoesNotFit) else []
+        return result | {"fits": False, "reason": str(error), "memories": _memories(memories),
                          "cycles_per_image": None, "frames_per_s": None}
-    forecast = cycles.forecast(image, activity)
+    forecast = cycles.forecast(image, activity, patterns=patterns)
     return result | {
         "fits": True, "memories": _memories(image.memories),
         "cycles_per_image": forecast.total, "frames_per_s": forecast.frames_per_s,
         "cycles_by_layer": forecast.by_layer, "cycles_by_cause": forecast.by_cause,
         "useful_updates_per_cycle": forecast.updates_per_cycle,
-        "useful_fraction": forecast.useful_fraction, "clock_hz": board.config.clock_hz,
+        "useful_fraction": forecast.useful_fraction, "clock_hz": config.clock_hz,
         "bits_per_weight": image.bits_per_weight,
         "entropy_bits_per_weight": image.entropy_bits_per_weight, "layers": _layers(image)}
 
 
-def measure(network: Network, data: str) -> dict[str, np.ndarray]:
-    """Activity of every map on the first images of a data set (`sw.reference.activity`)."""
+def sampled(network: Network, data: str) -> dict[str, np.ndarray]:
+    """Spikes of every map on the first images of a data set, as of `sw.reference.run`."""
     inputs = datasets.for_network(network, data, limit=SAMPLE).images
-    return reference.activity(network, reference.run(network, inputs).spikes)
+    masks = None
+    for gate in network.gates.values():
+        if gate.mode == "host":             # any will do: these keep the lowest tokens
+            masks = np.tile(np.arange(gate.tokens) < gate.keep, (len(inputs), 1))
+    return reference.run(network, inputs, masks=masks).spikes
 
 
 def recorded_activity(found: ticket.Ticket) -> dict[str, np.ndarray]:
@@ -85,7 +98,7 @@ def _memories(memories: tuple[Memory, ...] | list[Memory]) -> list[dict]:
 
 
 def _layers(image: Image) -> list[dict]:
-    names = ("name", "copy", "weights", "surviving", "stored", "value_width", "rice_k",
+    names = ("name", "kind", "copy", "weights", "surviving", "stored", "value_width", "rice_k",
              "value_bits", "index_bits", "header_bits", "padding_bits", "entropy_bits", "taps",
              "planes", "strips", "groups", "pitch")
     return [{name: getattr(layer, name) for name in names} for layer in image.layers]
@@ -95,7 +108,8 @@ def report(result: dict) -> str:
     """The plan as text."""
     verdict = "fits" if result["fits"] else "does NOT fit"
     board = BOARDS[result["board"]]
-    lines = [f"{result['network']} on {board.name} ({board.title}): {verdict}"]
+    where = f"{board.name} ({board.title}), core {result['preset']}"
+    lines = [f"{result['network']} on {where}: {verdict}"]
     lines.append(f"  weights {result['weights_surviving']:,} of {result['weights']:,} survive "
                  f"(sparsity {100 * result['sparsity']:.2f} %)")
     for memory in result["memories"]:
@@ -110,10 +124,11 @@ def report(result: dict) -> str:
                  f"  groups {'cycles':>10}")
     for layer in result["layers"]:
         stored = layer["value_bits"] + layer["index_bits"] + layer["padding_bits"]
-        label, kept, cost, count = f"{layer['name']} (copy)", "", "", ""
-        if not layer["copy"]:
-            label, kept = layer["name"], f"{layer['surviving']:,} of {layer['weights']:,}"
+        label, kept, cost, count = layer["name"], layer["kind"], "", ""
+        if layer["kind"] == "synapses":
+            kept = f"{layer['surviving']:,} of {layer['weights']:,}"
             cost = f"{stored / max(1, layer['stored']):5.2f} ({layer['entropy_bits']:5.2f})"
+        if not layer["copy"]:               # whose cycles are its layer's
             count = f"{result['cycles_by_layer'][layer['name']]:,}"
         lines.append(f"  {label:<14} {kept:>18}  {cost:>14}  {layer['rice_k']:>2}  "
                      f"{layer['strips']:>6}  {layer['groups']:>6} {count:>10}")
@@ -132,14 +147,19 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sw.plan", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ticket", metavar="TICKET", help="ticket file (.safetensors)")
+    parser.add_argument("ticket", metavar="TICKET",
+                        help="ticket file (.safetensors), or the name of a bundled one")
     parser.add_argument("--board", choices=sorted(BOARDS), default=DEFAULT_BOARD,
                         help="board to plan for (default: %(default)s)")
+    parser.add_argument("--preset", choices=sorted(PRESETS),
+                        help="core on it (default: the board's first one that has what the ticket "
+                             "needs, such as attention)")
     parser.add_argument("--data", metavar="DATA",
                         help="images to measure the activity on (an .npz file or a data set name)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
-    result = plan(ticket.load(Path(arguments.ticket)), BOARDS[arguments.board], arguments.data)
+    found = ticket.load(bundled.find(arguments.ticket))
+    result = plan(found, BOARDS[arguments.board], arguments.data, arguments.preset)
     print(json.dumps(result, indent=2) if arguments.json else report(result))
     return 0 if result["fits"] else 1
 

@@ -72,8 +72,22 @@ def _pictures(figure, checked: Checked) -> None:
     names = checked.network.labels
     for place, axes in enumerate(np.atleast_1d(figure.subplots(1, count))):
         array = checked.data.images[place]
-        axes.imshow(array.transpose(1, 2, 0) if len(array) == 3 else array[0], cmap="gray")
+        axes.imshow(picture(array), cmap="gray")
         answer = int(checked.result.labels[place])
         axes.set_title(names[answer] if names else str(answer), fontsize=9,
                        color="tab:green" if answer == checked.data.labels[place] else "tab:red")
         axes.axis("off")
+
+
+def picture(array: np.ndarray) -> np.ndarray:
+    """An input as matplotlib draws it: grey [H, W] or colours [H, W, 3].
+
+    uint8 [C, H, W], or event counts [T, C, H, W], which are summed: blue is the first channel
+    (off), red the second (on).
+    """
+    if array.ndim == 4:
+        counts = array.sum(axis=0, dtype=np.float64)
+        array = counts / max(1.0, counts.max())
+        if len(array) == 2:
+            array = np.stack([array[1], np.zeros_like(array[0]), array[0]])
+    return array.transpose(1, 2, 0) if len(array) == 3 else array[0]

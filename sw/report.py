@@ -16,6 +16,9 @@ from .driver import Inference
 from .image import Image
 from .network import Network
 
+WIDTH = 200
+"""Columns that a list of tickets may take; a terminal wraps longer lines, nothing is cut."""
+
 
 @dataclass
 class Checked:
@@ -34,8 +37,8 @@ class Checked:
     rates: dict[str, np.ndarray] = field(default_factory=dict)  # map -> spikes per neuron [T]
 
 
-def report(ticket_path: str, board: str, transport: str, checked: Checked, baud: int,
-           load_bytes: int) -> dict:
+def report(ticket_path: str, board: str, preset: str | None, transport: str, checked: Checked,
+           baud: int, load_bytes: int) -> dict:
     """The figures of a run; see the README for what each means."""
     image, result = checked.image, checked.result
     config, count = image.config, len(result.logits)
@@ -46,9 +49,15 @@ def report(ticket_path: str, board: str, transport: str, checked: Checked, baud:
     for info, value in zip(image.layers, result.counters[:, :, 0].mean(axis=0), strict=True):
         by_layer[info.name] = by_layer.get(info.name, 0) + float(value)
     line = max(result.request_bytes, result.reply_bytes) * 10 / baud
-    used = energy.analytic(image, checked.executed / count, totals)
+    # What attention has in the place of weights is in no weight memory.
+    stored = [info.kind != "attention" for info in image.layers]
+    read = float(result.counters[:, stored, COUNTERS.index("weights")].sum() / count)
+    used = energy.analytic(image, checked.executed / count, totals | {"weights": read})
+    gate = image.gate
     return {
         "ticket": str(ticket_path), "network": checked.network.name, "board": board,
+        "preset": preset, "slots": config.slots,
+        "patches": gate and {"mode": gate.mode, "kept": gate.keep, "tokens": gate.tokens},
         "transport": transport, "data": checked.data.source, "images": count,
         "accuracy": float((result.labels == checked.data.labels).mean()),
         "logits_equal": bool((result.logits == checked.logits).all()),
@@ -80,8 +89,9 @@ def agrees(values: dict) -> bool:
 
 def print_table(values: dict) -> None:
     """The report for people."""
-    board = BOARDS[values["board"]]
-    table = Table(title=f"{values['network']} on {board.title}", title_justify="left",
+    board, preset = BOARDS[values["board"]], values["preset"]
+    core = f", core {preset}" if preset else ""
+    table = Table(title=f"{values['network']} on {board.title}{core}", title_justify="left",
                   show_header=False, box=None, padding=(0, 2, 0, 0))
     verdict = "[green]equal[/]" if values["logits_equal"] else "[red]DIFFERENT[/]"
     wrong = values["spike_mismatches"]
@@ -90,8 +100,7 @@ def print_table(values: dict) -> None:
               + ("[green]all equal[/]" if not wrong else f"[red]{wrong:,} DIFFERENT[/]"))
     layers = ", ".join(f"{name} {value:,.0f}" for name, value in values["cycles_by_layer"].items())
     clock, rate = f"{values['clock_hz'] / 1e6:g} MHz", f"{values['baud'] / 1e6:g} Mbaud"
-    slots = board.config.slots
-    sent, received = values["bytes_per_image"]
+    (sent, received), patches = values["bytes_per_image"], values["patches"]
     rows = {
         "accuracy": f"{100 * values['accuracy']:.2f} % of {values['images']} images",
         "logits": f"{verdict} to the integer reference ({values['logits_compared']:,})",
@@ -103,10 +112,13 @@ def print_table(values: dict) -> None:
         "loading the ticket": f"{values['load_s_link']:.2f} s, {values['load_bytes']:,} bytes",
         "SOP/s executed": f"{values['sop_per_s_executed'] / 1e9:.2f} G",
         "SOP/s dense-equivalent": f"{values['sop_per_s_dense_equivalent'] / 1e9:.2f} G",
-        "useful updates a cycle": f"{values['useful_updates_per_cycle']:.1f} of {slots} slots "
+        "useful updates a cycle": f"{values['useful_updates_per_cycle']:.1f} of "
+                                  f"{values['slots']} slots "
                                   f"({100 * values['useful_fraction']:.1f} % useful)",
         "bits per surviving weight": f"{values['bits_per_weight']:.2f}, entropy bound "
                                      f"{values['entropy_bits_per_weight']:.2f}",
+        **({} if patches is None else {
+            "patches kept": f"{patches['kept']} of {patches['tokens']} ({patches['mode']})"}),
         "sparsity": f"{100 * values['sparsity']:.2f} %, {values['weights_surviving']:,} weights "
                     "survive",
         "energy per image": f"{values['energy_analytic_uj']:.2f} µJ, analytic (published 45 nm "
@@ -115,3 +127,20 @@ def print_table(values: dict) -> None:
     for name, value in rows.items():
         table.add_row(name, value)
     Console(soft_wrap=True, highlight=False).print(table)
+
+
+def print_tickets(rows: list[dict]) -> None:
+    """The bundled tickets (`sw.bundled.describe`) for people."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("ticket", "data", "input", "T", "weights", "sparsity", "patches kept", "accuracy",
+                 "dense"):
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        accuracies = (row["accuracy_integer"], row["accuracy_dense"])
+        table.add_row(
+            row["name"], row["data"] or "?", " x ".join(map(str, row["input"])),
+            str(row["timesteps"]),
+            f"{row['weights_surviving']:,} of {row['weights']:,}", f"{100 * row['sparsity']:.2f} %",
+            row["patches"] or "all",
+            *("?" if value is None else f"{100 * value:.2f} %" for value in accuracies))
+    Console(highlight=False, width=WIDTH).print(table)

@@ -1,7 +1,8 @@
 """Run a ticket on a board and check every result against the integer reference.
 
     python -m sw.run_inference                          # bundled ticket, images, simulated board
-    python -m sw.run_inference --images 500 --json
+    python -m sw.run_inference --list
+    python -m sw.run_inference --ticket fmnist-spikeformer --images 50 --json
     python -m sw.run_inference --ticket my.safetensors --data fashion-mnist --images 1000
     python -m sw.run_inference --board arty_a7 --port /dev/ttyUSB1
     python -m sw.run_inference --plot run.png
@@ -16,67 +17,88 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from hw.boards import BOARDS, DEFAULT_BOARD
-from hw.config import CoreConfig
+from hw.config import PRESETS, CoreConfig
 from hw.registers import DEFAULT_BAUD
 
-from . import datasets, reference, ticket
+from . import bundled, cores, datasets, reference, ticket
 from .compiler import compile_network
-from .driver import Accelerator, load_words
+from .driver import Accelerator
 from .errors import SpikeTicketError, command
-from .network import INPUT
+from .gate import check_masks
+from .jobs import load_words
+from .network import INPUT, Layer, Network
 from .plan import recorded_activity
-from .report import Checked, agrees, print_table, report
+from .report import Checked, agrees, print_table, print_tickets, report
 from .transport import Transport, open_transport
 
-BUNDLED = Path(__file__).parents[1] / "bundled"
-DEFAULT_TICKET = BUNDLED / "fmnist-scnn.safetensors"
-DEFAULT_DATA = BUNDLED / "fashion-mnist-test500.npz"
+DEFAULT_TICKET = bundled.find(bundled.DEFAULT)
+DEFAULT_DATA = bundled.FOLDER / bundled.SAMPLES["fashion-mnist"]
 DEFAULT_IMAGES = 500
 DEFAULT_TRACED = 20
 """Images whose spikes are all read back; the others' logits are compared."""
 
 
-def run(ticket_path: str, data: str, *, board: str = DEFAULT_BOARD, port: str | None = None,
-        baud: int = DEFAULT_BAUD, images: int | None = None, traced: int = DEFAULT_TRACED,
+def run(ticket_path: str, data: str | None = None, *, board: str = DEFAULT_BOARD,
+        preset: str | None = None, port: str | None = None, baud: int = DEFAULT_BAUD,
+        images: int | None = None, traced: int = DEFAULT_TRACED, masks: str | None = None,
         progress: bool = True, transport: Transport | None = None,
         config: CoreConfig | None = None) -> tuple[dict, Checked]:
     """Run and check; returns the report (JSON-serialisable) and what it was made from.
 
+    ticket_path: a file or the name of a bundled ticket. data: as of `sw.datasets.load`; None: the
+        bundled samples that suit the ticket.
+    preset: core of `hw.config.PRESETS`; None: the board's first one that has what the ticket needs.
+    masks: .npy file of kept tokens, bool [images, N], for a patch gate that takes them.
     images: how many of the data set's first images (None: DEFAULT_IMAGES, or all if fewer).
     traced: how many of these have every spike of every layer compared.
     transport, config: instead of the board's own; the transport is closed at the end.
     Raises SpikeTicketError for bad input or a board that does not answer.
     """
-    found = ticket.load(ticket_path)
+    found = ticket.load(bundled.find(ticket_path))
+    data = data or bundled.data_for(found)
     loaded = datasets.for_network(found.network, data, limit=max(1, images or DEFAULT_IMAGES))
     loaded = loaded.first(min(DEFAULT_IMAGES, len(loaded)) if images is None else images)
     if traced < 0:
         raise SpikeTicketError(f"--traced {traced} is negative")
     network = found.network
     values = loaded.images
-    config = config or BOARDS[board].config
+    chosen = _masks(network, masks, len(values))
+    if config is None:
+        preset, config = cores.choose(BOARDS[board], network, preset)
     image = compile_network(network, config, recorded_activity(found))
-    transport = transport or open_transport(board, port, baud, progress)
+    transport = transport or open_transport(board, port, baud, progress, config)
     with Accelerator(transport, config) as accelerator:
         with _bar(progress, "loading the ticket", load_words(image), "word") as bar:
             load_bytes = accelerator.load(image, bar.update)
         with _bar(progress, "running", len(values), "image") as bar:
-            result = accelerator.infer(values, counters=True, progress=bar.update)
+            result = accelerator.infer(values, chosen, counters=True, progress=bar.update)
         checked = Checked(network, image, loaded, result, np.empty(0))
         with _bar(progress, "checking", len(values), "image") as bar:
-            _check_logits(checked, values, bar)
+            _check_logits(checked, values, chosen, bar)
         with _bar(progress, "comparing spikes", min(traced, len(values)), "image") as bar:
-            for array in values[:traced]:
-                _check_spikes(checked, accelerator, array)
+            for index in range(min(traced, len(values))):
+                one = slice(index, index + 1)
+                _check_spikes(checked, accelerator, values[one],
+                              None if chosen is None else chosen[one])
                 bar.update()
         name = transport.name
-    return report(ticket_path, board, name, checked, baud, load_bytes), checked
+    return report(ticket_path, board, preset, name, checked, baud, load_bytes), checked
+
+
+def _masks(network: Network, path: str | None, images: int) -> np.ndarray | None:
+    """Masks of a file, bool [images, N]; raises SpikeTicketError if they are not the gate's."""
+    masks = None
+    if path is not None:
+        try:
+            masks = np.load(path, allow_pickle=False)[:images]
+        except (OSError, ValueError, IndexError) as error:
+            raise SpikeTicketError(f"--masks {path}: not an .npy file of masks ({error})") from None
+    return check_masks(network.gates, masks, images)
 
 
 def _bar(progress: bool, what: str, total: int, unit: str) -> tqdm:
@@ -84,17 +106,23 @@ def _bar(progress: bool, what: str, total: int, unit: str) -> tqdm:
     return tqdm(total=total, desc=what, unit=unit, disable=None if progress else True, leave=False)
 
 
-def _check_logits(checked: Checked, values: np.ndarray, bar: tqdm) -> None:
+def _check_logits(checked: Checked, values: np.ndarray, masks: np.ndarray | None,
+                  bar: tqdm) -> None:
     """Logits and work of the reference, a few images at a time to bound memory."""
     parts = []
     rates: dict[str, np.ndarray] = {}
+    attention = {layer.name for layer in checked.network.layers
+                 if isinstance(layer, Layer) and layer.attention is not None}
     for first in range(0, len(values), 20):
-        part = reference.run(checked.network, values[first:first + 20])
+        some = slice(first, first + 20)
+        part = reference.run(checked.network, values[some],
+                             masks=None if masks is None else masks[some])
         parts.append(part.logits)
-        for work in reference.sop(checked.network, part.spikes).values():
+        for name, work in reference.sop(checked.network, part.spikes).items():
             checked.executed += work.executed
             checked.dense += work.dense
-            checked.useful += work.useful
+            # What attention counts of k and v takes no accumulate slot.
+            checked.useful += 0 if name in attention else work.useful
         for name, spikes in part.spikes.items():
             if name != INPUT:
                 rates[name] = rates.get(name, 0) + spikes.mean(axis=(2, 3, 4)).sum(axis=1)
@@ -103,38 +131,40 @@ def _check_logits(checked: Checked, values: np.ndarray, bar: tqdm) -> None:
     checked.rates = {name: total / len(values) for name, total in rates.items()}
 
 
-def _check_spikes(checked: Checked, accelerator: Accelerator, array: np.ndarray) -> None:
-    """Compare every spike of every layer of one image, as the board stores them."""
-    expected = reference.run(checked.network, array[None]).spikes
-    for name, spikes in accelerator.trace(array):
+def _check_spikes(checked: Checked, accelerator: Accelerator, values: np.ndarray,
+                  masks: np.ndarray | None) -> None:
+    """Compare every spike of every layer of one image, as the board stores them, and what the patch
+    gate keeps."""
+    expected = reference.run(checked.network, values, masks=masks)
+    arguments = [values[0]] if masks is None else [values[0], masks[0]]
+    for name, spikes in accelerator.trace(*arguments):
         if name == INPUT:
             continue
-        want = expected[name][:, 0, :, :spikes.shape[2], :spikes.shape[3]]
+        want = expected.spikes[name][:, 0, :, :spikes.shape[2], :spikes.shape[3]]
         checked.spikes += spikes.size
         checked.mismatches += int((spikes != want).sum())
-
-
-def list_tickets() -> list[dict]:
-    """The bundled tickets: file, network, weights, sparsity."""
-    found = []
-    for path in sorted(BUNDLED.glob("*.safetensors")):
-        network = ticket.load(path).network
-        found.append({"ticket": str(path), "network": network.name,
-                      "timesteps": network.timesteps, "weights": network.weights_total,
-                      "surviving": network.weights_surviving, "sparsity": network.sparsity})
-    return found
+    for kept in expected.kept.values():
+        found = np.flatnonzero(accelerator.kept())
+        checked.mismatches += len(np.setxor1d(found, kept[0]))
 
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="python -m sw.run_inference", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--ticket", metavar="FILE", default=str(DEFAULT_TICKET),
-                        help="ticket to run (default: the bundled Fashion-MNIST one)")
-    result.add_argument("--data", metavar="DATA", default=str(DEFAULT_DATA),
-                        help="data set name or .npz pack (default: 500 bundled test images)")
+    result.add_argument("--ticket", metavar="NAME", default=bundled.DEFAULT,
+                        help="a bundled ticket (see --list) or a file (default: %(default)s)")
+    result.add_argument("--data", metavar="DATA",
+                        help="data set name, .npz pack or folder of event files (default: bundled "
+                             "test samples that suit the ticket)")
+    result.add_argument("--masks", metavar="FILE",
+                        help="patches to keep, .npy with bool [images, patches], for a ticket "
+                             "whose patch gate takes them from the host")
     result.add_argument("--board", choices=sorted(BOARDS), default=DEFAULT_BOARD,
                         help="board to run on (default: %(default)s)")
+    result.add_argument("--preset", choices=sorted(PRESETS),
+                        help="core on it (default: the board's first one that has what the ticket "
+                             "needs, such as attention)")
     result.add_argument("--port", help="serial port of a live board, for example /dev/ttyUSB1")
     result.add_argument("--baud", type=int, default=DEFAULT_BAUD,
                         help="rate of the serial line (default: %(default)s); with the simulated "
@@ -153,14 +183,11 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.list:
-        found = list_tickets()
+        found = bundled.describe()
         if options.json:
             print(json.dumps(found, indent=2))
         else:
-            for item in found:
-                print(f"{item['ticket']}  {item['network']}, T = {item['timesteps']}, "
-                      f"{item['surviving']:,} of {item['weights']:,} weights "
-                      f"({100 * item['sparsity']:.1f} % removed)")
+            print_tickets(found)
         return 0
     if options.baud <= 0:
         raise SpikeTicketError(f"--baud {options.baud} is not a rate")
@@ -168,8 +195,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .plot import check_format
         check_format(options.plot)
     values, checked = run(
-        options.ticket, options.data, board=options.board, port=options.port,
-        baud=options.baud, images=options.images, traced=options.traced)
+        options.ticket, options.data, board=options.board, preset=options.preset,
+        port=options.port, baud=options.baud, images=options.images, traced=options.traced,
+        masks=options.masks)
     if options.plot:
         from .plot import plot_run
         plot_run(options.plot, values, checked)

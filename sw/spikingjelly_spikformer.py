@@ -11,13 +11,17 @@ from spikingjelly.activation_based.model import spikformer
 from torch import Tensor, nn
 
 from .errors import SpikeTicketError
+from .gate import Gate
 from .network import Pool
 from .quantize import FloatOperation
 from .spikeformer_layers import Bits, LayerList
 
 
-def spikingjelly_layers(model: spikformer.Spikformer, bits: Bits = 4) -> list[FloatOperation]:
+def spikingjelly_layers(model: spikformer.Spikformer, bits: Bits = 4,
+                        gate: Gate | None = None) -> list[FloatOperation]:
     """The layers of SpikingJelly's Spikformer, under the names that ours have.
+
+    gate: behind the patch embedding (not of mode "input"); it counts the maps "stem4" and "rpe".
 
     Its logits are those of every timestep; the integer network's are their sum over timesteps (and
     tokens). Raises SpikeTicketError for another module.
@@ -30,6 +34,8 @@ def spikingjelly_layers(model: spikformer.Spikformer, bits: Bits = 4) -> list[Fl
         b.stage(f"stem{i}", *_conv_parts(stage))
     conv, norm, node, _ = _conv_parts(stem.positional_encoding)
     b.stream += b.add("rpe", conv, norm, node)
+    if gate is not None:
+        b.gate(gate)
     for i, block in enumerate(model.blocks, 1):
         name, attn, mlp = f"block{i}", block.attn, block.mlp
         width = attn.qkv_conv_bn[0].in_channels

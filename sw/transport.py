@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 
 from hw.boards import BOARDS
+from hw.config import CoreConfig
 from hw.registers import DEFAULT_BAUD
 
 from .errors import SpikeTicketError
@@ -98,15 +99,16 @@ class SerialTransport(Transport):
 
 
 def open_transport(board: str, port: str | None = None, baud: int = DEFAULT_BAUD,
-                   progress: bool = True) -> Transport:
+                   progress: bool = True, config: CoreConfig | None = None) -> Transport:
     """Transport to a board of `hw.boards`: "sim" builds and starts the simulated one.
 
-    Any other needs its serial port; `baud` is the rate the board is set to now.
+    Any other needs its serial port; `baud` is the rate the board is set to now. config: core of the
+    simulated board, None: the board's own.
     """
     if board == "sim":
         from sim.board import SimTransport  # only the simulated board needs the gateware
 
-        return SimTransport(BOARDS[board].config, progress=progress)
+        return SimTransport(config or BOARDS[board].config, progress=progress)
     if port is None:
         raise SpikeTicketError(f"board {board!r} needs its port: --port /dev/ttyUSB1, for example")
     return SerialTransport(port, baud)

@@ -139,6 +139,8 @@ def _hidden(rng: np.random.Generator, spec: InputSpec, shapes: dict[str, Shape],
     if rng.random() < 0.45:
         size = int(min(rng.choice([1, 2, 2, 2, 3, 4]), *conv))
         pool = Pool(str(rng.choice(["or", "max"])), size)
+        if rng.random() < 0.3:                          # windows that overlap, even on a 1x1 map
+            pool = Pool("max", 3, 2, 1)
     soft = rng.random() < 0.4
     neuron = Neuron(leak=int(rng.choice([0, 64, 128, 200, 255, 256, 256])),
                     reset="soft" if soft else "hard",

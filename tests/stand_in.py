@@ -39,7 +39,9 @@ class StandInCore(wiring.Component):
         m.d.comb += bus.r_valid.eq(reads[-1])
         sizes = registers.space_words(self._config)
         program = None
-        for space in (Space.MAP, Space.WEIGHT, Space.PROGRAM, Space.COUNTER):
+        for space in sorted(set(sizes) - {Space.REGISTER}):
+            if not sizes[space]:
+                continue
             m.submodules[space.name] = ram = Memory(shape=32, depth=sizes[space], init=[])
             write, read = ram.write_port(), ram.read_port()
             chosen = bus.space == space

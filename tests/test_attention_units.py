@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hw.attention import AttentionSource
 from hw.config import PRESETS
+from hw.engine import Engine
 from hw.gate import Scores, TopK
 from sim import attention_models as models
 from sim.runner import run_bench
@@ -33,7 +34,14 @@ def test_attention_source(name):
               config=config.as_dict(), parallel=parallel, seed=1, layers=layers)
 
 
-@pytest.mark.parametrize("preset, tokens", [("tiny", 16), ("a100t", 64)])
+@pytest.mark.parametrize("config, layers", [
+    (TINY, 4), (replace(TINY, units=16, acc_depth=4, lanes=2), 2)])
+def test_engine(config, layers):
+    run_bench(Engine(config), "sim.benches.engine_bench", config=config.as_dict(), seed=1,
+              layers=layers)
+
+
+@pytest.mark.parametrize("preset, tokens", [("tiny", 16), ("a100tf", 64)])
 def test_scores(preset, tokens):
     config = PRESETS[preset]
     run_bench(Scores(config, tokens), "sim.benches.scores_bench", config=config.as_dict(),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS, CoreConfig
-from sw import cycles, machine, reference
+from sw import cycle_arrays, cycles, machine, reference
 from sw.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
 from sw.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
@@ -142,8 +142,8 @@ def test_replay_names_a_missing_map():
 
 def test_constants_equal_the_gateware():
     from hw.neuron import LATENCY
-    assert cycles.DRAIN_STAGES == LATENCY + 4      # claim, read, currents, pool
-    assert cycles.DRAIN_MARGIN == cycles.DRAIN_STAGES + 2
+    assert cycle_arrays.DRAIN_STAGES == LATENCY + 4      # claim, read, currents, pool
+    assert cycle_arrays.DRAIN_MARGIN == cycle_arrays.DRAIN_STAGES + 2
     from hw.registers import COUNTERS
     assert cycles.STEP_OVERHEAD == len(COUNTERS) + 2
     assert set(COUNTERS) - {"cycles"} <= set(cycles.COUNTERS)

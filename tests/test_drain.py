@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hw import program
 from hw.config import PRESETS, CoreConfig
 from hw.drain import Drain, Walker
 from hw.outputs import Outputs
@@ -22,7 +23,7 @@ from tests.random_networks import random_network
 
 CONFIGS = {
     "one_lane": PRESETS["tiny"],
-    "two_lanes": replace(PRESETS["a35t"], engines=2, map_words=1024),
+    "two_lanes": replace(PRESETS["a35t"], engines=2, map_words=1024, gate=True),
 }
 NETWORKS = 100
 """Random networks to take layers from."""
@@ -51,12 +52,86 @@ def layers_by_kind(name: str) -> dict[tuple, dict]:
     return found
 
 
+def scored(layer: dict, config: CoreConfig, rng: np.random.Generator) -> dict:
+    """The layer, maybe with scores of its outputs, if they lie as those of one map."""
+    strips, rows = layer["n_strips"], layer["count_oy"]
+    flat = (strips - 1) * rows + layer["count_oy_last"]
+    aligned = (strips == 1 or not layer["flush_strip"]
+               or rows * layer["out_pitch"] == layer["strip_out_words"] * config.window)
+    fits = (flat * layer["out_pitch"] <= config.gate_tokens and aligned
+            and layer["count_px"] == layer["count_py"] == 1 and not layer["readout"])
+    return layer | {"score": int(fits and rng.random() < 0.8),
+                    "score_clear": int(rng.random() < 0.5)}
+
+
+def overlapping_layers(config: CoreConfig, rng: np.random.Generator, count: int) -> list[dict]:
+    """Layers with pools of 3x3 positions at stride 2, of maps of every size that fits."""
+    layers = []
+    while len(layers) < count:
+        height, width = (int(n) for n in rng.integers(2, 17, 2))
+        pitch = 1 << int(width - 1).bit_length()
+        fit = (config.tile_positions - width) // pitch // 2
+        aligned = max(1, config.window // pitch // 2)       # rows of a strip end with a word
+        rows_out = (height + 1) // 2
+        rows = min(fit, rows_out)
+        if rows < rows_out:
+            rows -= rows % aligned
+        if rows < 1:
+            continue
+        strips = -(-rows_out // rows)
+        rows_last = rows_out - (strips - 1) * rows
+        rows_left = height - 2 * rows * (strips - 1)        # of the map, in the last strip
+        columns_out = (width + 1) // 2
+        counts = {"count_kx": 3, "count_ky": 3, "count_ox": columns_out, "count_oy": rows,
+                  "count_px": 1, "count_py": 1}
+        increments = {"inc_kx": 1, "inc_ky": pitch, "inc_ox": 2, "inc_oy": 2 * pitch,
+                      "inc_px": 0, "inc_py": 0}
+        positions = 2 * rows * pitch + width
+        groups = int(rng.integers(1, 3))
+        layers.append(models.DEFAULT_LAYER | program.walk_steps(counts, increments) | counts | {
+            "count_oy_last": rows_last, "n_strips": strips, "n_groups": groups,
+            "strip_words": -(-positions // config.window),
+            "strip_words_last": -(-(rows_left * pitch + width) // config.window),
+            "strip_step": 2 * rows * pitch // config.window, "positions": positions,
+            "positions_last": rows_left * pitch + width, "pitch_mask": pitch - 1,
+            "row_valid": width, "pool_max": 1, "pool_overlap": 1, "leak": int(rng.integers(257)),
+            "flush_strip": int(groups > 1), "out_pitch": 1 << int(columns_out - 1).bit_length(),
+            "strip_out_words": -(-rows * pitch // (2 * config.window)),
+            "out_group_stride": 20, "out_base": int(rng.integers(99)), "out_channel_stride": 40})
+    return layers
+
+
+def listed_layers(config: CoreConfig, rng: np.random.Generator, count: int) -> list[dict]:
+    """Layers that copy kept tokens; the first ones keep one, two and all of them."""
+    layers = []
+    for number in range(count):
+        pitch = 1 << int(rng.integers(2, 5))
+        width = int(rng.integers(pitch // 2 + 1, pitch + 1))
+        height = min(8, config.gate_tokens // pitch)
+        tokens = [n for n in range(height * pitch) if n % pitch < width]
+        keep = (1, 2, len(tokens))[number] if number < 3 else int(rng.integers(1, len(tokens) + 1))
+        positions = (height - 1) * pitch + width
+        layers.append(models.DEFAULT_LAYER | {
+            "listed": 1, "kept": sorted(rng.permutation(tokens)[:keep].tolist()),
+            "count_ox": keep & 255, "strip_words": -(-positions // config.window),
+            "strip_words_last": -(-positions // config.window), "positions": positions,
+            "positions_last": positions, "pitch_mask": pitch - 1, "row_valid": width,
+            "n_groups": int(rng.integers(1, 4)), "flush_strip": 1, "out_group_stride": 16,
+            "out_pitch": 1 << int(keep - 1).bit_length(), "out_channel_stride": 48})
+    return layers
+
+
 def random_layers(name: str, seed: int, count: int, path: Path) -> str:
-    """File with some of these layers, in random order."""
-    found = layers_by_kind(name)
+    """File with some of all these layers, in random order."""
+    found, config, rng = layers_by_kind(name), CONFIGS[name], np.random.default_rng(seed)
     kinds = sorted(found)
-    np.random.default_rng(seed).shuffle(kinds)
-    path.write_text(json.dumps([found[key] for key in kinds[:count]]))
+    rng.shuffle(kinds)
+    layers = [scored(found[key], config, rng) for key in kinds[:count]]
+    layers += [scored(layer, config, rng)
+               for layer in overlapping_layers(config, rng, 1 + count // 5)]
+    layers += listed_layers(config, rng, 3 + count // 8)
+    rng.shuffle(layers)
+    path.write_text(json.dumps(layers))
     return str(path)
 
 
@@ -75,7 +150,7 @@ def test_drain(name, tmp_path):
 
 
 def test_walker(tmp_path):
-    run_bench(Walker(), "sim.benches.walker_bench", seed=1,
+    run_bench(Walker(CONFIGS["two_lanes"]), "sim.benches.walker_bench", seed=1,
               layers=random_layers("two_lanes", 2, 30, tmp_path / "layers.json"))
 
 

@@ -142,6 +142,25 @@ def test_packs_and_their_splits(tmp_path):
     assert len(datasets.load("dvs128-gesture", "test", tmp_path, label_key="by_eye")) == 2
 
 
+def test_several_packs_of_a_set_are_joined_without_doubles(tmp_path):
+    recordings = [write.sample(20 + i, SENSOR, i) for i in range(7)]
+    write.pack(tmp_path / "nmnist_train5.npz", recordings[:5], [0, 1, 2, 3, 4])
+    write.pack(tmp_path / "nmnist_34_train4.npz", recordings[3:], [3, 4, 4, 3])
+    write.pack(tmp_path / "nmnist_test1.npz", recordings[:1], [0])
+    data = datasets.load("n-mnist", "train", tmp_path)
+    assert [int(i.sum()) for i in data.images] == list(range(20, 27))
+    assert data.labels.tolist() == [0, 1, 2, 3, 4, 4, 3]
+    assert "nmnist_train5.npz + " in data.source
+    assert len(datasets.load("n-mnist", "train", tmp_path, limit=6)) == 6
+    assert len(datasets.load("n-mnist", "test", tmp_path)) == 1
+    alone = datasets.load(str(tmp_path / "nmnist_34_train4.npz"), "train")
+    assert alone.labels.tolist() == [3, 4, 4, 3]
+    write.pack(tmp_path / "nmnist_x_train.npz", recordings, range(7),
+               class_names=np.array(["a"] * 7))
+    with pytest.raises(SpikeTicketError, match=r"nmnist_x_train\.npz: its classes a, a.* are not"):
+        datasets.load("n-mnist", "train", tmp_path)
+
+
 @pytest.mark.parametrize("change, message", [
     ({"off": np.array([0, 20, 10, 63])}, "do not rise"), ({"off": np.array([0, 63])}, "do not go"),
     ({"label": np.zeros(3)}, "label is float64"), ({"x": np.zeros(5, int)}, "differ in length"),

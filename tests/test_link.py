@@ -166,6 +166,14 @@ def test_write_and_read_back(stalls):
 
 
 @on_top()
+async def test_mask_of_the_gate(host):
+    mask = sequence(TINY.gate_tokens // 32)
+    reply = await host.ask(Request(Write(Space.GATE, 0, mask),
+                                   read=Read(Space.GATE, 0, len(mask))), 0)
+    assert reply.status == Status.OK and (reply.words == mask).all()
+
+
+@on_top()
 async def test_expanded_write(host):
     data = words(0x8000_0001, 0x1234_5678)
     reply = await host.ask(Request(Write(Space.MAP, 8, data, expand=0b0101),
@@ -282,7 +290,8 @@ async def test_requests_that_cannot_be_done(host):
         (Request(Write(Space.PROGRAM, 0xFFFFFF, words(1))), Status.RANGE),
         (Request(Write(Space.COUNTER, 0, words(1))), Status.BAD_REQUEST),
         (header(write=1, write_space=9), Status.BAD_REQUEST),
-        (header(read=1, read_space=5, read_count=1), Status.BAD_REQUEST),
+        (Request(Write(Space.GATE, sizes[Space.GATE] - 1, words(1, 2))), Status.RANGE),
+        (header(read=1, read_space=6, read_count=1), Status.BAD_REQUEST),
         (header(digest=1), Status.BAD_REQUEST),
         (header(unused=4), Status.BAD_REQUEST),
         ([*header(), 1], Status.BAD_REQUEST),

@@ -26,7 +26,7 @@ def test_list_covers_every_part():
     assert {f"hw/{name}.py" for name in ("neuron", "unit", "fetch", "decoder", "drain", "outputs",
                                          "packer", "core", "sequencer")} <= files
     assert any(file.startswith("sw/compile/") for file in files)
-    assert {"sw/reference.py", "sw/machine.py"} <= files
+    assert {"sw/reference.py", "sw/machine_kernel.py"} <= files
     assert len({(m.file, m.old, m.new) for m in MUTATIONS}) == len(MUTATIONS)
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hw.boards import BOARDS
 from hw.config import PRESETS
-from sw import plan, ticket
+from sw import bundled, cores, plan, ticket
+from sw.gate import MODES
 from sw.network import InputSpec, Layer, Network, Neuron, Synapses
-
-BUNDLED = sorted((Path(__file__).parents[1] / "bundled").glob("*.safetensors"))
+from tests.random_spikeformers import random_spikeformer
 
 
 def network(channels: int) -> Network:
@@ -74,10 +73,10 @@ def test_does_not_fit_names_memory_and_shortage(tickets, capsys):
     assert f"SHORT BY {short['map memory']:,}" in out
 
 
-@pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
-def test_bundled_tickets_fit_the_default_board(path, capsys):
-    data = path.parent / "fashion-mnist-test500.npz"
-    code, out, _ = run(capsys, path, "--data", data, "--json")
+@pytest.mark.parametrize("name", bundled.names())
+def test_bundled_tickets_fit_the_default_board(name, capsys):
+    data = bundled.data_for(ticket.load(bundled.find(name)))
+    code, out, _ = run(capsys, name, "--data", data, "--json")
     result = json.loads(out)
     assert code == 0
     assert result["bits_per_weight"] <= 1.25 * result["entropy_bits_per_weight"]
@@ -96,3 +95,27 @@ def test_bad_tickets_end_with_one_line_and_code_2(tmp_path, capsys):
 def test_boards_have_presets():
     assert BOARDS["sim"].config == BOARDS["arty_a7"].config == PRESETS["a35t"]
     assert BOARDS["arty_a7_100"].config == PRESETS["a100t"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_gated_ticket_is_planned_for_the_core_that_has_a_gate(tmp_path, capsys, mode):
+    rng = np.random.default_rng(2)
+    network = random_spikeformer(rng, modes=(mode,), max_blocks=1, column=False)
+    ticket.save(tmp_path / "t.safetensors", network)
+    for board, preset in (("arty_a7", "a35tf"), ("ulx3s_85f", "e45f"), ("arty_a7_100", "a100tf")):
+        code, out, _ = run(capsys, tmp_path / "t.safetensors", "--board", board, "--json")
+        result = json.loads(out)
+        assert code == 0 and result["preset"] == preset
+        kinds = [layer["kind"] for layer in result["layers"]]
+        assert kinds.count("gate") == 1 and {"select", "attention"} <= set(kinds)
+    code, out, _ = run(capsys, tmp_path / "t.safetensors", "--preset", "a35tf")
+    assert code == 0 and "core a35tf" in out and "attention" in out
+    code, out, _ = run(capsys, tmp_path / "t.safetensors", "--preset", "a35t")
+    assert code == 1 and "no patch gate; choose a preset with one" in out
+
+
+def test_a_network_without_attention_takes_the_smaller_core():
+    board = BOARDS["arty_a7"]
+    assert cores.choose(board, network(4)) == ("a35t", board.config)
+    assert cores.presets(board) == ("a35t", "a35tf")
+    assert cores.choose(BOARDS["ulx3s_85f"], network(4), "a35tf")[1].clock_hz == 80_000_000

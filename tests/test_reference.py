@@ -49,7 +49,7 @@ def naive_run(network: Network, values: np.ndarray) -> tuple[list[int], dict[str
                 continue
             pool = layer.pool
             if pool and pool.mode == "max":
-                current = naive_max(current, pool.size)
+                current = naive_max(current, pool)
             if v is None:
                 v = np.full(current.shape, layer.neuron.v_reset, object)
             fired = np.zeros(current.shape, np.uint8)
@@ -60,16 +60,22 @@ def naive_run(network: Network, values: np.ndarray) -> tuple[list[int], dict[str
                     membrane = (layer.neuron.v_reset if layer.neuron.reset == "hard"
                                 else membrane - int(layer.threshold[o]))
                 v[o, i, j] = membrane
-            outputs.append(naive_max(fired, pool.size) if pool and pool.mode == "or" else fired)
+            outputs.append(naive_max(fired, pool) if pool and pool.mode == "or" else fired)
         if layer.neuron is not None:
             maps[layer.name] = np.stack(outputs)
     return logits, maps
 
 
-def naive_max(x: np.ndarray, k: int) -> np.ndarray:
-    out = np.zeros((x.shape[0], x.shape[1] // k, x.shape[2] // k), x.dtype)
+def naive_max(x: np.ndarray, pool: Pool) -> np.ndarray:
+    """Maximum of every window; what it covers beyond the map is nothing."""
+    channels, height, width = x.shape
+    size, stride, padding = pool.size, pool.stride, pool.padding
+    out = np.zeros((channels, (height + 2 * padding - size) // stride + 1,
+                    (width + 2 * padding - size) // stride + 1), x.dtype)
     for c, i, j in np.ndindex(out.shape):
-        out[c, i, j] = x[c, i * k:i * k + k, j * k:j * k + k].max()
+        rows = range(max(0, i * stride - padding), min(height, i * stride - padding + size))
+        columns = range(max(0, j * stride - padding), min(width, j * stride - padding + size))
+        out[c, i, j] = max(x[c, y, z] for y in rows for z in columns)
     return out
 
 

@@ -13,10 +13,14 @@ from hw.boards import BOARDS, Board
 from hw.config import PRESETS
 from sim import board as sim_board
 from sw import energy, reference, ticket
+from sw.compiler import DoesNotFit, compile_network
 from sw.driver import Accelerator
 from sw.network import InputSpec, Layer, Network, Pool, Synapses
 from sw.report import agrees
-from sw.run_inference import DEFAULT_DATA, DEFAULT_TICKET, main
+from sw.run_inference import DEFAULT_DATA, main
+from tests import event_writers
+from tests.random_networks import random_input
+from tests.random_spikeformers import random_masks, random_spikeformer
 
 ROOT = Path(__file__).parents[1]
 KEYS = {"ticket", "board", "images", "accuracy", "logits_equal", "spikes_compared",
@@ -149,9 +153,61 @@ def test_plot(files, capsys, tmp_path):
 
 def test_list(capsys):
     code, out, _ = call(capsys, "--list", "--json")
-    assert code == 0 and str(DEFAULT_TICKET) in [item["ticket"] for item in json.loads(out)]
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert code == 0 and rows["fmnist-scnn"]["input"] == [1, 28, 28]
     code, out, _ = call(capsys, "--list")
-    assert code == 0 and DEFAULT_TICKET.name in out
+    assert code == 0 and all(name in out for name in rows)
+    assert "1 x 28 x 28" in out and f"{100 * rows['fmnist-scnn']['sparsity']:.2f} %" in out
+
+
+def gated_network(mode, static):
+    """A Spikeformer of one block that the small board holds, with a patch gate."""
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        network = random_spikeformer(rng, modes=(mode,), max_side=6, max_head_width=9, max_blocks=1,
+                                     max_timesteps=4, column=False)
+        (gate,) = network.gates.values()
+        if gate.mode == mode and gate.keep < gate.tokens and (
+                network.input.static if static else not network.input.static
+                and network.input.channels == 2):
+            try:
+                compile_network(network, PRESETS["tiny"])
+            except DoesNotFit:
+                continue
+            return network, random_masks(rng, network, 3)
+    raise AssertionError("no such network")
+
+
+@pytest.mark.parametrize(("mode", "static"), [("count", True), ("static", True), ("host", True),
+                                              ("input", False)])
+def test_spikeformers_with_a_patch_gate(tmp_path, capsys, mode, static):
+    """Images and event frames, every spike compared; the core is the board's first that suits."""
+    network, masks = gated_network(mode, static)
+    (gate,) = network.gates.values()
+    rng = np.random.default_rng(0)
+    ticket.save(tmp_path / "t.safetensors", network)
+    data = tmp_path / "test.npz"
+    if static:
+        samples = np.stack([random_input(rng, network) for _ in range(3)])
+        np.savez(data, x_test=samples, y_test=np.zeros(3, np.int64))
+    else:
+        sensor = network.input.width, network.input.height
+        event_writers.pack(data, [event_writers.sample(60, sensor, n) for n in range(3)], [0] * 3,
+                           sensor=np.array([*sensor, 2]))
+    more = []
+    if masks is not None:
+        np.save(tmp_path / "masks.npy", masks)
+        code, _, err = call(capsys, "--ticket", tmp_path / "t.safetensors", "--data", data)
+        assert code == 2 and "takes a mask with every image" in err
+        more = ["--masks", tmp_path / "masks.npy"]
+    code, out, err = call(capsys, "--ticket", tmp_path / "t.safetensors", "--data", data, "--json",
+                          *more, "--plot", tmp_path / "run.png")
+    values = json.loads(out)
+    assert code == 0 and values["preset"] == "tiny"
+    assert values["spike_mismatches"] == 0 < values["spikes_compared"]
+    assert values["patches"] == {"mode": mode, "kept": gate.keep, "tokens": gate.tokens}
+    code, out, err = call(capsys, "--ticket", tmp_path / "t.safetensors", "--data", data, *more)
+    assert code == 0 and f"{gate.keep} of {gate.tokens} ({mode})" in out and "core tiny" in out
 
 
 def spoil(path, how):

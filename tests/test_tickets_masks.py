@@ -47,6 +47,31 @@ def test_masks_never_grow(shapes, sparsities, scope):
         before = now
 
 
+@given(SHAPES, SPARSITY, st.integers(0, 9), st.floats(1e-3, 1e3))
+def test_lamp_does_not_see_a_layer_s_scale(shapes, sparsity, seed, scale):
+    w = weights(shapes, seed)
+    total = sum(x.numel() for x in w.values())
+    mask = masks.by_score(w, sparsity, "lamp")
+    alive = max(1, round((1 - sparsity) * total))
+    assert sum(int(m.sum()) for m in mask.values()) == alive
+    if alive >= len(w):  # a layer's largest weight has the largest rank there is
+        assert all(m.any() for m in mask.values())
+    scores, scaled = masks.lamp(w["w0"].abs()), masks.lamp((w["w0"] * scale).abs())
+    assert torch.allclose(scores, scaled, rtol=1e-5)
+    assert float(scores.max()) == pytest.approx(1.0)
+    assert torch.equal(masks.largest(scores, 2), masks.largest(w["w0"].abs(), 2))
+
+
+def test_lamp_of_a_known_layer():
+    scores = masks.lamp(torch.tensor([[1.0, 3.0], [-1.0, 2.0]]))  # -1: removed before
+    assert scores.flatten().tolist() == pytest.approx([1 / 14, 1.0, -1.0, 4 / 13])
+    assert masks.lamp(torch.zeros(3)).tolist() == [0, 0, 0]
+    # Magnitudes alone would empty the layer of small weights.
+    w = {"big": torch.arange(10.0, 20.0), "small": torch.arange(10.0, 20.0) / 1000}
+    assert not masks.by_score(w, 0.5)["small"].any()
+    assert masks.by_score(w, 0.5, "lamp")["small"].tolist() == [False] * 5 + [True] * 5
+
+
 def test_growing_is_refused():
     w = {"a": torch.arange(10.0)}
     half = masks.by_score(w, 0.5)

@@ -1,6 +1,7 @@
 """Patch tickets and ECPT: which tokens stay, what a dropped patch does, Algorithm 1."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from sw import nets, reference, ticket
 from sw.errors import SpikeTicketError
 from sw.integer import IntegerNetwork
-from sw.tickets import checkpoint, masks, methods, run, training
+from sw.tickets import checkpoint, export, masks, methods, run, training
 from sw.tickets.ecpt import ecpt
 from sw.tickets.patches import PatchGate, kept_count, kept_lists, zero_pixels
 from sw.tickets.trainer import Trainer
@@ -146,6 +147,34 @@ def test_patch_tickets_train_and_export_exactly(tmp_path, changes):
         bits = {layer.name: syn.bits for layer, syn in network.synapses()}
         assert bits["stem2"] == bits["rpe"] == 1
         assert bits["block1.fc1"] == (1 if config.method == "scores" else 4)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_the_dense_network_beside_the_ticket(tmp_path, monkeypatch, gated):
+    """Converted as the ticket is, behind the gate or before there was one."""
+    seen = {}
+    to_integers = export.to_integers
+
+    def look(run, found, stage="integer"):
+        trainee = to_integers(run, found, stage)
+        seen[stage] = trainee.to_network("x")
+        return trainee
+    monkeypatch.setattr(export, "to_integers", look)
+    config = dataclasses.replace(PATCHES, method="imp", scope="lamp", sparsity=0.8, epochs=4,
+                                 dense_gate=gated, dense_integer=True)
+    result = run.search(config, TRAIN, TEST, tmp_path)
+    assert list(seen) == ["integer", "dense integer"]
+    dense, found = seen["dense integer"], seen["integer"]
+    assert len(dense.gates) == gated and len(found.gates) == 1
+    assert dense.sparsity < 0.3 and found.sparsity >= result["sparsity_mask"] > 0.79
+    assert (result["gate"], result["tokens"], result["tokens_kept"]) == ("count", 64, 45)
+    right = IntegerNetwork(dense)(torch.from_numpy(TEST.images.copy())).argmax(1).numpy()
+    assert (right == TEST.labels).mean() == result["accuracy_dense_integer"] > 0.6
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    stages = [json.loads(line)["stage"] for line in lines]
+    assert stages.count("dense integer") == 1 and result["epochs"] == len(stages)
+    again = run.search(config, TRAIN, TEST, tmp_path)
+    assert numbers(again) == numbers(result)
 
 
 @pytest.mark.parametrize("binary", [False, True])

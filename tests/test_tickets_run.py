@@ -115,6 +115,39 @@ def test_another_configuration_is_refused(whole):
         run.search(config, TRAIN.first(90), TEST, folder)
 
 
+def test_other_integer_settings_train_the_integer_stage_alone(tmp_path, monkeypatch):
+    config = dataclasses.replace(TINY, dense_integer=True, epochs_integer=2)
+    interrupt.in_epoch(6, lambda: run.search(config, TRAIN, TEST, tmp_path / "a"))
+    stages = []
+    train = training.train_epoch
+    monkeypatch.setattr(training, "train_epoch", lambda *a, **k: stages.append(1) or train(*a, **k))
+    for changes, epochs in (({"bits": 8}, 4), ({"epochs_integer": 1}, 2),
+                            ({"dense_integer": False, "integer_images": 30}, 0),
+                            ({"lr_integer": 0.01}, 1), ({"dense_integer": True}, 1)):
+        config, before = dataclasses.replace(config, **changes), len(stages)
+        result = run.search(config, TRAIN, TEST, tmp_path / "a")
+        assert len(stages) - before == epochs
+        fresh = run.search(config, TRAIN, TEST, tmp_path / f"b{len(stages)}" / "a")
+        assert numbers(fresh) == numbers(result)
+        assert (tmp_path / "a" / "config.yaml").read_text() == config.to_yaml()
+
+
+@pytest.mark.parametrize("search", ["", "[]", "{}", "null", '{"config": 3, "train": 96}',
+                                    '{"config": "a: [", "train": 96, "test": 40}'])
+def test_a_checkpoint_of_no_search_is_refused(whole, search):
+    folder, config, _ = whole
+    path = folder / "state.safetensors"
+    kept = path.read_bytes()
+    groups, meta = checkpoint.load(path)
+    checkpoint.save(path, groups, {**meta, "search": search})
+    trainer = Trainer(config, TRAIN, TEST, folder)
+    try:
+        with pytest.raises(SpikeTicketError, match=r"state\.safetensors: "):
+            trainer.train("new", trainer.build(), 1)
+    finally:
+        path.write_bytes(kept)
+
+
 def test_a_killed_process_goes_on(tmp_path):
     """SIGKILL in the middle of the search; the same command ends as if nothing had happened."""
     pack = tmp_path / "pack.npz"
@@ -268,6 +301,7 @@ def test_yaml_gives_the_configuration_back():
     ({"binary": True}, "method 'imp' has none"), ({"method": "ecpt"}, "needs a Spikeformer"),
     ({"patch_sparsity": 0.3}, "needs a Spikeformer"), ({"sparcity": 0.5}, "'sparcity'"),
     ({"scope": "row"}, "scope 'row'"), ({"lr": 0}, r"lr 0\.0"), ({"device": "tpu"}, "device 'tpu'"),
+    ({"method": "dense", "dense_integer": True}, "about imp's dense network"),
     ({"masks": "x"}, "for method 'random'"), ({"method": "scores", "layers": "stem"}, "'ecpt'"),
     ({"train_images": 0}, "train_images 0")])
 def test_bad_settings_are_named(changes, message):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -12,14 +11,6 @@ from sw.study import storage
 
 BUNDLED = Path(__file__).parents[2] / "bundled"
 SHOWN = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-
-
-@dataclass(frozen=True)
-class _Core:
-    """What `sw.plan` asks of a board."""
-
-    name: str
-    config: CoreConfig
 
 
 @cache
@@ -47,11 +38,11 @@ def weights_that_fit(config: CoreConfig) -> list[dict]:
     return result
 
 
-def forecasts(config: CoreConfig, board: str) -> list[dict]:
+def forecasts(config: CoreConfig) -> list[dict]:
     """Forecast of `sw.plan` for each bundled ticket: does it fit, cycles, frames/s (core alone)."""
     result = []
     for path in sorted(BUNDLED.glob("*.safetensors")):
-        found = plan.plan(ticket.load(path), _Core(board, config))
+        found = plan.on_core(ticket.load(path), config)
         row = {"ticket": path.name, "network": found["network"],
                "sparsity": round(found["sparsity"], 4), "fits": found["fits"],
                "cycles_per_image": found["cycles_per_image"],

@@ -100,7 +100,7 @@ def values(wanted: Request, design: Design, *, toolchain: str, missing: list[str
         "pll": _pll(design), "pins": {pin.port: pin.pin for pin in design.pins},
         "critical_path": timing.as_dict()["path"], "units": units, "memories": memories,
         "weights_that_fit": networks.weights_that_fit(config),
-        "tickets": networks.forecasts(config, wanted.board.name),
+        "tickets": networks.forecasts(config),
         "tools": versions | {"python": platform.python_version()},
     }
 
@@ -137,7 +137,7 @@ def plan_values(wanted: Request, design: Design, found: list[fit.Use],
         "tools": located, "missing": missing, "output": str(wanted.output),
         "files": ["report.json", "report.txt", "manifest.json", "SHA256SUMS", made],
         "weights_that_fit": networks.weights_that_fit(wanted.config),
-        "tickets": networks.forecasts(wanted.config, wanted.board.name),
+        "tickets": networks.forecasts(wanted.config),
     }
 
 

@@ -1,6 +1,7 @@
 """The whole core: loads compiled images over the host bus, runs inputs, saves what came out.
 
-Settings: cases, a list of folders each with `image.npz` (a compiled network) and `inputs.npy`.
+Settings: cases, a list of folders each with `image.npz` (a compiled network), `inputs.npy` and, for
+a gate that takes them from the host, `masks.npy`.
 Leaves `maps.npy` (the whole map memory after every input) and `counters.json` in each folder;
 `tests/test_core.py` compares them with the integer reference and the cycle model.
 """
@@ -14,7 +15,7 @@ import cocotb
 import numpy as np
 
 from sim.helpers import CoreBus, settings, start
-from sw.image import Image, encode_input
+from sw.image import Image
 
 WATCHDOG = 3_000_000
 
@@ -29,9 +30,10 @@ async def run_cases(dut):
         for pair, words in enumerate(image.weights):
             await bus.write_weights(pair, words)
         dumps, counters = [], []
-        for array in np.load(folder / "inputs.npy"):
-            for address, data in encode_input(image, array):
-                await bus.write_map(address, data.tobytes())
+        inputs, masks = np.load(folder / "inputs.npy"), folder / "masks.npy"
+        masks = np.load(masks) if masks.exists() else [None] * len(inputs)
+        for array, mask in zip(inputs, masks, strict=True):
+            await bus.write_input(image, array, mask)
             await bus.run()
             memory = await bus.read_map(0, image.config.map_words)
             dumps.append(np.frombuffer(memory, np.uint8).reshape(image.config.map_words, -1))

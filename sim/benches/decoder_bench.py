@@ -1,21 +1,25 @@
 """`hw.decoder.RowDecoder` against `sim.models.decode_rows`: headers, items and their timing.
 
 Many random layers in one simulation: every value width, every k that the compiler uses, empty
-and full rows, many strips and groups. Settings: config, seed, layers (how many).
+and full rows, many strips and groups; attention layers, whose items the bench offers at random, as
+an `attention.AttentionSource` would. Settings: config, seed, layers (how many).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from hw import layouts
+from hw.attention import attention_item
 from hw.config import CoreConfig
 from sim import models
 from sim.helpers import settings, start
 from sim.models import Row
-from sim.streams import MODES, Sink, Stalls, seeded
+from sim.streams import MODES, Sink, Source, Stalls, seeded
 
 RESTART, HEADER = 5, 3
 """Cycles of a rewind or a start, and of a row header."""
@@ -26,21 +30,54 @@ SLACK = 3
 MOST_WEIGHTS = 50
 """Of a row, on average; rows with fewer indices may be full."""
 
+ATTENTION = 5
+"""One layer in so many is an attention layer (if config.attention)."""
+
 DENSITIES = (0.0, 0.01, 0.1, 0.4, 0.9, 1.0)
 
 
-def random_layer(rng: np.random.Generator, number: int) -> tuple[dict, list[int], list[Row]]:
-    """Header fields, channels of every tap, rows."""
+@dataclass
+class Layer:
+    """Header fields, channels of every tap, rows; items of every pass of an attention layer."""
+
+    fields: dict
+    channels: list[int]
+    rows: list[Row]
+    sums: list[list[dict]]
+
+    @property
+    def passes(self) -> int:
+        """Of each row."""
+        return self.fields["n_strips"] * self.fields["n_groups"]
+
+    def wanted(self) -> tuple[list[dict], list[list[dict]]]:
+        """Headers and items of every pass."""
+        if self.fields["attention"]:
+            return models.attend_rows(self.rows, self.fields, self.sums)
+        return models.decode_rows(self.rows, self.fields, self.channels)
+
+
+def random_layer(rng: np.random.Generator, number: int, config: CoreConfig) -> Layer:
     width = number % 8 + 1
     k = number % 10
     taps = int(rng.integers(1, 5))
     channels = [(1 << k) + (int(rng.integers(0, 20)) if rng.random() < 0.7 else 0)
                 for _ in range(taps)]
-    layer = models.DEFAULT_LAYER | {
-        "n_taps": taps, "rice_k": k, "value_bits": width, "strip_words": int(rng.integers(1, 5)),
-        "n_strips": int(rng.choice([1, 1, 1, 2, 3])), "n_groups": int(rng.choice([1, 1, 1, 2, 4]))}
+    attention = config.attention and number % ATTENTION == 3
+    layer = Layer(models.DEFAULT_LAYER | {
+        "n_taps": taps, "rice_k": k, "value_bits": width, "strip_step": int(rng.integers(1, 5)),
+        "n_strips": int(rng.choice([1, 1, 1, 2, 3])), "n_groups": int(rng.choice([1, 1, 1, 2, 4])),
+        "attention": int(attention)}, channels, [], [])
     rows = 0 if number % 13 == 12 else int(rng.integers(1, 3))     # an engine without a share
-    return layer, channels, [random_row(rng, channels, width) for _ in range(rows)]
+    layer.rows = [random_row(rng, [0] if attention else channels, width) for _ in range(rows)]
+    if attention:
+        layer.sums = [random_sums(rng) for _ in range(rows * layer.passes)]
+    return layer
+
+
+def random_sums(rng: np.random.Generator) -> list[dict]:
+    return [{"channel": int(rng.integers(0, 1 << 12)), "value": int(rng.integers(1, 1 << 8)),
+             "timesteps": int(rng.integers(1, 16))} for _ in range(int(rng.choice([0, 1, 2, 9])))]
 
 
 def random_row(rng: np.random.Generator, channels: list[int], width: int) -> Row:
@@ -49,7 +86,7 @@ def random_row(rng: np.random.Generator, channels: list[int], width: int) -> Row
     if total > MOST_WEIGHTS:
         density = min(density, MOST_WEIGHTS / total)
     kept = rng.random(total) < density
-    if rng.random() < 0.3:                      # the ends of the row
+    if total and rng.random() < 0.3:                      # the ends of the row
         kept[[0, -1]] = True
     indices = np.flatnonzero(kept)
     top = 1 << width - 1
@@ -63,6 +100,43 @@ def random_row(rng: np.random.Generator, channels: list[int], width: int) -> Row
                indices.tolist(), values.tolist())
 
 
+class Attention:
+    """Plays the source of an attention layer's items: any number of cycles before each."""
+
+    def __init__(self, dut, rng: np.random.Generator):
+        self._dut, self._rng = dut, rng
+        self._source = Source(dut, "sums", attention_item(CoreConfig(**settings()["config"])))
+        dut.attended.value = 0
+        self.begin([])
+
+    def begin(self, passes: list[list[dict]]) -> None:
+        """A layer; items of its passes to come."""
+        self._passes, self._running, self._taken = iter(passes), False, False
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self.places: list[tuple[int, int]] = []     # channel and group asked for
+
+    def drive(self, stalled: bool) -> None:
+        self._source.drive(stalled)
+        # A cycle after the last item was taken at the earliest.
+        ends = self._running and self._source.idle and not self._taken and not stalled
+        self._dut.attended.value = int(ends)
+
+    def sample(self, time: int) -> None:
+        dut = self._dut
+        self._taken = self._source.sample()
+        if dut.attended.value == 1:
+            self._running = False
+            self.ends.append(time)
+        if dut.attend.value == 1:
+            assert not self._running, "a pass begins before the last one has ended"
+            self._running = True
+            self._source.add(next(self._passes))
+            self.starts.append(time)
+        if self._running and len(self.places) < len(self.starts):
+            self.places.append((int(dut.channel.value), int(dut.group.value)))
+
+
 @cocotb.test()
 @cocotb.parametrize(mode=MODES)
 async def layers(dut, mode):
@@ -72,38 +146,45 @@ async def layers(dut, mode):
     for name in ("layer", "start", "start_word", "rows", "channels", "data"):
         getattr(dut, name).value = 0
     headers = Sink(dut, "header", layouts.pass_header())
-    items = Sink(dut, "items", layouts.weight_item())
+    items = Sink(dut, "items", layouts.weight_item(config))
+    attention = Attention(dut, rng) if config.attention else None
     await start(dut, 200_000)
     count = settings()["layers"]
     for number in range(count if mode == "full_speed" else count // 2):
-        layer, channels, rows = random_layer(rng, number)
-        stream = models.encode_rows(rows, layer, channels)
+        layer = random_layer(rng, number, config)
+        stream = models.encode_rows(layer.rows, layer.fields, layer.channels)
         begin = int(rng.integers(0, config.weight_words - len(stream) - 8))
         memory = rng.integers(0, 1 << 32, config.weight_words).tolist()
         memory[begin:begin + len(stream)] = stream
-        await run_layer(dut, layer, channels, rows, begin, memory, stalls, headers, items)
+        await run_layer(dut, layer, begin, memory, stalls, headers, items, attention)
 
 
-async def run_layer(dut, layer, channels, rows, begin, memory, stalls, headers, items):
-    want_headers, want_items = models.decode_rows(rows, layer, channels)
+async def run_layer(dut, layer, begin, memory, stalls, headers, items, attention):
+    want_headers, want_items = layer.wanted()
     got_headers, got_items, times = [], [[]], []
     codes: list[list[int]] = [[]]
     address = 0
+    if attention:
+        attention.begin(layer.sums)
     for time in range(-2, 1 << 30):
         await FallingEdge(dut.clk)
         dut.data.value = memory[address]
         tap = int(dut.channels_tap.value)
-        dut.channels.value = channels[tap] if tap < len(channels) else 1
-        dut.layer.value = models.layer_bits(layer)
+        dut.channels.value = layer.channels[tap] if tap < len(layer.channels) else 1
+        dut.layer.value = models.layer_bits(layer.fields)
         dut.start.value = time == 0
-        dut.start_word.value, dut.rows.value = begin, len(rows)
+        dut.start_word.value, dut.rows.value = begin, len(layer.rows)
         # Nobody can stall the input, a memory; both consumers stall on their own.
         headers.drive(stalls.output() or stalls.input())
         items.drive(stalls.output())
+        if attention:
+            attention.drive(stalls.input())
         await ReadOnly()
         address = int(dut.address.value)
         if dut.code.value == 1:
             codes[-1].append(time)
+        if attention:
+            attention.sample(time)
         header, item = headers.sample(), items.sample()
         if header is not None:
             got_headers.append(header)
@@ -118,14 +199,38 @@ async def run_layer(dut, layer, channels, rows, begin, memory, stalls, headers, 
             break
     assert got_items.pop() == []
     assert got_headers == want_headers, f"headers of {layer}"
-    assert got_items == want_items, f"items of {layer}, channels {channels}"
-    check_timing(layer, channels, rows, codes, times, stalls)
+    assert got_items == want_items, f"items of {layer}"
+    if layer.fields["attention"]:
+        check_attention(layer, attention, times, stalls)
+    else:
+        check_timing(layer, codes, times, stalls)
 
 
-def check_timing(layer, channels, rows, codes, times, stalls) -> None:
+def restart(number: int, passes: int) -> int:
+    """Cycles before the header of this pass of the layer."""
+    return RESTART if number == 0 or number % passes else 0
+
+
+def check_attention(layer, attention, times, stalls) -> None:
+    """A pass begins right after its header, and its marker follows the end of its items."""
+    wanted = [(row.channel, group) for row in layer.rows for _ in range(layer.fields["n_strips"])
+              for group in range(layer.fields["n_groups"])]
+    assert attention.places == wanted
+    assert len(attention.ends) == len(times) == len(wanted)
+    if stalls.any:
+        return
+    before = 0
+    for number, (begin, end, marker) in enumerate(
+            zip(attention.starts, attention.ends, times, strict=True)):
+        assert begin - before == restart(number, layer.passes) + HEADER + (number == 0), number
+        assert marker == end + 1, number
+        before = marker
+
+
+def check_timing(layer, codes, times, stalls) -> None:
     """A code a cycle; a restart per pass that rewinds, and at the start of the layer."""
-    passes = layer["n_strips"] * layer["n_groups"]
-    counts = [models.count_codes(row, layer, channels) for row in rows for _ in range(passes)]
+    counts = [models.count_codes(row, layer.fields, layer.channels)
+              for row in layer.rows for _ in range(layer.passes)]
     # While an end waits to be taken, skips of the next pass may already be consumed.
     assert sum(map(len, codes)) == sum(counts), "codes consumed"
     if stalls.any:
@@ -135,7 +240,6 @@ def check_timing(layer, channels, rows, codes, times, stalls) -> None:
         assert np.diff(cycles).tolist() == [1] * (len(cycles) - 1), "a gap between codes"
     before = 0
     for number, (count, end) in enumerate(zip(counts, times, strict=True)):
-        rewinds = (passes > 1 and number % passes != 0) or number == 0
-        cost = RESTART * rewinds + HEADER + count
+        cost = restart(number, layer.passes) + HEADER + count
         assert cost <= end - before <= cost + SLACK, (number, end - before, cost)
         before = end

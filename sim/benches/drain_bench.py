@@ -8,7 +8,7 @@ file: a list of `hw.program.HEADER` fields), rows (per layer).
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 
 import cocotb
@@ -16,7 +16,7 @@ import numpy as np
 from cocotb.triggers import FallingEdge, ReadOnly, ReadWrite
 
 from hw import layouts
-from hw.config import CoreConfig
+from hw.config import SCORE_LATENCY, CoreConfig
 from hw.neuron import LATENCY
 from sim import models
 from sim.helpers import settings, start
@@ -59,19 +59,34 @@ def random_currents(rng: np.random.Generator, layer: dict, last_strip: bool, sca
     limit = layer["positions_last"] if last_strip else layer["positions"]
     for visit in models.walk(layer, last_strip):
         for q in (visit.position, visit.position + 1)[:1 + layer["pair"]]:
-            if q < limit:
+            if q < limit and visit.clears:
                 acc[q] = rng.integers(-scale, scale + 1, 4)
     return acc.tolist()
 
 
-def count_neurons(layer: dict, header: dict) -> int:
+def first_strips(headers: list[dict]) -> list[bool]:
+    """By pass: is it in its row's first strip?"""
+    found, first = [], True
+    for header in headers:
+        first = bool(header["first"]) if header["first_group"] else first
+        found.append(first)
+    return found
+
+
+def count_neurons(layer: dict, header: dict, first_strip: bool) -> int:
     """Neurons (positions, or windows under a max pool) that a pass updates."""
     if layer["readout"]:
         return 0
-    last = header["last_strip"]
-    return sum(sum(q is not None for q in models.valid_positions(layer, visit, last))
-               for visit in models.walk(layer, last)
-               if visit.window_last or not layer["pool_max"])
+    last, count, window = header["last_strip"], 0, []
+    for visit in models.walk(layer, last, first_strip):
+        window = [] if visit.window_first else window
+        window += [q for q in models.valid_positions(layer, visit, last) if q is not None]
+        if not layer["pool_max"]:
+            count += len(window)
+            window = []
+        elif visit.window_last:
+            count += bool(window)
+    return count
 
 
 class Units:
@@ -118,7 +133,7 @@ class Units:
             bits |= value << unit * self.codec.width
         return bits
 
-    def clock(self, time: int, read: int, claim: int, bank: int, address: int,
+    def clock(self, time: int, read: int, claim: int, clear: int, bank: int, address: int,
               release: int) -> None:
         """The rising edge."""
         assert not read & ~self.claimed, f"cycle {time}: read of a unit that was not claimed"
@@ -127,7 +142,7 @@ class Units:
             assert all(flags[bank] for flags in self.filled), "read of a bank that is not filled"
             self.reads.append((time, read))
             for unit in range(self.config.units):
-                if read >> unit & 1:
+                if clear and read >> unit & 1:
                     self.banks[bank, unit, address] = 0
         if release:
             self.releases.append(time)
@@ -141,19 +156,54 @@ async def layers(dut, mode):
     config = CoreConfig(**settings()["config"])
     rng = seeded(settings()["seed"], mode)
     dut.layer.value = dut.filled.value = dut.currents.value = 0
+    for name in ("clear", "token", "list_write", "list_index", "list_token"):
+        getattr(dut, f"gate__{name}").value = 0
     source = Source(dut, "headers", layouts.pass_header())
     sink = Sink(dut, "o", layouts.map_write(config))
     await start(dut, 100_000)
     stalls = Stalls(mode, rng)
+    scores: Counter[int] = Counter()
     for layer in json.loads(Path(settings()["layers"]).read_text()):
         passes = list(random_rows(rng, layer, config, settings()["rows"]))
-        await run_layer(dut, config, layer, passes, source, sink, stalls, rng)
+        await run_layer(dut, config, layer, passes, source, sink, stalls, rng, scores)
 
 
-async def run_layer(dut, config, layer, passes, source, sink, stalls, rng):
+async def prepare_gate(dut, layer: dict, scores: Counter) -> None:
+    """What happens before a layer: the list of kept tokens is there, scores are cleared."""
+    await FallingEdge(dut.clk)
+    for place, token in enumerate(layer.get("kept", ())):
+        dut.gate__list_write.value = 1
+        dut.gate__list_index.value, dut.gate__list_token.value = place, token
+        await FallingEdge(dut.clk)
+    dut.gate__list_write.value = 0
+    if layer["score_clear"]:
+        scores.clear()
+        dut.gate__clear.value = 1
+        await FallingEdge(dut.clk)
+        dut.gate__clear.value = 0
+        while dut.gate__busy.value == 1:
+            await FallingEdge(dut.clk)
+
+
+async def check_scores(dut, config, model: models.RowDrain, scores: Counter) -> None:
+    """Scores of this layer and of those since they were cleared."""
+    if not model.layer["score"] and not model.layer["score_clear"]:
+        return
+    scores.update(model.scores)
+    await FallingEdge(dut.clk)
+    for token in range(config.gate_tokens):
+        dut.gate__token.value = token
+        for _ in range(SCORE_LATENCY):
+            await FallingEdge(dut.clk)
+        assert int(dut.gate__score.value) == scores[token], f"token {token} of {model.layer}"
+
+
+async def run_layer(dut, config, layer, passes, source, sink, stalls, rng, scores):
     model = models.RowDrain(layer, config)
     for header, currents in passes:
         model.drain(header, currents)
+    if config.gate:
+        await prepare_gate(dut, layer, scores)
     units = Units(config, [currents for _, currents in passes])
     source.add([header for header, _ in passes])
     got, neurons, time, idle = [], 0, 0, 0
@@ -172,7 +222,8 @@ async def run_layer(dut, config, layer, passes, source, sink, stalls, rng):
         await ReadOnly()
         time += 1
         assert int(dut.read.value) == read
-        units.clock(time, read, int(dut.claim.value), bank, address, int(dut.release.value))
+        units.clock(time, read, int(dut.claim.value), int(dut.clear.value), bank, address,
+                    int(dut.release.value))
         source.sample()
         word = sink.sample()
         if word is not None:
@@ -181,8 +232,12 @@ async def run_layer(dut, config, layer, passes, source, sink, stalls, rng):
         done = source.idle and len(units.releases) == len(passes)
         idle = idle + 1 if done and dut.idle.value == 1 else 0
     compare(layer, config, model.words, got)
-    assert neurons == sum(count_neurons(layer, header) for header, _ in passes)
-    assert not units.banks.any(), "positions that were never read (and so never cleared)"
+    headers = [header for header, _ in passes]
+    assert neurons == sum(count_neurons(layer, header, first) for header, first
+                          in zip(headers, first_strips(headers), strict=True))
+    assert not units.banks.any(), "positions that were never read and cleared"
+    if config.gate:
+        await check_scores(dut, config, model, scores)
     if not stalls.any:
         check_timing(layer, config, passes, units)
 
@@ -213,7 +268,7 @@ def check_timing(layer, config, passes, units) -> None:
             zeros = visits * 2 * (layer["out_pitch"] // config.window)
             # A word that follows another at once waits a cycle for it, and the pipeline with it;
             # every phase ends with a word.
-            overhead += layer["count_px"] * layer["count_py"] // 2
+            overhead += (layer["count_px"] * layer["count_py"] + 1) // 2
             assert times[0] - before <= overhead + zeros, (
                 f"the next pass starts {times[0] - before} cycles later, not at most "
                 f"{overhead + zeros}: {layer}")

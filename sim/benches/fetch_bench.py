@@ -1,7 +1,8 @@
 """`hw.fetch.Fetch` against `sim.models`: which words are read and which jobs they become.
 
 Random tap and plane tables over a random map memory; the bench blocks the map port and fills the
-queues at random. Settings: config, seed, layers (how many), weights (per layer).
+queues at random, and asks for words as attention does. Settings: config, seed, layers (how many),
+weights (per layer).
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from sim.streams import MODES, Codec, Source, Stalls, seeded
 
 WORD_TO_QUEUE = 4
 """Cycles from the request of a word to the push of its jobs, at most."""
+
+MARKER_TO_QUEUE = 3
+"""The same for a marker, exactly."""
 
 PIPELINE = 14
 """Cycles from an item's arrival to its push, at most, if nothing holds it up."""
@@ -45,6 +49,7 @@ def random_scene(rng: np.random.Generator, config: CoreConfig, memory: list[list
     strip_words = int(rng.integers(1, config.tile_words + 1))
     last_words = int(rng.integers(1, strip_words + 1))
     row_words = int(rng.choice([1, 1, 2, 4]))
+    top = 1 << layouts.value(config).width - 1
     planes_per_group = int(rng.integers(0, config.planes // 4 + 1))
     layer = models.DEFAULT_LAYER | {
         "strip_words": strip_words, "strip_words_last": last_words,
@@ -57,15 +62,16 @@ def random_scene(rng: np.random.Generator, config: CoreConfig, memory: list[list
     scene = Scene(layer, taps, planes, [])
     for _ in range(weights):
         if rng.random() < 0.08:
-            scene.items.append({"end": 1, "tap": 0, "channel": 0, "value": 0, "strip_word": 0,
-                                "last_strip": 0, "group": 0})
+            scene.items.append({"end": 1, "tap": 0, "channel": 0, "value": 0, "timesteps": 0,
+                                "strip_word": 0, "last_strip": 0, "group": 0})
             scene.pushes.append(None)
             scene.busy += 1
             continue
         tap = int(rng.integers(0, config.taps))
         strips = int(rng.integers(0, 4))
         item = {"end": 0, "tap": tap, "channel": int(rng.integers(0, 16)),
-                "value": int(rng.choice([-128, 127, 1, -1, rng.integers(-128, 128)])),
+                "value": int(rng.choice([-top, top - 1, 1, -1, rng.integers(-top, top)])),
+                "timesteps": int(rng.choice([15, rng.integers(1, 16)])) if config.attention else 0,
                 "strip_word": strips * strip_words, "last_strip": int(rng.integers(0, 2)),
                 "group": int(rng.integers(0, 4))}
         scene.items.append(item)
@@ -74,8 +80,9 @@ def random_scene(rng: np.random.Generator, config: CoreConfig, memory: list[list
             live = [word for word in words if any(memory[word[0]])]
             scene.words += len(live)
             scene.busy += max(1, len(live))
-            scene.pushes += [models.deal_word(memory[address], j, weight, item, layer, taps[tap],
-                                              config) for address, j, weight in live]
+            scene.pushes += [
+                models.deal_word(memory[address], j, models.wrap(weight, config.acc_bits), item,
+                                 layer, taps[tap], config) for address, j, weight in live]
     return scene
 
 
@@ -115,7 +122,8 @@ async def layers(dut, mode):
                  "plane_index", "plane", "map_data", "port_blocked", "almost_full", "live_write",
                  "live_address", "live"):
         getattr(dut, name).value = 0
-    source = Source(dut, "items", layouts.weight_item())
+    port = SharedPort(dut, rng) if config.attention else None
+    source = Source(dut, "items", layouts.weight_item(config))
     await start(dut, 60_000)
     stalls = Stalls(mode, rng)
     for address, lanes in enumerate(memory):
@@ -127,7 +135,34 @@ async def layers(dut, mode):
     for _ in range(settings()["layers"]):
         scene = random_scene(rng, config, memory, settings()["weights"])
         await load(dut, scene)
-        await run_scene(dut, config, scene, memory, source, stalls, rng)
+        await run_scene(dut, config, scene, memory, source, port, stalls, rng)
+
+
+class SharedPort:
+    """Asks for map words at random, and checks that it gets every cycle that is free."""
+
+    def __init__(self, dut, rng: np.random.Generator):
+        self._dut, self._rng = dut, rng
+        self._address: int | None = None        # granted in the cycle before
+        self._free: list[tuple[bool, bool]] = []    # free but for a marker, granted
+        dut.request.value = dut.request_address.value = 0
+
+    def drive(self) -> None:
+        self._dut.request.value = int(self._rng.random() < 0.6)
+        self._dut.request_address.value = int(
+            self._rng.integers(1 << len(self._dut.request_address)))
+
+    def sample(self, blocked: bool, marker: bool) -> None:
+        """blocked: the port is taken. marker: one is pushed in this cycle."""
+        dut = self._dut
+        if self._address is not None:
+            assert int(dut.map_address.value) == self._address
+        granted, request = dut.granted.value == 1, dut.request.value == 1
+        self._address = int(dut.request_address.value) if granted else None
+        self._free.append((request and not blocked and dut.issued.value == 0, granted))
+        if len(self._free) > MARKER_TO_QUEUE:
+            free, granted = self._free.pop(0)
+            assert granted == (free and not marker)
 
 
 async def load(dut, scene: Scene) -> None:
@@ -151,7 +186,7 @@ async def load(dut, scene: Scene) -> None:
         await FallingEdge(dut.clk)
 
 
-async def run_scene(dut, config, scene, memory, source, stalls, rng):
+async def run_scene(dut, config, scene, memory, source, port, stalls, rng):
     words = [sum(mask << 4 * n for n, mask in enumerate(lanes)) for lanes in memory]
     job = Codec(layouts.job(config))
     source.add(scene.items)
@@ -167,6 +202,8 @@ async def run_scene(dut, config, scene, memory, source, stalls, rng):
         full = stalls.output() and not blocked
         dut.port_blocked.value, dut.almost_full.value = blocked, full
         source.drive(stalls.input())
+        if port:
+            port.drive()
         await ReadOnly()
         time += 1
         address = int(dut.map_address.value)
@@ -186,6 +223,8 @@ async def run_scene(dut, config, scene, memory, source, stalls, rng):
             pushed.append({u: job.unpack(bits >> u * job.width)
                            for u in range(config.units) if push >> u & 1})
             push_times.append(time)
+        if port:
+            port.sample(blocked, bool(push) and all(job["end"] for job in pushed[-1].values()))
         quiet = 0 if push or not source.idle or dut.idle.value == 0 else quiet + 1
     compare(scene, pushed, config)
     assert len(issues) == scene.words and weights == scene.weights

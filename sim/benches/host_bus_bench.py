@@ -21,7 +21,7 @@ def spaces(config) -> dict[int, int]:
     """Words of every space that the host may write."""
     return {Space.MAP: config.map_words * config.map_bits // 32,
             Space.WEIGHT: config.pairs * config.weight_words,
-            Space.PROGRAM: config.program_words}
+            Space.PROGRAM: config.program_words, Space.GATE: config.gate_tokens // 32}
 
 
 @cocotb.test()
@@ -89,6 +89,8 @@ async def locked_while_busy(dut):
     await bus.write_program(image.program)
     for pair, words in enumerate(image.weights):
         await bus.write_weights(pair, words)
+    mask = rng.integers(0, 1 << 32, config.gate_tokens // 32).tolist()
+    await bus.write(Space.GATE, 0, mask)
     await load_input()
     await bus.run()
     quiet = await bus.read_map(0, config.map_words), await bus.counters(len(image.layers))
@@ -102,7 +104,7 @@ async def locked_while_busy(dut):
         # Sampled before the edge: `busy` may fall in the cycle in which `bus` is still driven.
         dut.bus__w_en.value = int(rng.integers(0, 2))
         dut.bus__r_en.value = int(rng.integers(0, 2))
-        dut.bus__space.value = int(rng.choice([Space.MAP, Space.WEIGHT, Space.PROGRAM]))
+        dut.bus__space.value = int(rng.choice(list(spaces(config))))
         dut.bus__addr.value = int(rng.integers(0, config.pairs * config.weight_words))
         dut.bus__w_data.value = int(rng.integers(0, 1 << 32))
         await ReadOnly()
@@ -115,6 +117,7 @@ async def locked_while_busy(dut):
     await FallingEdge(dut.clk)
     loud = await bus.read_map(0, config.map_words), await bus.counters(len(image.layers))
     assert loud == quiet
+    assert await bus.read(Space.GATE, 0, len(mask)) == mask
     for offset, word in enumerate(await bus.read(Space.PROGRAM, 0, len(image.program))):
         assert word == image.program[offset]
 

@@ -49,6 +49,7 @@ class Visit:
     number: int         # of the pass
     header: dict
     base: int           # address of the pass' words
+    word: int           # words of the row's strips before
     tag: dict
     spikes: list[int]
     sum: int
@@ -62,27 +63,30 @@ def random_visits(layer: dict, config: CoreConfig, rng: np.random.Generator):
         base = layer["out_base"] + header["row"]["channel"] * layer["out_channel_stride"]
         model.fired = {}
         model.drain(header, currents)
+        word = model._strip * layer["strip_out_words"] if layer["flush_strip"] else 0
         if layer["flush_strip"]:
             base += (model._group * layer["out_group_stride"]
                      + model._strip * layer["strip_out_words"])
-        slot, first_of_window = 0, False
-        for visit in models.walk(layer, header["last_strip"]):
+        slot, first_of_window, found = 0, False, False
+        for visit in models.walk(layer, header["last_strip"], model._strip == 0):
             here = models.valid_positions(layer, visit, header["last_strip"])
             if visit.window_first:
-                first_of_window = visit.first
+                first_of_window, found = visit.first, False
+            found = found or here[0] is not None
             # Under a max pool only a window's last visit comes here, and stands for the window.
             if not visit.window_last and layer["pool_max"]:
                 continue
             total = 0
             if layer["readout"]:
                 total = sum(sum(currents[q]) for q in here if q is not None)
-            visits.append(Visit(number, header, base % config.map_words, {
+            visits.append(Visit(number, header, base % config.map_words, word, {
                 "valid": 1, "parity": number % 2,
                 "window_first": int(visit.window_first or layer["pool_max"]),
                 "window_last": int(visit.window_last), "row_end": int(visit.row_end),
                 "phase_end": int(visit.phase_end), "pass_end": int(visit.last),
                 "pass_first": int(first_of_window if layer["pool_max"] else visit.first),
-                "inside": sum((q is not None) << n for n, q in enumerate(here)), "slot": slot,
+                "inside": int(found) if layer["pool_max"] else sum(
+                    (q is not None) << n for n, q in enumerate(here)), "slot": slot,
             }, [model.fired.get((slot, n), int(rng.integers(0, 16)))
                 for n in range(config.lanes)], total))
             slot += 1

@@ -1,4 +1,4 @@
-"""`hw.packer.Packer` alone: random outputs on the walks of compiled networks.
+"""`hw.packer.Packer` alone: random outputs on the walks of compiled networks, and their scores.
 
 Settings: config, seed, layers (a JSON file: a list of `hw.program.HEADER` fields).
 """
@@ -6,6 +6,7 @@ Settings: config, seed, layers (a JSON file: a list of `hw.program.HEADER` field
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import cocotb
@@ -14,6 +15,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 from hw import layouts
 from hw.config import CoreConfig
 from hw.outputs import output
+from hw.packer import scored_output, word_number
 from sim import models
 from sim.benches.drain_bench import compare
 from sim.benches.outputs_bench import expected, random_visits
@@ -30,6 +32,10 @@ async def layers(dut, mode):
     stalls, codec = Stalls(mode, rng), Codec(output(config))
     for name in ("layer", "i__payload", "i__valid", "base0", "base1", "total0", "total1"):
         getattr(dut, name).value = 0
+    if config.gate:
+        dut.word0.value = dut.word1.value = 0
+    score_codec = Codec(scored_output(config))
+    word_numbers = len(word_number(config))
     sink = Sink(dut, "o", layouts.map_write(config))
     await start(dut, 100_000)
     for layer in json.loads(Path(settings()["layers"]).read_text()):
@@ -37,6 +43,7 @@ async def layers(dut, mode):
         wanted = expected(layer, config, visits)
         outputs = [(v, o) for v, o in zip(visits, wanted, strict=True) if o]
         got, index, idle, waited, passes = [], 0, 0, 0, 0
+        scores: Counter[int] = Counter()
         while idle < 3:
             await FallingEdge(dut.clk)
             dut.layer.value = models.layer_bits(layer)
@@ -47,6 +54,8 @@ async def layers(dut, mode):
             if offered:
                 visit, o = outputs[index]
                 getattr(dut, f"base{o['parity']}").value = visit.base
+                if config.gate:
+                    getattr(dut, f"word{o['parity']}").value = visit.word % word_numbers
                 getattr(dut, f"total{o['parity']}").value = o["total"]
                 dut.i__payload.value = codec.pack(o)
             sink.drive(stalls.output())
@@ -54,12 +63,18 @@ async def layers(dut, mode):
             word = sink.sample()
             if word is not None:
                 got.append((word["address"], word["data"]))
+            if config.gate:
+                scored = score_codec.unpack(int(dut.scores.value))
+                if scored["valid"]:
+                    for n in range(1 + scored["pair"]):
+                        scores[scored["position"] + n] += scored["masks"][n].bit_count()
             taken = offered and dut.i__ready.value == 1
             waited += offered and not taken
             index += taken
             passes += int(dut.pass_done.value)
             idle = idle + 1 if index == len(outputs) and dut.busy.value == 0 else 0
         compare(layer, config, model.words, got)
+        assert +scores == +model.scores, layer
         assert passes == visits[-1].number + 1
         # A word takes two cycles to leave; where outputs finish words faster, they wait.
         crowded = any(sum(model.ends[i:i + 3]) > 1 for i in range(len(model.ends)))

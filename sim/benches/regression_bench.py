@@ -15,7 +15,7 @@ from cocotb.triggers import ClockCycles, FallingEdge, First, RisingEdge, Timer
 from hw.registers import COUNTERS
 from sim.helpers import CLOCK_NS, CoreBus, settings, start
 from sim.regression import Mismatch
-from sw.image import Image, decode_logits, encode_input
+from sw.image import Image, decode_logits
 
 WATCHDOG = 1_000_000
 TOLERANCE = 0.02
@@ -57,10 +57,9 @@ async def run_case(dut, bus: CoreBus, image: Image, expected: dict, facts: dict,
     for pair, words in enumerate(image.weights):
         await bus.write_weights(pair, words)
     total = sum(facts["cycles"])
-    inputs = encode_input(image, expected.pop("array"))
+    array, mask = expected.pop("array"), expected.pop("mask", None)
     for again in range(1 + aborted):
-        for address, data in inputs:
-            await bus.write_map(address, data.tobytes())
+        await bus.write_input(image, array, mask)
         if aborted and not again:
             await abort(dut, total * 2 // 3)
     limit = 2 * total + 2000

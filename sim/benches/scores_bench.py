@@ -7,8 +7,7 @@ import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from hw.config import CoreConfig
-from hw.gate import READ_LATENCY
+from hw.config import SCORE_LATENCY, CoreConfig
 from sim.helpers import settings, start
 from sim.streams import MODES, Stalls, seeded
 
@@ -24,11 +23,11 @@ async def idle(dut, cycles: int) -> None:
 async def read(dut, numbers: list[int]) -> list[int]:
     """Scores of these tokens, one a cycle."""
     scores = []
-    for n in range(len(numbers) + READ_LATENCY):
+    for n in range(len(numbers) + SCORE_LATENCY):
         if n < len(numbers):
             dut.token.value = numbers[n]
         await ReadOnly()
-        if n >= READ_LATENCY:
+        if n >= SCORE_LATENCY:
             scores.append(int(dut.score.value))
         await FallingEdge(dut.clk)
     return scores
@@ -42,7 +41,7 @@ async def maps(dut, mode):
     lanes = config.lanes
     rng = seeded(settings()["seed"], mode)
     stalls = Stalls(mode, rng)
-    for name in ("valid", "masks", "pair", "first", "start", "clear", "token"):
+    for name in ("valid", "masks", "pair", "position", "clear", "token"):
         getattr(dut, name).value = 0
     await start(dut, 60_000)
     for number in range(ROUNDS):
@@ -59,7 +58,7 @@ async def maps(dut, mode):
         density = 1.0 if number == 0 else rng.random()
         for _ in range(int(rng.integers(1, 9)) if number else 1 << 10):
             # A map that begins somewhere, as those of the second strip do.
-            at = begin = int(rng.integers(0, tokens)) // 2 * 2
+            at = int(rng.integers(0, tokens)) // 2 * 2
             while at < tokens:
                 pair = lanes == 2 and at % 2 == 0 and at + 1 < tokens and bool(rng.integers(2))
                 masks = [int(rng.integers(16)) if rng.random() < density else 0 for _ in "12"]
@@ -69,7 +68,7 @@ async def maps(dut, mode):
                     await idle(dut, 1)
                 dut.valid.value, dut.pair.value = 1, pair
                 dut.masks.value = sum(mask << 4 * n for n, mask in enumerate(masks[:lanes]))
-                dut.first.value, dut.start.value = at == begin, begin
+                dut.position.value = at
                 await FallingEdge(dut.clk)
                 for n in range(2 if pair else 1):
                     scores[at + n] += masks[n].bit_count()

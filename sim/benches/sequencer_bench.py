@@ -15,8 +15,8 @@ from sim import models
 from sim.helpers import settings, start
 from sim.streams import seeded
 
-LOAD_SLACK = 3
-"""Cycles from begin to run, besides one a program word."""
+CLEAR_DELAY = 3
+"""Cycles from begin to the first one in which scores are cleared."""
 
 
 def random_fields(rng: np.random.Generator, fields: program.Fields) -> int:
@@ -33,6 +33,7 @@ def random_program(rng: np.random.Generator, config: CoreConfig,
             "n_taps": int(rng.integers(1, config.taps + 1)),
             "n_planes": int(rng.integers(1, config.planes + 1)),
             "threshold": 0, "last_layer": int(n == layers - 1),
+            "score_clear": int(rng.integers(0, 2)),
             "v_reset": int(rng.integers(-(1 << 23), 1 << 23)), "out_base": int(rng.integers(0, 99))}
         if n == 0:
             header |= {"n_taps": 1, "n_planes": 1}          # loads quicker than the sweep
@@ -42,7 +43,9 @@ def random_program(rng: np.random.Generator, config: CoreConfig,
         taps = [[random_fields(rng, fields) for fields in program.TAP]
                 for _ in range(header["n_taps"])]
         block = [*packed, *engines, *planes, *(word for tap in taps for word in tap)]
-        scenes.append({"layer": models.layer_bits(header), "engines": engines, "planes": planes,
+        scenes.append({"layer": models.layer_bits(header), "clear": header["score_clear"],
+                       "busy": int(rng.integers(1, 3 * config.acc_depth)),
+                       "engines": engines, "planes": planes,
                        "taps": [sum(w << 32 * i for i, w in enumerate(tap)) for tap in taps],
                        "words": len(block), "address": len(words)})
         words += block
@@ -53,7 +56,8 @@ def random_program(rng: np.random.Generator, config: CoreConfig,
 async def programs(dut):
     config = CoreConfig(**settings()["config"])
     rng = seeded(settings()["seed"])
-    for name in ("start", "first_address", "stop_after", "data", "engines_done", "logged"):
+    for name in ("start", "first_address", "stop_after", "data", "engines_done", "logged",
+                 "scores_busy"):
         getattr(dut, name).value = 0
     await start(dut, 60_000)
     for _ in range(settings()["programs"]):
@@ -71,7 +75,7 @@ async def run_program(dut, config, rng, memory, scenes, first: int, stop_after: 
         nonlocal address
         await FallingEdge(dut.clk)
         dut.data.value = memory[address]
-        for name in ("start", "engines_done", "logged"):
+        for name in ("start", "engines_done", "logged", "scores_busy"):
             getattr(dut, name).value = inputs.get(name, 0)
         dut.first_address.value, dut.stop_after.value = first, stop_after
         await ReadOnly()
@@ -80,14 +84,19 @@ async def run_program(dut, config, rng, memory, scenes, first: int, stop_after: 
     await cycle(start=1)
     assert dut.busy.value == 0
     for index, scene in enumerate(scenes):
-        planes, taps, cycles, begun = {}, {}, 0, 0
+        planes, taps, cycles, begun, cleared = {}, {}, 0, 0, None
         while dut.run.value == 0:
-            await cycle()
+            # Scores are busy from the cycle after the one that clears them.
+            busy = cleared is not None and cycles - cleared < scene["busy"]
+            await cycle(scores_busy=busy)
             assert dut.busy.value == 1 and dut.log.value == 0 and dut.done.value == 0
             cycles += 1
             if dut.begin.value == 1:
                 begun += 1
                 cycles = 0
+            if dut.clear_scores.value == 1:
+                assert cleared is None
+                cleared = cycles
             if dut.plane_write.value == 1:
                 planes[int(dut.plane_index.value)] = int(dut.plane.value)
             if dut.tap_write.value == 1:
@@ -102,8 +111,9 @@ async def run_program(dut, config, rng, memory, scenes, first: int, stop_after: 
         for n, word in enumerate(scene["engines"]):
             rows = int(dut.rows.value) >> n * width & (1 << width) - 1
             assert rows == word & (1 << width) - 1, f"engine {n}"
-        least = max(scene["words"], 2 * config.acc_depth)
-        assert least <= cycles <= least + LOAD_SLACK, (cycles, least)
+        assert cleared == (CLEAR_DELAY if scene["clear"] else None)
+        clearing = CLEAR_DELAY + scene["busy"] if scene["clear"] else 0
+        assert cycles == 1 + max(scene["words"], 2 * config.acc_depth, clearing)
         for _ in range(int(rng.integers(0, 6))):
             await cycle()
             assert dut.run.value == 0 and dut.log.value == 0, "the engines are not done"

@@ -51,12 +51,12 @@ class Bench:
         self.time = 0
         self.updates: list[int] = []        # cycles with an update
         self.claims: list[int] = []
-        for name in ("push", "job", "release", "release_bank", "claim", "drain", "drain_bank",
-                     "drain_address", "sweep"):
+        for name in ("push", "job", "release", "release_bank", "claim", "drain", "drain_clear",
+                     "drain_bank", "drain_address", "sweep"):
             getattr(dut, name).value = 0
 
     async def cycle(self, push: int | None = None, claim: bool = False, drain: bool = False,
-                    bank: int = 0, address: int = 0, release: bool = False,
+                    clear: bool = True, bank: int = 0, address: int = 0, release: bool = False,
                     sweep: bool = False) -> None:
         dut = self.dut
         await FallingEdge(dut.clk)
@@ -64,7 +64,7 @@ class Bench:
         if push is not None:
             dut.job.value = push
         dut.claim.value, dut.drain.value, dut.drain_bank.value = claim, drain, bank
-        dut.drain_address.value, dut.sweep.value = address, sweep
+        dut.drain_address.value, dut.drain_clear.value, dut.sweep.value = address, clear, sweep
         dut.release.value, dut.release_bank.value = release, bank
         await ReadOnly()
         self.time += 1
@@ -97,34 +97,53 @@ class Feeder:
 
 
 class Reader:
-    """Reads the banks in turn, like the drain: every read is claimed one cycle before."""
+    """Reads the banks in turn, like the drain: every read is claimed one cycle before. Some
+    addresses are read without clearing before they are read to be cleared."""
 
-    def __init__(self, bench: Bench):
-        self.bench = bench
+    def __init__(self, bench: Bench, rng: np.random.Generator):
+        self.bench, self.rng = bench, rng
         self.bank = 0
-        self.address = 0
-        self.claimed = self.active = False
+        self.plan: list[tuple[int, bool]] = []      # addresses to read, and whether to clear them
+        self.claimed = False
         self.got: list[list[list[int]]] = []
+        self.peeked: dict[int, list[list[int]]] = {}
+
+    @property
+    def active(self) -> bool:
+        return bool(self.plan)
+
+    def _begin(self) -> None:
+        depth = self.bench.config.acc_depth
+        self.plan = [(address, True) for address in range(depth)]
+        for address in np.flatnonzero(self.rng.random(depth) < 0.3).tolist():
+            before = self.plan.index((address, True))
+            self.plan.insert(int(self.rng.integers(0, before + 1)), (address, False))
+        self.got.append([])
+        self.peeked = {}
 
     async def step(self, push: int | None, stalled: bool, gap: bool) -> None:
-        bench, depth = self.bench, self.bench.config.acc_depth
+        bench = self.bench
         if not self.active and int(bench.dut.filled.value) >> self.bank & 1 and not gap:
-            self.active, self.address, self.claimed = True, 0, False
-            self.got.append([])
+            self._begin()
         drain = self.active and self.claimed and not stalled
-        last = drain and self.address == depth - 1
+        address, clear = self.plan[0] if self.active else (0, True)
+        last = drain and len(self.plan) == 1
         # The claim for the next read goes with this one; a read that is held up stays claimed.
         claim = self.active and not last and (stalled or not gap)
         if self.active and self.claimed and stalled:
             claim = True
-        await bench.cycle(push, claim=claim, drain=drain, bank=self.bank, address=self.address,
-                          release=last)
+        await bench.cycle(push, claim=claim, drain=drain, clear=clear, bank=self.bank,
+                          address=address, release=last)
         if drain:
-            self.got[-1].append(bench.currents.unpack(int(bench.dut.currents.value)))
-            self.address += 1
+            self.plan.pop(0)
+            currents = bench.currents.unpack(int(bench.dut.currents.value))
+            if clear:
+                self.got[-1].append(currents)
+                assert all(peek == currents for peek in self.peeked.get(address, []))
+            else:
+                self.peeked.setdefault(address, []).append(currents)
         self.claimed = claim
         if last:
-            self.active, self.address = False, 0
             self.bank ^= 1
 
 
@@ -151,7 +170,7 @@ async def passes(dut, mode):
 
     sizes = [0, 1, 2, 40, *rng.integers(0, 60, PASSES - 4)]
     work = [random_jobs(rng, config, int(size)) for size in sizes]
-    feeder, reader = Feeder(bench, work), Reader(bench)
+    feeder, reader = Feeder(bench, work), Reader(bench, rng)
     stalls = Stalls(mode, rng)
     full, waited = 0, 0
     while len(reader.got) < PASSES or reader.active:

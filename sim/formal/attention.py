@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Const, Mux, Signal, Value
+from amaranth import Array, Cat, Const, Mux, Signal, Value
 
 from hw.attention import FULL, QUEUE, AttentionItems, AttentionSource
-from hw.config import TIMESTEPS_PER_GROUP
-from hw.gate import TopK, top_k_cycles
+from hw.config import TIMESTEPS_PER_GROUP, top_k_cycles
+from hw.gate import TopK
 from hw.unit import JobQueue
 
 from .checkers import Count, claim_held, implies
@@ -118,22 +118,25 @@ TOKENS, BITS = 4, 2
 
 
 @proof("gate.TopK/keeps", depth=top_k_cycles(1, TOKENS, BITS, TOKENS // 2) + 4,
-       scope="1 to 4 tokens with arbitrary scores of 2 bits, one engine")
+       scope="1 to 4 positions, any of them tokens, with arbitrary scores of 2 bits, one engine")
 def top_k_keeps(f: Bench):
     """Exactly `keep` tokens are kept, listed in ascending order and set in the mask, every one of
-    them with a higher score than all others or the same and a lower number; `done` comes after
-    the cycles of the contract."""
+    them with a higher score than all others or the same and a lower number, and no position that
+    is none; `done` comes after the cycles of the contract."""
     top = TopK(1, TOKENS, BITS)
     inner = f.open("top", top)
     begun, cycles = Signal(), Signal(6)
     f.m.d.sync += [begun.eq(1), cycles.eq(cycles + (begun & ~cycles.all()))]
     keep, count = f.constant("keep", 3), f.constant("count", 3)
     scores = [f.constant(f"score{n}", BITS) for n in range(TOKENS)]
-    f.assume((count >= 1) & (count <= TOKENS) & (keep >= 1) & (keep <= count))
+    pitch_mask, row_valid = f.constant("pitch_mask", 2), f.constant("row_valid", 3)
+    exists = [(n < count) & ((n & pitch_mask) < row_valid) for n in range(TOKENS)]
+    f.assume((count >= 1) & (count <= TOKENS) & (keep >= 1) & (keep <= sum(exists)))
     asked = f.past(top.token, 2)
     f.m.d.comb += [
         top.start.eq(begun & ~f.past(begun)), top.host.eq(0), top.tokens.eq(count),
         top.keep.eq(keep), top.bits.eq(BITS), top.mask_write.eq(0),
+        top.pitch_mask.eq(pitch_mask), top.row_valid.eq(row_valid),
         top.scores[0].eq(Mux(asked[1], Mux(asked[0], scores[3], scores[2]),
                              Mux(asked[0], scores[1], scores[0]))),
     ]
@@ -145,16 +148,21 @@ def top_k_keeps(f: Bench):
     f.claim("keeps", implies(done, (top.kept == keep)
                              & (sum(mask[n] for n in range(TOKENS)) == keep)))
     for n in range(TOKENS):
-        f.claim(f"token{n}_exists", implies(done & mask[n], n < count))
+        f.claim(f"token{n}_exists", implies(done & mask[n], exists[n]))
         for other in range(TOKENS):
             if other != n:
                 better = scores[n] > scores[other] if n > other else scores[n] >= scores[other]
                 f.claim(f"token{n}_not_{other}", implies(
-                    done & mask[n] & ~mask[other] & (other < count), better))
-    # The entry that the free list_index points to.
-    number = sum(mask[n] & (n < top.list_token) for n in range(TOKENS))
-    f.claim("listed", implies(done & (top.list_index < keep), (number == top.list_index)
-                              & mask.bit_select(top.list_token, 1)))
+                    done & mask[n] & ~mask[other] & exists[other], better))
+    # The list, written in order of its places.
+    places = [Signal(2, name=f"place{n}") for n in range(TOKENS)]
+    with f.m.If(top.list_write):
+        f.m.d.sync += Array(places)[top.kept].eq(top.list_token)
+    place = f.constant("place", 2)
+    token = Array(places)[place]
+    number = sum(mask[n] & (n < token) for n in range(TOKENS))
+    f.claim("listed", implies(done & (place < keep), (number == place)
+                              & mask.bit_select(token, 1)))
     # tokens + 2 of the load, bits (tokens + 4), whole words + 3.
     whole = (count + 1) & 6
     f.claim("in_time", implies(done, cycles == count + 2 + BITS * (count + 4) + whole + 3))

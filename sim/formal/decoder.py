@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from amaranth import Cat, Mux, Signal
 
+from hw.attention import CHANNEL_BITS
 from hw.decoder import BitReader, RowDecoder
 
-from .checkers import claim_held, implies
+from .checkers import Order, assume_held, claim_held, implies
 from .harness import Bench, proof
-from .small import SMALL, steady
+from .small import ATTENTIVE, steady
 
 READY = 5
 """The reader is ready in this cycle after a seek: 4 lie between."""
@@ -82,13 +83,14 @@ def reader_window(f: Bench):
 @proof("decoder.RowDecoder/streams", depth=4, reach=16, quick=True, induction=True,
        scope="16 words; any layer, any memory content")
 def decoder_streams(f: Bench):
-    """Headers and items wait unchanged until they are taken, and no weight is decoded into a place
-    that is still occupied."""
-    decoder = RowDecoder(SMALL)
+    """Headers and items wait unchanged until they are taken, and nothing is put into a place that
+    is still occupied."""
+    decoder = RowDecoder(ATTENTIVE)
     inner = f.open("decoder", decoder)
     claim_held(f, "items", decoder.items)
     claim_held(f, "header", decoder.header)
-    written = inner["consume"] & inner["code_is_weight"]
+    written = ((inner["consume"] & inner["code_is_weight"])
+               | (decoder.sums.valid & decoder.sums.ready))
     fsm = inner["fsm"]
     f.lemma("header_has_left", implies(fsm.ongoing("BIAS") | fsm.ongoing("THRESHOLD"),
                                        ~decoder.header.valid))
@@ -100,7 +102,7 @@ def decoder_streams(f: Bench):
 def decoder_reader(f: Bench):
     """The decoder takes 1 to 24 bits at a time, and only while its reader is ready; the longer of
     its two choices does not change in a layer."""
-    decoder = RowDecoder(SMALL)
+    decoder = RowDecoder(ATTENTIVE)
     inner = f.open("decoder", decoder)
     reader = inner["reader"]
     layer = decoder.layer
@@ -112,3 +114,50 @@ def decoder_reader(f: Bench):
     f.claim("long_count_stays", implies(f.started, reader.long_count == f.past(reader.long_count)))
     f.claim("takes_when_ready", implies(reader.take, reader.ready))
     f.claim("takes_1_to_24", implies(reader.take, (count >= 1) & (count <= 24)))
+
+
+@proof("decoder.RowDecoder/attention", depth=4, reach=24, quick=True, induction=True,
+       scope="16 words; any attention layer; a source that keeps its contract")
+def decoder_attention(f: Bench):
+    """A pass of the source begins only when the one before has ended, and its channel and group
+    stay until then. The source's items come out once, unchanged and in order, and one marker after
+    each pass."""
+    decoder = RowDecoder(ATTENTIVE)
+    inner = f.open("decoder", decoder)
+    sums, items = decoder.sums, decoder.items
+    steady(f, decoder.layer)
+    f.assume(decoder.layer.attention)
+    running = Signal()
+    f.m.d.sync += running.eq(decoder.attend | (running & ~decoder.attended))
+    f.assume(implies(decoder.attended, running & ~sums.valid))
+    f.assume(implies(sums.valid, running))
+    assume_held(f, sums)
+    f.claim("begins_after_end", implies(decoder.attend, ~running))
+    f.claim("place_stays", implies(f.past(running | decoder.attend) & running, Cat(
+        decoder.channel == f.past(decoder.channel), decoder.group == f.past(decoder.group)).all()))
+    order = Order(
+        f, "item", push=(sums.valid & sums.ready) | decoder.attended,
+        item=Cat(decoder.attended, Mux(decoder.attended, 0, Cat(
+            sums.payload.channel, sums.payload.value, sums.payload.timesteps))),
+        pop=items.valid & items.ready, out=Cat(items.payload.end, Mux(items.payload.end, 0, Cat(
+            items.payload.channel[:CHANNEL_BITS], items.payload.value[:len(sums.payload.value)],
+            items.payload.timesteps))), capacity=2)
+    f.claim("nothing_else", implies(items.valid, items.payload.end | (
+        (items.payload.tap == 0) & (items.payload.channel >> CHANNEL_BITS == 0)
+        & (items.payload.value >= 0))))
+
+    attending, owed = inner["fsm"].ongoing("ATTEND"), Signal()
+    f.m.d.comb += owed.eq(attending & inner["attended"])
+    f.claim("marker_comes", implies(f.past(owed & (items.ready | ~items.valid)),
+                                    items.valid & items.payload.end))
+
+    # Invariants: where a pass stands.
+    f.lemma("no_codes", ~inner["fsm"].ongoing("CODES") & ~inner["codes"])
+    f.lemma("attending", attending == (decoder.attend | running | owed))
+    f.lemma("one_of_them", (decoder.attend + running + owed) <= 1)
+    f.lemma("inside", order.count == items.valid + owed)
+    f.lemma("kept_is_inside", implies(order.tracking, order.kept == Mux(
+        owed & (order.ahead == order.count - 1), 1, Cat(
+            items.payload.end, Mux(items.payload.end, 0, Cat(
+                items.payload.channel[:CHANNEL_BITS], items.payload.value[:len(sums.payload.value)],
+                items.payload.timesteps))))))

@@ -8,7 +8,7 @@ from hw.fetch import Fetch
 
 from .checkers import Count, implies
 from .harness import Bench, proof
-from .small import SMALL, steady
+from .small import ATTENTIVE, SMALL, steady
 
 INSIDE = 56
 """More items than Fetch can hold: its queue and one in every stage."""
@@ -21,8 +21,9 @@ LAST_STAGES = 3
        "arbitrary content, weights of 1 and 2, no shift")
 def fetch_passes(f: Bench):
     """Every end marker comes out once and at all units together, every job belongs to the pass
-    between its markers, and when Fetch is idle nothing is left inside."""
-    fetch = f.place("fetch", Fetch(SMALL))
+    between its markers and adds in its timesteps only, and when Fetch is idle nothing is left
+    inside."""
+    fetch = f.place("fetch", Fetch(ATTENTIVE))
     layer, item = fetch.layer, fetch.items.payload
     # The tables are written before the layer starts, with what the compiler guarantees.
     steady(f, layer)
@@ -39,11 +40,13 @@ def fetch_passes(f: Bench):
         f.m.d.sync += written.bit_select(fetch.tap_index[0], 1).eq(1)
     f.assume(implies(fetch.items.valid, written.all() & (item.tap < SMALL.taps)))
 
-    # One arbitrary marker: weights before it are 1, after it 2.
+    # One arbitrary marker: weights before it are 1, after it 2, with other timesteps.
     accepted = fetch.items.valid & fetch.items.ready
     passed, gone = Signal(), Signal()
     end_in = accepted & item.end
-    f.assume(implies(fetch.items.valid & ~item.end, item.value == Mux(passed, 2, 1)))
+    timesteps = [f.constant(f"timesteps{n}", 4) for n in range(2)]
+    f.assume(implies(fetch.items.valid & ~item.end, (item.value == Mux(passed, 2, 1))
+                     & (item.timesteps == Mux(passed, timesteps[1], timesteps[0]))))
     mark = end_in & ~passed & f.free("mark")
     ends = Cat(fetch.push[u] & fetch.jobs[u].end for u in range(SMALL.units))
     end_out = ends.any()
@@ -58,9 +61,31 @@ def fetch_passes(f: Bench):
         job = fetch.push[u] & ~fetch.jobs[u].end
         weight = fetch.jobs[u].weight
         f.claim(f"unit{u}_pass", implies(job, weight == Mux(gone, 2, 1)))
+        others = ~Mux(gone, timesteps[1], timesteps[0])
+        f.claim(f"unit{u}_timesteps", implies(
+            job, ~Cat(mask & others for mask in fetch.jobs[u].masks).any()))
         f.claim(f"unit{u}_job_has_work", implies(job, fetch.jobs[u].active.any()))
         f.claim(f"unit{u}_end_has_none", implies(fetch.push[u] & fetch.jobs[u].end,
                                                  ~fetch.jobs[u].active.any()))
     quiet = Cat(fetch.idle, *(f.past(fetch.idle, n) for n in range(1, LAST_STAGES + 1))).all()
     f.claim("idle_means_empty", implies(quiet, count == 0))
     f.cover("job_after_marker", gone & fetch.push[0] & ~fetch.jobs[0].end)
+
+
+@proof("fetch.Fetch/port", depth=2, reach=14, induction=True, quick=True,
+       scope="2 units, words of 8 positions; the state of everything else is arbitrary")
+def fetch_port(f: Bench):
+    """The map port goes to the word walk if it has a word, else to who else asks for one, and never
+    while it is blocked; the memory sees the right address in the next cycle."""
+    fetch = Fetch(ATTENTIVE)
+    inner = f.open("fetch", fetch)
+    granted = fetch.granted
+    f.claim("asked_and_free", implies(granted, fetch.request & ~fetch.port_blocked))
+    f.claim("one_of_two", ~(granted & inner["go"]))
+    f.claim("no_cycle_lost", implies(
+        fetch.request & ~fetch.port_blocked & ~inner["go"], granted))
+    own = (inner["r"].address + inner["step"])[:len(fetch.map_address)]
+    for name, asked, address in (("granted", granted, fetch.request_address),
+                                 ("issued", fetch.issued, own)):
+        f.claim(f"{name}_address", implies(f.past(asked), fetch.map_address == f.past(address)))
+    f.cover("in_turn", f.past(granted) & fetch.issued)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hw.config import CoreConfig
 from hw.drain import LEVELS
 
@@ -9,6 +11,7 @@ from .harness import Bench
 
 SMALL = CoreConfig(engines=3, units=2, window=8, acc_bits=8, acc_depth=8, queue_depth=16, lanes=1,
                    map_words=16, weight_words=16, program_words=64, taps=2, planes=2)
+ATTENTIVE = replace(SMALL, attention=True)
 
 
 def steady(f: Bench, value) -> None:

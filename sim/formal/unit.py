@@ -32,7 +32,8 @@ class AnyQueue(JobQueue):
 def unit_lanes(f: Bench):
     """Every active lane of every job is one update, none is lost or doubled; all updates of a pass
     are done when its bank is reported filled; every end marker fills one bank, and none that was
-    not released since; no update falls into a cycle in which the drain reads."""
+    not released since; no update falls into a cycle in which the drain reads, and what it reads
+    is cleared if asked for, else kept."""
     unit = AccumulateUnit(SMALL)
     queue = AnyQueue(unit.job.shape(), SMALL.queue_depth)
     queue.offers, queue.offered = f.free("offers"), f.free("offered", unit.job.shape())
@@ -55,6 +56,10 @@ def unit_lanes(f: Bench):
     fills = unit.filled & ~before
     ends = Count(f, "end", push=taken & job.end, pop=fills.any(), capacity=2).count
     f.claim("not_while_drained", ~(unit.update & unit.drain))
+    write, read = inner["write"], inner["read"]
+    f.claim("kept", implies(unit.drain & ~unit.drain_clear, ~write.en))
+    f.claim("cleared", implies(unit.drain & unit.drain_clear,
+                               write.en & (write.addr == read.addr) & (write.data == 0)))
     f.claim("filled_until_released", (before & ~released & ~unit.filled) == 0)
     f.claim("one_bank_at_a_time", fills != 3)
     f.claim("pass_is_complete", implies(fills.any(), f.past(owed) == f.past(unit.update)))
@@ -63,6 +68,7 @@ def unit_lanes(f: Bench):
     # Invariants.
     valid, head, left = inner["head_valid"], inner["head"], inner["left"]
     waits = valid & ~head.end
+    f.lemma("no_sweep", ~inner["sweeping"])
     f.lemma("lanes_left", owed == Mux(waits, sum(left[i] for i in range(SMALL.subs)), 0)
             + unit.update)
     f.lemma("a_lane_is_left", implies(waits, left.any()))
@@ -73,14 +79,16 @@ def unit_lanes(f: Bench):
 @proof("drain.Drain/claims", depth=3, reach=14, induction=True,
        scope="2 units, words of 8 positions; any sound layer")
 def drain_claims(f: Bench):
-    """The drain reads only units that it claimed in the cycle before, and its outputs insert masks
-    only in a layer with neurons, at the end of a window."""
+    """The drain reads only units that it claimed in the cycle before, clears what it reads unless
+    pools overlap, and its outputs insert masks only in a layer with neurons, at the end of a
+    window."""
     drain = Drain(SMALL)
     inner = f.open("drain", drain)
     outputs = inner["outputs"]
     tag = outputs.tag
     positive_counts(f, drain.layer)
     f.claim("claimed", (drain.read & ~f.past(drain.claim)) == 0)
+    f.claim("clears", implies(drain.read.any() & ~drain.layer.pool_overlap, drain.clear))
     ends_window = f.past(tag.valid & tag.window_last)
     f.claim("inserts_at_the_end_of_windows", implies(
         f.started, outputs.o.inserts == (ends_window & ~drain.layer.readout)))

@@ -12,12 +12,13 @@ from hw import program
 from hw.config import WORD_BITS, CoreConfig
 
 from ..image import LayerInfo, MapLayout
-from ..network import INPUT, LEAK_ONE, entropy_bits
+from ..network import INPUT, entropy_bits
 from . import rice
 from .bounds import check_layer
 from .fit import LayoutError, Memory
+from .header import header_fields
 from .layout import Plan
-from .steps import Step, ceil_div
+from .steps import Step
 from .taps import Tap, mask_bits, phase_planes
 
 DEFAULT_ACTIVITY = 0.25
@@ -26,8 +27,15 @@ Activity = Mapping[str, np.ndarray]
 """Map name -> fraction of active (position, group), [planes, C] as `sw.reference.activity`."""
 
 
+_NO_TAP = program.pack_words(program.TAP, {
+    program.plain(name): int(name == "channels") for fields in program.TAP for name, _ in fields})
+"""A tap that reads nothing."""
+
+
 def plane_tables(plan: Plan, step: Step) -> list[list[list[tuple[int, int]]]]:
     """(offset, shift) of every plane: [use][group][plane], relative to the use's lowest source."""
+    if step.kind == "gate":                 # it reads nothing, but every layer has a plane
+        return [[[(0, 0)]] * plan.groups]
     tables = []
     for use in step.uses:
         layouts = [plan.layouts[version] for version in use.versions]
@@ -76,12 +84,13 @@ def make_stream(plan: Plan, step: Step, taps: Sequence[Tap], config: CoreConfig,
     skip bits, and the decoder takes a cycle for each.
     """
     layer = step.layer
-    if step.copy:
-        bias, threshold = layer.bias, layer.threshold
-    else:
-        original = next(item for item in plan.network.layers if item.name == layer.name)
-        bias, threshold = check_layer(plan.network, original, config.acc_bits,
-                                      step.readout_positions)
+    bias, threshold = layer.bias, layer.threshold
+    if step.kind in ("synapses", "attention"):
+        bias, threshold = check_layer(plan.network, layer, config.acc_bits, step.readout_positions)
+    headers = [{"channel": channel, "bias": bias[channel], "threshold": threshold[channel]}
+               for channel in range(layer.channels)]
+    if step.kind in ("attention", "gate"):
+        return _without_weights(step, headers)
     matrix = np.concatenate([tap.weights for tap in taps], axis=1)
     width = rice.value_width(matrix)
     tried = []
@@ -94,16 +103,23 @@ def make_stream(plan: Plan, step: Step, taps: Sequence[Tap], config: CoreConfig,
     bits, k, rows, total = [found for found in tried if found[0] <= slack * fewest][-1]
     try:
         encoded = [
-            rice.encode_row({"channel": channel, "bias": bias[channel],
-                             "threshold": threshold[channel]},
-                            row, matrix[channel][matrix[channel] != 0], total, width, k)
-            for channel, row in enumerate(rows)]
+            rice.encode_row(header, row, weights[weights != 0], total, width, k)
+            for header, row, weights in zip(headers, rows, matrix, strict=True)]
     except ValueError as error:
         raise LayoutError(layer.name, str(error)) from error
     survivors = np.count_nonzero(matrix, axis=1)
     stored = int(survivors.sum())
     return Stream(k, width, encoded, survivors, stored * width, bits - stored * width,
                   len(rows) * program.row_header_bits())
+
+
+def _without_weights(step: Step, headers: Sequence[dict[str, int]]) -> Stream:
+    """Rows that are headers only."""
+    try:
+        rows = [rice.header_bits(header) for header in headers]
+    except ValueError as error:
+        raise LayoutError(step.layer.name, str(error)) from error
+    return Stream(0, 1, rows, np.zeros(len(rows), np.int64), 0, 0, sum(map(len, rows)))
 
 
 def padded_channels(taps: Sequence[Tap], k: int) -> list[int]:
@@ -122,6 +138,8 @@ def row_work(plan: Plan, step: Step, taps: Sequence[Sequence[Tap]], config: Core
              activity: Activity) -> np.ndarray:
     """Estimated cycles of every output channel on an engine, float [C_out]."""
     work = np.zeros(step.layer.channels)
+    if step.kind == "gate":
+        return work
     for use, use_taps in zip(step.uses, taps, strict=True):
         rates = np.concatenate([
             np.repeat(_rates(activity, plan.layouts[version]), use.pool ** 2, axis=0)
@@ -131,8 +149,10 @@ def row_work(plan: Plan, step: Step, taps: Sequence[Sequence[Tap]], config: Core
             lanes = rates[:, channels] * (tap.active / max(1, tap.words))
             cycles = np.maximum(1, lanes / config.units * 1.3).sum(axis=0) * tap.words
             work += (tap.weights != 0) @ cycles
-    rows, columns = step.accumulated
-    drain = rows * columns / step.walk ** 2 / config.lanes + 10 * step.strips
+    for key in step.keys:       # v's channel, then those of k of a head: two cycles a word
+        work += np.count_nonzero(step.uses[0].weight[:, :, 0, 0], axis=1) * (
+            plan.layouts[key].channel_words * step.strips)
+    drain = step.visits / config.lanes + 10 * step.strips
     return np.maximum(work, drain) * plan.groups + 4
 
 
@@ -168,69 +188,13 @@ def deal_rows(work: np.ndarray, sizes: np.ndarray, used: Sequence[int],
     return engines
 
 
-def header_fields(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, config: CoreConfig,
-                  last: bool) -> dict[str, int]:
+def header_of(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, config: CoreConfig,
+              last: bool) -> dict[str, int]:
     """Fields of `hw.program.HEADER` for a step."""
-    window, pitch, layer = config.window, step.pitch, step.layer
-    walk, k = step.walk, step.pool_size
-    layout = plan.layouts[step.output] if step.output else None
-    factor = layout.factor if layout else 1
-    out_pitch = layout.pitch if layout else 1
     n_planes, per_group = count_planes(plan, step)
-    neuron = layer.neuron
-    steps_last = (plan.network.timesteps - 1) % 4 + 1
-
-    strip_rows = step.strip_words * window // (pitch * step.row_unit) if step.strips > 1 else 0
-    out_rows = ceil_div(step.height, factor)                    # output rows of a phase
-    rows_last = out_rows - (step.strips - 1) * strip_rows
-    count_oy = strip_rows if step.strips > 1 else out_rows
-    # rows of outputs (all phases) that really exist in the last strip
-    real_last = step.height - (step.strips - 1) * strip_rows * factor
-    columns = step.accumulated[1]
-    largest = step.pool is not None and step.pool.mode == "max"
-    paired = (config.lanes == 2 and walk == 1 and pitch >= 2 and not largest
-              and neuron is not None)
-    merge = paired and k % 2 == 0
-    pair = merge or (paired and k == 1 and factor == 1 and out_pitch >= 2)
-    half = pair and not merge
-    positions_last = ((real_last * k - 1) * walk) * pitch + columns
-    flush = layout is not None and (plan.groups > 1 or factor > 1)
-    counts = {
-        "count_kx": k // 2 if merge else k, "count_ky": k,
-        "count_px": factor, "count_py": factor,
-        "count_ox": ceil_div(step.width, 2) if half else ceil_div(step.width, factor),
-        "count_oy": count_oy,
-    }
-    steps = {
-        "inc_kx": 2 if merge else walk, "inc_ky": walk * pitch,
-        "inc_px": k * walk, "inc_py": k * walk * pitch,
-        "inc_ox": 2 if half else factor * k * walk, "inc_oy": factor * k * walk * pitch,
-    }
-    for name in list(steps):                                # an increment that is never taken
-        if counts[name.replace("inc", "count")] == 1:
-            steps[name] = 0
-    return {
-        "n_taps": len(taps), "n_planes": n_planes, "rice_k": stream.k, "value_bits": stream.width,
-        "readout": int(neuron is None), "soft_reset": int(neuron is not None
-                                                          and neuron.reset == "soft"),
-        "pool_max": int(step.pool is not None and step.pool.mode == "max"),
-        "pair": int(pair), "pair_merge": int(merge), "flush_strip": int(flush),
-        "last_layer": int(last), "leak": neuron.leak if neuron else LEAK_ONE,
-        "n_groups": plan.groups, "last_mask": (1 << steps_last) - 1,
-        "row_words_mask": max(1, pitch // window) - 1, "planes_per_group": per_group,
-        "v_reset": neuron.v_reset if neuron else 0, "n_strips": step.strips,
-        "strip_words": step.strip_words,
-        "strip_words_last": step.words(window) - step.strip_words * (step.strips - 1),
-        "positions": step.strip_words * window if step.strips > 1 else positions_last,
-        "positions_last": positions_last, "pitch_mask": pitch - 1, "row_valid": columns,
-        "out_pitch": out_pitch, "count_oy_last": rows_last, **counts,
-        **program.walk_steps(counts, steps),
-        "out_base": layout.base if layout else plan.results,
-        "out_channel_stride": layout.channel_words if layout else 1,
-        "out_group_stride": layout.copy_words if flush else 0,
-        "out_phase_stride": layout.phase_words if flush else 0,
-        "strip_out_words": ceil_div(count_oy * out_pitch, window) if flush else 0,
-    }
+    return header_fields(plan, step, config) | {
+        "n_taps": len(taps), "n_planes": n_planes, "planes_per_group": per_group,
+        "rice_k": stream.k, "value_bits": stream.width, "last_layer": int(last)}
 
 
 def step_words(plan: Plan, step: Step, taps: Sequence[Sequence[Tap]], header: dict[str, int],
@@ -247,6 +211,8 @@ def step_words(plan: Plan, step: Step, taps: Sequence[Sequence[Tap]], header: di
                   for offset, shift in table[group]]
         counts = iter(padded_channels([tap for use in taps for tap in use], header["rice_k"]))
         plane_start = 0
+        if step.kind == "gate":
+            return words + _NO_TAP
         for use, use_taps, table in zip(step.uses, taps, tables, strict=True):
             layouts = [plan.layouts[version] for version in use.versions]
             base = min(layout.base for layout in layouts)
@@ -290,7 +256,7 @@ def assemble(plan: Plan, config: CoreConfig, activity: Activity, slack: float) -
         stream = make_stream(plan, step, taps, config, slack)
         sizes = np.array([len(bits) for bits in stream.rows])
         engines = deal_rows(row_work(plan, step, uses, config, activity), sizes, used, config)
-        header = header_fields(plan, step, taps, stream, config, index == len(plan.steps) - 1)
+        header = header_of(plan, step, taps, stream, config, index == len(plan.steps) - 1)
         places, padding = [], 0
         for engine, rows in enumerate(engines):
             pair = engine // 2
@@ -323,7 +289,7 @@ def _info(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, header: d
           engines: list[list[int]], padding: int) -> LayerInfo:
     density = step.surviving / step.weights if step.weights else 0.0
     return LayerInfo(
-        step.layer.name, step.copy, step.weights, step.surviving, int(stream.survivors.sum()),
+        step.layer.name, step.kind, step.weights, step.surviving, int(stream.survivors.sum()),
         stream.width, stream.k, stream.value_bits, stream.index_bits, stream.header_bits, padding,
         entropy_bits(density, stream.width) if step.surviving else 0.0, len(taps),
         header["n_planes"], step.strips, plan.groups, step.pitch, engines)

@@ -6,14 +6,18 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from hw import program
 from hw.config import CoreConfig
 
 from ..image import MapLayout
+from ..image_gate import GateInfo
 from ..network import INPUT, Network
 from .fit import LayoutError
 from .steps import Step, Version, ceil_div
 from .taps import MaskConflict, Tap, channel_words, make_taps
+from .tokens import check_tokens
 
 GROUP = 4
 
@@ -63,17 +67,15 @@ def choose_pitches(steps: Sequence[Step], inputs: Sequence[Version], groups: int
 
     need = {version: power_of_two(ceil_div(version.width, version.factor)) for version in versions}
     for step in steps:
-        sources = [version for use in step.uses for version in use.versions]
         # Planes of one use share channel strides, so single-output steps need equal pitches too.
-        groups_of_sources = ([use.versions for use in step.uses] if step.single else [sources])
-        for members in groups_of_sources:
-            root = find(members[0])
+        meeting = [use.versions for use in step.uses] if step.single else [step.reads]
+        for members in (*meeting, step.aligned):
             for version in members[1:]:
-                leader[find(version)] = root
+                leader[find(version)] = find(members[0])
     for version in versions:
         need[find(version)] = max(need[find(version)], need[version])
     for step in steps:
-        if not step.single:
+        if not step.single and step.uses:
             root = find(step.uses[0].versions[0])
             need[root] = max(need[root], power_of_two(_walked_columns(step)))
 
@@ -84,7 +86,7 @@ def choose_pitches(steps: Sequence[Step], inputs: Sequence[Version], groups: int
         grow = None
         taps = []
         for step in steps:
-            step.pitch = 1 if step.single else step.uses[0].versions[0].pitch
+            step.pitch = _pitch(step)
             if step.output is not None and not choose_strips(step, groups, config):
                 grow = find(step.output)
             elif step.output is None:
@@ -105,42 +107,57 @@ def choose_pitches(steps: Sequence[Step], inputs: Sequence[Version], groups: int
             return taps
 
 
+def _pitch(step: Step) -> int:
+    if step.single:
+        return 1
+    if step.kind == "gate":
+        return step.aligned[0].pitch if step.aligned else power_of_two(step.width)
+    return step.uses[0].versions[0].pitch
+
+
 def _walked_columns(step: Step) -> int:
     """Columns that the drain walks over: an output row of every phase has the same length."""
+    if step.kind == "select":
+        return step.conv[1]
+    if step.overlaps:
+        return 2 * step.width
     factor = step.output.factor if step.output else 1
     outputs = ceil_div(step.width, factor) * factor * step.pool_size
     return (outputs - 1) * step.walk + 1
 
 
 def choose_strips(step: Step, groups: int, config: CoreConfig) -> bool:
-    """Set strip_words and strips; False if the output's pitch must grow. Raises LayoutError."""
+    """Set the strips; False if the output's pitch must grow. Raises LayoutError."""
     window, pitch, unit = config.window, step.pitch, step.row_unit
     words = step.words(window)
+    check_tokens(step, config)
     if step.output and min(words, config.tile_words) * window + unit * pitch > WALK_POSITIONS:
         raise LayoutError(step.layer.name, f"its output in {step.output.factor} x "
                           f"{step.output.factor} phases exceeds the drain's walk of "
                           f"{WALK_POSITIONS} positions; use smaller strides or pools")
     if words <= config.tile_words:
-        step.strip_words, step.strips = words, 1
+        step.strip_words, step.strip_step, step.strips = words, words, 1
         return True
     factor, out_pitch = (step.output.factor, step.output.pitch) if step.output else (1, window)
     flush = groups > 1 or factor > 1
     whole_rows = False
-    for strip_words in range(config.tile_words, 0, -1):
-        positions = strip_words * window
-        if positions % (pitch * unit):
+    for strip_step in range(config.tile_words, 0, -1):
+        positions = strip_step * window
+        # Where pool windows overlap, a strip begins with the last row of the one before.
+        strip_words = ceil_div(positions + step.overlaps * step.accumulated[1], window)
+        if positions % (pitch * unit) or strip_words > config.tile_words:
             continue
         whole_rows = True
         per_strip = positions // (pitch * unit)
         if flush and per_strip * out_pitch % window:
             continue
-        step.strip_words = strip_words
+        step.strip_words, step.strip_step = strip_words, strip_step
         step.strips = ceil_div(ceil_div(step.height, factor), per_strip)
         return True
     if not whole_rows:
-        raise LayoutError(step.layer.name, f"{unit} rows of {pitch} positions that one output row "
-                          f"needs do not fit a strip of {config.tile_positions}; use smaller maps "
-                          "or pools")
+        raise LayoutError(step.layer.name, f"{unit + step.overlaps} rows of {pitch} positions "
+                          "that one output row needs do not fit a strip of "
+                          f"{config.tile_positions}; use smaller maps or pools")
     return False
 
 
@@ -149,12 +166,16 @@ def estimate_cycles(steps: Sequence[Step], taps: Sequence[Sequence[Sequence[Tap]
     """Rough cycles of an arrangement at 25 % activity, to compare arrangements with."""
     total = 0.0
     for step, uses, counts in zip(steps, taps, planes, strict=True):
+        if step.kind == "gate":
+            continue
         for use_taps, count in zip(uses, counts, strict=True):
             for tap in use_taps:
                 cost = max(tap.words, 0.25 * tap.active / config.units * 1.4)
                 total += int((tap.weights != 0).sum()) * cost * count * groups
-        rows, columns = step.accumulated
-        visits = rows * columns / step.walk ** 2 / config.lanes
+        for key in step.keys:       # v's channel, then those of k of a head: two cycles a word
+            words = channel_words(key.height, 1, key.pitch, config.window)
+            total += np.count_nonzero(step.uses[0].weight) * words * step.strips * groups
+        visits = step.visits / config.lanes
         total += step.layer.channels * (visits + 8 * step.strips) * groups
     return total / config.engines
 
@@ -187,10 +208,8 @@ def make_layouts(network: Network, steps: Sequence[Step], inputs: Sequence[Versi
     for index, step in enumerate(steps):
         if step.output is not None:
             add(step.output, index, 1, groups, tuple(range(groups)))
-        for use in step.uses:
-            for version in use.versions:
-                layout = layouts[version]
-                layout.dies = max(layout.dies, index)
+        for version in step.reads:
+            layouts[version].dies = max(layouts[version].dies, index)
     return layouts
 
 
@@ -242,6 +261,18 @@ def _place(items: Sequence[tuple[int, int, int]], order: Sequence[int]) -> list[
 
 def input_layouts(plan: Plan) -> list[MapLayout]:
     return [plan.layouts[version] for version in plan.inputs]
+
+
+def gate_info(plan: Plan) -> GateInfo | None:
+    """The patch gate, if the network has one."""
+    for index, step in enumerate(plan.steps):
+        if step.kind == "gate":
+            gate = step.gate
+            info = GateInfo(gate.name, gate.mode, gate.keep, gate.grid, step.pitch, index)
+            if gate.mode == "static":
+                info.mask = tuple(int(word) for word in info.words(gate.mask))
+            return info
+    return None
 
 
 def map_layouts(plan: Plan) -> dict[str, MapLayout]:

@@ -41,6 +41,12 @@ def code_bits(rows: Sequence[np.ndarray], total: int, width: int, k: int) -> int
     return bits
 
 
+def header_bits(header: dict[str, int]) -> np.ndarray:
+    """`hw.program.ROW_HEADER` as bits, uint8 [n]. Raises ValueError if a field does not fit."""
+    word = program.pack(program.ROW_HEADER, header)
+    return np.array([word >> n & 1 for n in range(program.row_header_bits())], np.uint8)
+
+
 def encode_row(header: dict[str, int], row: np.ndarray, values: np.ndarray, total: int,
                width: int, k: int) -> np.ndarray:
     """One row of the stream as bits, uint8 [n].
@@ -55,8 +61,7 @@ def encode_row(header: dict[str, int], row: np.ndarray, values: np.ndarray, tota
     rest = total - 1 - (int(row[-1]) if row.size else -1)
     head = program.row_header_bits()
     bits = np.zeros(head + int(lengths.sum()) + -(-rest >> k) + 1, np.uint8)  # + the filler
-    word = program.pack(program.ROW_HEADER, header)
-    bits[:head] = [word >> n & 1 for n in range(head)]
+    bits[:head] = header_bits(header)
     mark = head + np.cumsum(lengths) - lengths + skips
     bits[mark] = 1
     stored = (values < 0).astype(np.int64) if width == 1 else values.astype(np.int64)

@@ -3,6 +3,7 @@
 A step is one layer of the program. Its synapses are `Use`s of stored maps. A map that its
 consumers need in different arrangements (`Version`s) is stored once plain and copied by extra
 steps with identity weights; the host simply writes the input once for each arrangement.
+`tokens` makes the steps of attention and of the patch gate.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..gate import Gate
 from ..network import INPUT, Layer, Network, Neuron, Pool, Synapses
 
 PHASES, WALK, EXPAND = range(3)
@@ -67,9 +69,16 @@ class Use:
 class Step:
     """One layer of the program.
 
-    height, width: pooled outputs (for a readout: positions summed). walk: distance of outputs in
-    accumulator positions. single: one output only, computed at accumulator position 0.
-    copy: an extra step that only rearranges a map; its layer is no layer of the network.
+    kind: "synapses" of a layer with weights; "attention"; "gate", which chooses tokens; "select",
+        which leaves out the others; "copy", an extra step that only rearranges a map.
+    layer: with rows to compute; for a gate, selection or copy none of the network's layers.
+    height, width: pooled outputs (for a readout: positions summed); conv: outputs before the pool.
+    walk: distance of outputs in accumulator positions. single: one output only, computed at
+    accumulator position 0.
+    gate: of a gate or selection. keys: key and value maps of attention.
+    aligned: maps whose flat positions are a gate's tokens. score, score_clear: as in the program.
+    strip_step: words from a strip's first to that of the next, less than `strip_words` where
+    strips overlap.
     """
 
     layer: Layer
@@ -79,39 +88,73 @@ class Step:
     width: int
     walk: int
     single: bool
-    copy: bool = False
+    kind: str = "synapses"
+    conv: tuple[int, int] = (1, 1)
+    gate: Gate | None = None
+    keys: tuple[Version, ...] = ()
+    aligned: tuple[Version, ...] = ()
+    score: bool = False
+    score_clear: bool = False
     output: Version | None = None
     pitch: int = 1
     strip_words: int = 1
+    strip_step: int = 1
     strips: int = 1
     readout_positions: int = 0
     weights: int = 0
     surviving: int = 0
 
     @property
+    def reads(self) -> list[Version]:
+        """All maps that the step reads."""
+        return [*(version for use in self.uses for version in use.versions), *self.keys]
+
+    @property
     def pool_size(self) -> int:
         return self.pool.size if self.pool else 1
 
     @property
+    def overlaps(self) -> bool:
+        """Pool windows of 3 x 3 with stride 2; accumulator row 0 is then the padding above."""
+        return self.pool is not None and not self.pool.tiles
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of outputs before the pool that anything depends on."""
+        if self.kind == "select":
+            return self.conv
+        if self.overlaps:
+            return tuple(min(size, 2 * pooled) for size, pooled
+                         in zip(self.conv, (self.height, self.width), strict=True))
         return self.height * self.pool_size, self.width * self.pool_size
 
     @property
     def accumulated(self) -> tuple[int, int]:
         """Rows and columns of accumulator positions from the first to the last such output."""
         rows, columns = self.grid
-        return (rows - 1) * self.walk + 1, (columns - 1) * self.walk + 1
+        return (rows - 1) * self.walk + 1 + self.overlaps, (columns - 1) * self.walk + 1
 
     def words(self, window: int) -> int:
         """Words of accumulator positions, all strips together."""
         rows, columns = self.accumulated
         return ceil_div((rows - 1) * self.pitch + columns, window)
 
+    def last_words(self, window: int) -> int:
+        """Words of the last strip."""
+        return self.words(window) - self.strip_step * (self.strips - 1)
+
     @property
     def row_unit(self) -> int:
-        """Accumulator rows of one output row of every phase."""
-        return self.pool_size * self.walk * (self.output.factor if self.output else 1)
+        """Accumulator rows from one output row of every phase to the next."""
+        stride = self.pool.stride if self.pool else 1
+        return stride * self.walk * (self.output.factor if self.output else 1)
+
+    @property
+    def visits(self) -> int:
+        """Positions that the drain visits for a row of a group, all strips together."""
+        if self.kind == "select":
+            return self.width
+        return self.height * self.width * self.pool_size ** 2
 
 
 def expand_sum_pool(weight: np.ndarray, pool: int) -> np.ndarray:
@@ -129,6 +172,8 @@ def alternatives(network: Network) -> dict[str, list[int]]:
     ways = {}
     for layer in network.layers:
         totals = [syn.stride * syn.sum_pool for syn in layer.synapses]
+        if isinstance(layer, Layer) and layer.pool is not None and not layer.pool.tiles:
+            continue            # the drain's walk over overlapping windows has steps of one
         if any(syn.sum_pool > 1 for syn in layer.synapses):
             ways[layer.name] = [WALK, EXPAND]
         elif math.gcd(*totals) > 1:
@@ -136,16 +181,8 @@ def alternatives(network: Network) -> dict[str, list[int]]:
     return ways
 
 
-def make_steps(network: Network, ways: Mapping[str, int]) -> tuple[list[Step], list[Version]]:
-    """Steps of the network and the input's versions; ways: layer name -> PHASES, WALK, EXPAND."""
-    shapes = network.shapes()
-    steps = []
-    for layer in network.layers:
-        steps.append(_make_step(network, layer, shapes, ways.get(layer.name, PHASES)))
-    return _add_versions(network, steps, shapes)
-
-
-def _make_step(network: Network, layer: Layer, shapes: dict, way: int) -> Step:
+def make_step(network: Network, layer: Layer, shapes: Mapping, way: int) -> Step:
+    """Step of a layer with synapses; way: PHASES, WALK or EXPAND."""
     conv = network._conv_size(layer.name, layer.synapses[0], shapes)
     single = conv == (1, 1)
     out = shapes[layer.name]
@@ -175,7 +212,9 @@ def _make_step(network: Network, layer: Layer, shapes: dict, way: int) -> Step:
             stride, padding, rows, columns = total, padding * pool, rows * pool, columns * pool
             pool = 1
         uses.append(Use(weight, syn.sources, stride, padding, pool, factor, rows, columns, crop))
-    step = Step(layer, uses, layer.pool, height, width, walk, single)
+    # A single output is all that a window of an overlapping pool can hold.
+    pool = None if single and layer.pool is not None and not layer.pool.tiles else layer.pool
+    step = Step(layer, uses, pool, height, width, walk, single, conv=conv)
     step.readout_positions = out.height * out.width if layer.neuron is None else 0
     step.weights = sum(syn.weight.size for syn in layer.synapses)
     step.surviving = sum(int(np.count_nonzero(syn.weight)) for syn in layer.synapses)
@@ -189,43 +228,56 @@ def _sums_everything(layer: Layer) -> bool:
         and syn.sum_pool == first.sum_pool for syn in layer.synapses)
 
 
-def _add_versions(network: Network, steps: list[Step],
-                  shapes: dict) -> tuple[list[Step], list[Version]]:
+def add_versions(network: Network, steps: list[Step],
+                 shapes: Mapping) -> tuple[list[Step], list[Version]]:
+    """Give steps the versions they read and write; returns them, copies included, and the input's.
+
+    On entry `keys` and `aligned` hold what the step wants; on return, what it gets.
+    """
     versions: dict[str, dict[tuple, Version]] = {name: {} for name in shapes}
+
+    def wanted(version: Version) -> Version:
+        return versions[version.name].setdefault(version.key, version)
+
     for step in steps:
         for use in step.uses:
-            for name in use.sources:
-                version = Version(name, shapes[name].channels, *use.crop, use.factor)
-                versions[name].setdefault(version.key, version)
+            use.versions = tuple(wanted(Version(name, shapes[name].channels, *use.crop,
+                                                use.factor)) for name in use.sources)
+        step.keys = tuple(wanted(version) for version in step.keys)
+        step.aligned = tuple(wanted(version) for version in step.aligned)
     placed = []
     for step in steps:
-        for use in step.uses:
-            keys = [(name, use.factor, *use.crop) for name in use.sources]
-            use.versions = tuple(versions[key[0]][key] for key in keys)
         placed.append(step)
-        if step.layer.neuron is None:
+        if step.layer.neuron is None or step.kind == "gate":
             continue
-        name, shape = step.layer.name, shapes[step.layer.name]
-        wanted = versions[name]
-        plain = Version(name, shape.channels, shape.height, shape.width, 1)
-        if len(wanted) == 1:
-            step.output = next(iter(wanted.values()))
-        else:
-            step.output = wanted.setdefault(plain.key, plain)
+        name = step.layer.name
+        arrangements, plain = versions[name], plain_version(name, shapes)
+        step.output = next(iter(arrangements.values()), plain)
+        one_phase = step.overlaps or step.kind == "select"
+        if len(arrangements) != 1 or (one_phase and step.output.factor > 1):
+            step.output = arrangements.setdefault(plain.key, plain)
         # The stored size may be cropped; compute no more than that.
         step.height, step.width = step.output.height, step.output.width
-        for version in wanted.values():
-            if version is not step.output:
-                placed.append(_copy_step(step.output, version))
+        placed += [_copy_step(step.output, version) for version in arrangements.values()
+                   if version is not step.output]
     return placed, list(versions[INPUT].values())
 
 
-def _copy_step(source: Version, target: Version) -> Step:
-    channels = source.channels
+def plain_version(name: str, shapes: Mapping) -> Version:
+    """A whole map in one phase."""
+    shape = shapes[name]
+    return Version(name, shape.channels, shape.height, shape.width, 1)
+
+
+def identity(name: str, source: str, channels: int) -> tuple[Layer, np.ndarray]:
+    """A layer whose neurons repeat the spikes of `source`, and its weights int8 [C, C, 1, 1]."""
     eye = np.eye(channels, dtype=np.int8)[:, :, None, None]
-    layer = Layer(source.name, (Synapses(eye, (source.name,), bits=1),), *_unit_neuron(channels))
-    use = Use(eye, (source.name,), 1, 0, 1, 1, source.height, source.width,
-              (source.height, source.width), (source,))
-    step = Step(layer, [use], None, target.height, target.width, 1,
-                (source.height, source.width) == (1, 1), copy=True, output=target)
-    return step
+    return Layer(name, (Synapses(eye, (source,), bits=1),), *_unit_neuron(channels)), eye
+
+
+def _copy_step(source: Version, target: Version) -> Step:
+    layer, eye = identity(source.name, source.name, source.channels)
+    size = source.height, source.width
+    use = Use(eye, (source.name,), 1, 0, 1, 1, *size, size, (source,))
+    return Step(layer, [use], None, target.height, target.width, 1, size == (1, 1), "copy", size,
+                output=target)

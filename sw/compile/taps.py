@@ -106,6 +106,8 @@ def _flat_tap(step: Step, use: Use, config: CoreConfig, weights: np.ndarray, dy:
     version, window, pitch = use.versions[0], config.window, step.pitch
     sy, ry = divmod((dy - use.padding) * use.pool, use.factor)
     sx, rx = divmod((dx - use.padding) * use.pool, use.factor)
+    first_row = int(step.overlaps)          # above it: padding, which no convolution may reach
+    sy -= first_row
     shift = sy * pitch + sx
     words = channel_words(version.height, version.factor, pitch, window)
 
@@ -116,8 +118,8 @@ def _flat_tap(step: Step, use: Use, config: CoreConfig, weights: np.ndarray, dy:
     out = flat - shift
     yo, xo = np.divmod(out, pitch)
     rows, columns = step.accumulated
-    visited = ((out >= 0) & (yo < rows) & (xo < columns) & (yo % step.walk == 0)
-               & (xo % step.walk == 0))
+    visited = ((out >= 0) & (yo >= first_row) & (yo < rows) & (xo < columns)
+               & (yo % step.walk == 0) & (xo % step.walk == 0))
     needed = inside & visited & (yo == y - sy) & (xo == x - sx)
     if not needed.any():
         return None
@@ -125,23 +127,31 @@ def _flat_tap(step: Step, use: Use, config: CoreConfig, weights: np.ndarray, dy:
     needed = needed.reshape(words, window)
     edge, lanes = _mask(needed, forbidden, max(1, pitch // window))
 
-    strip = step.strip_words
-    word = flat.reshape(words, window)[needed] // window
-    strips = out.reshape(words, window)[needed] // (strip * window)
-    total = step.words(window)
-    size = np.where(strips == step.strips - 1, total - strip * (step.strips - 1), strip)
-    relative = word - strips * strip
-    first, last = int(relative.min()), int((relative - size + 1).max())
-    if last > first + 1:
-        raise AssertionError("a flat shift spans at most one extra word")
-    start, extra = (first, 1) if last == first + 1 else (last, 0)
+    start, extra = _word_range(step, out[needed.reshape(-1)], flat[needed.reshape(-1)], window)
     count = 0
     for n in range(step.strips):
-        nw = strip if n < step.strips - 1 else total - strip * n
-        low, high = n * strip + start, n * strip + start + nw - 1 + extra
-        count += max(0, min(high, words - 1) - max(low, 0) + 1)
+        nw = step.strip_words if n < step.strips - 1 else step.last_words(window)
+        low = n * step.strip_step + start
+        count += max(0, min(low + nw - 1 + extra, words - 1) - max(low, 0) + 1)
     return Tap(weights, ry * use.factor + rx, shift, start, extra, edge, lanes,
                words, words, count, int(needed.sum()))
+
+
+def _word_range(step: Step, out: np.ndarray, flat: np.ndarray, window: int) -> tuple[int, int]:
+    """(TAP.word_offset, extra) for inputs `flat` that reach the accumulator positions `out`."""
+    step_words, last = step.strip_step, step.strips - 1
+    relative, excess = [], []
+    for back in range(1 + step.overlaps):       # a position may belong to two strips
+        strips = np.minimum(out // (step_words * window), last) - back
+        size = np.where(strips == last, step.last_words(window), step.strip_words)
+        inside = (strips >= 0) & (out // window - strips * step_words < size)
+        word = (flat // window - strips * step_words)[inside]
+        relative.append(word)
+        excess.append(word - size[inside] + 1)
+    first, largest = int(np.concatenate(relative).min()), int(np.concatenate(excess).max())
+    if largest > first + 1:
+        raise AssertionError("a flat shift spans at most one extra word")
+    return (first, 1) if largest == first + 1 else (largest, 0)
 
 
 def _mask(needed: np.ndarray, forbidden: np.ndarray,

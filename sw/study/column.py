@@ -13,8 +13,8 @@ silence), no stall of the map port, drain never in the way of the units.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..jit import njit
 from .dataflow import Dataflow, Load, Outcome, deal
 
 UNITS = 8
@@ -27,7 +27,7 @@ POINTER_BITS = 11
 LANES = 2
 
 
-@njit(cache=True)
+@njit
 def _tile(event_y, event_x, event_start, entry_start, entry_dy, entry_dx, entry_channel, stride,
           padding, low, high, width, out):
     """Cycles and updates of one tile: output rows low..high - 1. event_start per channel."""

@@ -11,8 +11,8 @@ Kept generous: no cycle for pointers, no port conflicts, lists are cut exactly a
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..jit import njit
 from .dataflow import Dataflow, Load, Outcome, deal
 from .storage import rice_bits
 
@@ -24,7 +24,7 @@ LANES = 2
 OVERHEAD = 8
 
 
-@njit(cache=True)
+@njit
 def _row(order, lists, start, queues):
     """Cycles and updates of one row and strip: `order` lists, one after another."""
     cycles, updates = 0, 0

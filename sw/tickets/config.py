@@ -16,6 +16,12 @@ from .patches import PLACES, RANKINGS
 
 METHODS = ("dense", "imp", "scores", "random", "patches", "ecpt")
 LAYERS = ("all", "stem")
+REPORT = ("dense_integer", "integer_images")
+"""Settings that change no stage, only what is measured beside the ticket."""
+LATE = ("epochs_integer", "bits", "lr_integer")
+"""Settings that the integer stages alone read; with other ones the stages before need not run
+again."""
+
 MAX_YAML_BYTES = 1 << 16
 
 
@@ -34,8 +40,9 @@ class RunConfig:
     surrogate: of the neurons.
 
     sparsity: fraction of the connections removed in the end. scope: rank them over all layers
-    ("global") or in each ("layer"); scores always rank in each. layers: "all", or the patch
-    embedding only ("stem", as in the paper). binary: survivors of a score ticket are +-alpha.
+    ("global"; "lamp": relative to their layer's size) or in each ("layer"); scores always rank in
+    each. layers: "all", or the patch embedding only ("stem", as in the paper). binary: survivors of
+    a score ticket are +-alpha.
     prune_rate: fraction of the survivors removed per round of imp; the last round ends at
     `sparsity`. rewind_epoch: survivors return to the weights after this dense epoch. early_bird:
     end a round when its mask has settled. early_time: search at the T' < T of the KL rule; the
@@ -43,13 +50,15 @@ class RunConfig:
 
     patch_sparsity: fraction of the patches dropped. ranking: "spikes" (counts of the network
     itself), "input" (pixels or events), "selector" (counts of a pretrained embedding), "random".
-    place: drop "tokens", or zero "pixels" too.
+    place: drop "tokens", or zero "pixels" too. dense_gate: False shows imp's dense network all
+    patches; its rounds are gated.
 
     epochs: of the dense network, of the scores, of the encoder in patches and ecpt (N_sp).
     epochs_round, epochs_final: of imp's rounds and its last one. epochs_connections: of the patch
     embedding with its own head (N_c; also the selector's). epochs_integer: fine-tuning in
-    integers, with weights of `bits` (2..8; binary tickets have 1). lr, lr_scores, lr_integer:
-    peaks of Adam's learning rate.
+    integers, with weights of `bits` (2..8; binary tickets have 1). dense_integer: also turn imp's
+    dense network into integers, in the same way, and measure it. lr, lr_scores, lr_integer: peaks
+    of Adam's learning rate.
 
     flip, shift: augment by mirroring, by moving up to 2 pixels. bf16: mixed precision. compile:
     torch.compile. device: "auto", "cpu", "cuda". tensorboard: also log there. integer_images:
@@ -78,12 +87,14 @@ class RunConfig:
     patch_sparsity: float = 0.0
     ranking: str = "spikes"
     place: str = "tokens"
+    dense_gate: bool = True
     epochs: int = 10
     epochs_round: int = 3
     epochs_final: int = 10
     epochs_connections: int = 5
     epochs_integer: int = 2
     bits: int = 4
+    dense_integer: bool = False
     lr: float = 5e-3
     lr_scores: float = 0.1
     lr_integer: float = 1e-3
@@ -127,6 +138,9 @@ class RunConfig:
               "rank by 'input' or 'selector', or drop 'tokens'")
         _need(self.masks is None or self.method == "random",
               f"masks of another search are for method 'random', not {self.method!r}")
+        _need(self.method == "imp" or (self.dense_gate and not self.dense_integer),
+              f"dense_gate and dense_integer are about imp's dense network; method "
+              f"{self.method!r} has none beside its ticket")
         if self.patch_sparsity or self.layers == "stem" or self.method in ("patches", "ecpt"):
             _need(not (self.method == "scores" and self.layers == "stem"),
                   "method 'scores' scores all layers; for the patch embedding alone use method "
@@ -178,6 +192,18 @@ def read(path: str | Path) -> dict:
     if not isinstance(values, dict) or not all(isinstance(k, str) for k in values):
         raise SpikeTicketError(f"{path}: holds no settings; write lines such as 'method: imp'")
     return values
+
+
+def same_search(a: str, b: str, late: bool = False) -> bool:
+    """Whether two `to_yaml` texts have the same stages, apart from the integer ones; `late`: with
+    them."""
+    free = REPORT if late else REPORT + LATE
+    try:
+        settings = [{k: v for k, v in yaml.safe_load(text).items() if k not in free}
+                    for text in (a, b)]
+    except (yaml.YAMLError, AttributeError, RecursionError):
+        return False
+    return settings[0] == settings[1]
 
 
 def from_yaml(text: str) -> RunConfig:

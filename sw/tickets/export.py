@@ -26,8 +26,9 @@ GATE_MODES = {("spikes", "tokens"): "count", ("input", "pixels"): "input"}
 """Modes of the core's gate by (ranking, place); all others get their tokens from the host."""
 
 
-def to_integers(run: Trainer, found: Found) -> NetworkTrainee:
-    """The integer network of a ticket, its survivors and biases fine-tuned in its own arithmetic.
+def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTrainee:
+    """The integer network of a ticket, its survivors and biases fine-tuned in its own arithmetic
+    as `stage`.
 
     Layers whose survivors all have one magnitude become 1 bit wide; layers in `found.frozen` and
     identity shortcuts stay as they are. Event counts get as many input bits as the largest of the
@@ -45,7 +46,7 @@ def to_integers(run: Trainer, found: Found) -> NetworkTrainee:
                 layer.bias.requires_grad_(layer.bias.requires_grad
                                           and id(connection.conv) not in still)
     if c.epochs_integer and len(still) < len(connections(model)):
-        run.train("integer", trainee, c.epochs_integer, lr=c.lr_integer, exact=True,
+        run.train(stage, trainee, c.epochs_integer, lr=c.lr_integer, exact=True,
                   forward=lambda x: trainee(*host_side(found, x, c.timesteps)))
     return trainee.cpu()
 

@@ -16,7 +16,7 @@ from ..errors import SpikeTicketError
 Masks = dict[str, Tensor]
 """bool tensors by the name of their layer, each of its weight's shape."""
 
-SCOPES = ("global", "layer")
+SCOPES = ("global", "layer", "lamp")
 
 
 def largest(values: Tensor, keep: int) -> Tensor:
@@ -46,7 +46,8 @@ def by_score(scores: dict[str, Tensor], sparsity: float, scope: str = "global",
              within: Masks | None = None) -> Masks:
     """Keep the largest |score|; with weights as scores this is magnitude pruning.
 
-    scope: "global" ranks all layers together, "layer" leaves the same fraction in every layer.
+    scope: "global" ranks all layers together, "layer" leaves the same fraction in every layer,
+    "lamp" ranks all layers together by `lamp`, so that layers of small weights are not emptied.
     within: the mask so far. Nothing outside it survives, also where all scores are zero, so
     what was removed never comes back. Raises SpikeTicketError when `within` holds too few weights.
     """
@@ -67,8 +68,24 @@ def by_score(scores: dict[str, Tensor], sparsity: float, scope: str = "global",
                     "never grow, ask for a higher sparsity")
     if scope == "layer":
         return {n: largest(r, survivors(r.numel(), sparsity)) for n, r in ranks.items()}
+    if scope == "lamp":
+        ranks = {n: lamp(r) for n, r in ranks.items()}
     flat = torch.cat([r.flatten() for r in ranks.values()])
     return _split(largest(flat, survivors(len(flat), sparsity)), scores)
+
+
+def lamp(magnitudes: Tensor) -> Tensor:
+    """Layer-adaptive magnitudes (Lee et al. arXiv 2010.07611), float64 of the same shape.
+
+    A weight's square over the sum of the squares of all weights of its layer that are not smaller:
+    what removing it does to the layer, whatever the layer's scale (a batch norm undoes any scale).
+    A layer's largest has 1. Negative magnitudes mark removed weights and stay -1.
+    """
+    values, order = torch.sort(magnitudes.detach().flatten().double(), descending=True, stable=True)
+    squares = values.clamp_min(0).square()
+    scores = squares / squares.cumsum(0).clamp_min(torch.finfo(torch.float64).tiny)
+    scores[values < 0] = -1.0
+    return torch.empty_like(scores).scatter_(0, order, scores).view(magnitudes.shape)
 
 
 def random_masks(weights: dict[str, Tensor], sparsity: float, seed: int,

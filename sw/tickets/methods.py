@@ -59,8 +59,8 @@ def imp(run: Trainer) -> Found:
     model, gate = run.build(), gate_of(run)
     layers = prunable(model, c)
     bird, mask_now = _bird(c, model, dict.fromkeys(layers), c.rounds()[:1])
-    run.train("dense", model, c.epochs, forward=gated(model, gate), remember=c.rewind_epoch,
-              bird=bird, mask_now=mask_now)
+    run.train("dense", model, c.epochs, forward=gated(model, gate if c.dense_gate else None),
+              remember=c.rewind_epoch, bird=bird, mask_now=mask_now)
     start = run.remembered("dense")
     timesteps = early_timesteps(run, model, gate) if c.early_time else c.timesteps
     return prune_and_rewind(run, model, start, gate, timesteps)

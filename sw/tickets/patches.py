@@ -62,7 +62,8 @@ class PatchGate:
 
     @torch.no_grad()
     def choose(self, x: Tensor, spikes: Tensor) -> Tensor:
-        """Kept tokens, ascending int64 [B, keep], of prepared samples x and their token spikes."""
+        """Kept tokens, ascending int64 [B, keep], of prepared samples x and their token spikes
+        (whose shape alone counts, unless the ranking is "spikes")."""
         batch, tokens = spikes.shape[1], spikes.shape[3]
         if self.ranking == "random":
             ranks = torch.rand((batch, tokens), generator=self.generator).to(spikes.device)
@@ -74,11 +75,13 @@ class PatchGate:
 
     def __call__(self, model, x: Tensor) -> Tensor:
         """Logits [B, classes] of a Spikeformer on the kept patches of prepared samples x."""
-        spikes = model.embed(x)
-        kept = self.choose(x, spikes)
-        if self.place == "pixels":
-            spikes = model.embed(zero_pixels(x, kept, square(spikes.shape[3])))
-        return model.encode(take(spikes, kept))
+        if self.place == "tokens":
+            spikes = model.embed(x)
+            return model.encode(take(spikes, self.choose(x, spikes)))
+        # The whole sample is never embedded: its statistics would mix into the batch norms'.
+        tokens = model.config.tokens
+        kept = self.choose(x, x.new_empty(1, len(x), 1, tokens))
+        return model.encode(take(model.embed(zero_pixels(x, kept, square(tokens))), kept))
 
 
 def input_ranks(x: Tensor, tokens: int) -> Tensor:

@@ -13,11 +13,13 @@ import torch
 from .. import datasets, ticket
 from ..datasets import Images
 from ..errors import SpikeTicketError
+from ..network import Network
 from . import checkpoint, export, methods, parallel
-from .config import RunConfig, from_dict
+from .config import RunConfig, from_dict, same_search
 from .ecpt import ecpt
-from .masks import sparsity_of
+from .masks import Masks, sparsity_of
 from .measure import sparsity
+from .patches import kept_count
 from .scores import connections
 from .trainer import Trainer
 
@@ -63,9 +65,9 @@ def search(config: RunConfig, train: Images, test: Images, out: str | Path) -> d
 
 
 def _same_configuration(path: Path, config: RunConfig) -> None:
-    """Write the configuration into a new folder; refuse the folder of another search."""
+    """Write the configuration into a folder; refuse the folder of another search."""
     text = config.to_yaml()
-    if path.exists() and path.read_text() != text:
+    if path.exists() and not same_search(path.read_text(), text):
         raise SpikeTicketError(f"{path}: belongs to a search with another configuration; give that "
                                "one, or another --out")
     if parallel.RANK == 0:
@@ -77,7 +79,7 @@ def stage_epochs(config: RunConfig) -> list[int]:
     c = config
     rounds = [c.epochs_round] * (len(c.rounds()) - 1) + [c.epochs_final] * bool(c.rounds())
     selector = [c.epochs_connections] * (c.ranking == "selector" and c.patch_sparsity > 0)
-    integer = [] if c.method == "scores" else [c.epochs_integer]
+    integer = [] if c.method == "scores" else [c.epochs_integer] * (1 + c.dense_integer)
     return {"imp": [c.epochs, *rounds], "random": [c.epochs_final], "ecpt": [
         c.epochs_connections, c.epochs, *(rounds if c.layers == "all" else [])]}.get(
             c.method, [c.epochs]) + selector + integer
@@ -85,7 +87,7 @@ def stage_epochs(config: RunConfig) -> list[int]:
 
 def _finish(trainer: Trainer, found: methods.Found, began: float) -> dict:
     """Measure in floats and integers, write masks, ticket and result."""
-    c, folder = trainer.config, trainer.folder
+    c = trainer.config
     accuracy, rates = trainer.measure(found.model, found.forward)
     masks = found.masks or {n: m.weight.detach() != 0 for n, m in connections(found.model).items()}
     masks = {n: m.cpu() for n, m in masks.items()}
@@ -99,14 +101,28 @@ def _finish(trainer: Trainer, found: methods.Found, began: float) -> dict:
         "spike_rate": sum(rates.values()) / max(1, len(rates)), "spike_rates": rates,
         **trainer.notes,
     }
+    if found.gate is not None:
+        tokens = found.model.config.tokens
+        info |= {"gate": export.gate_mode(found.gate), "tokens": tokens,
+                 "tokens_kept": kept_count(tokens, found.gate.patch_sparsity)}
     info |= _integer(trainer, found)
-    info["epochs"] = len(trainer.history)
-    info["train_seconds"] = round(sum(r["train_seconds"] for r in trainer.history), 1)
-    info["seconds"] = round(time.monotonic() - began, 1)
-    info["versions"] = {"torch": torch.__version__,
-                        "spikingjelly": metadata.version("spikingjelly")}
-    info["config"] = c.to_yaml()
     network = info.pop("network", None)
+    if c.dense_integer and network is not None:
+        _write(trainer, info, network, masks, began)  # the ticket need not wait for what follows
+        info |= _dense_integer(trainer, found)
+    return _write(trainer, info, network, masks, began)
+
+
+def _write(trainer: Trainer, info: dict, network: Network | None, masks: Masks,
+           began: float) -> dict:
+    """The folder's masks, ticket and result; returns `info` with what every result has."""
+    c, folder = trainer.config, trainer.folder
+    info = {**info, "epochs": len(trainer.history),
+            "train_seconds": round(sum(r["train_seconds"] for r in trainer.history), 1),
+            "seconds": round(time.monotonic() - began, 1),
+            "versions": {"torch": torch.__version__,
+                         "spikingjelly": metadata.version("spikingjelly")},
+            "config": c.to_yaml()}
     if parallel.RANK:
         return info
     checkpoint.save(folder / "masks.safetensors", {"mask": masks}, {"config": c.to_yaml()})
@@ -124,10 +140,28 @@ def _integer(trainer: Trainer, found: methods.Found) -> dict:
                                                                 trainer.data.names)
     except SpikeTicketError as error:
         return {"ticket": None, "not_exported": str(error), "sparsity": sparsity(found.model)}
-    count = min(trainer.config.integer_images or len(trainer.test), len(trainer.test))
+    count = _integer_images(trainer)
     accuracy, activity = export.measure(trainer, found, network, count)
     return {"ticket": str(trainer.folder / "ticket.safetensors"), "network": network,
             "accuracy_integer": accuracy, "integer_images": count,
             "activity_by_layer": activity, "sparsity": network.sparsity,
             "sparsity_by_layer": {layer.name: round(1 - syn.density, 5)
                                   for layer, syn in network.synapses()}}
+
+
+def _dense_integer(trainer: Trainer, found: methods.Found) -> dict:
+    """Accuracy of the dense network in integers: what the ticket's accuracy is to be held against.
+
+    Converted, fine-tuned and measured as the ticket is, behind the gate that it was trained with.
+    """
+    model = trainer.build()
+    model.load_state_dict(trainer.ended("dense"))
+    dense = methods.Found(model, gate=found.gate if trainer.config.dense_gate else None)
+    network = export.to_integers(trainer, dense, "dense integer").to_network("dense")
+    accuracy, _ = export.measure(trainer, dense, network, _integer_images(trainer))
+    return {"accuracy_dense_integer": accuracy}
+
+
+def _integer_images(trainer: Trainer) -> int:
+    """Test images that integer networks are measured on."""
+    return min(trainer.config.integer_images or len(trainer.test), len(trainer.test))

@@ -25,7 +25,7 @@ from .. import nets
 from ..datasets import Images
 from ..errors import SpikeTicketError
 from . import checkpoint, parallel, training
-from .config import RunConfig
+from .config import RunConfig, same_search
 from .early import EarlyBird
 from .masks import Masks, keeper
 from .measure import accuracy_and_rates, sparsity
@@ -154,6 +154,10 @@ class Trainer:
         """The state after the epoch that `train(stage, remember=...)` was to remember."""
         return checkpoint.load(self._path(f"{stage}.start"))[0]["model"]
 
+    def ended(self, stage: str) -> dict[str, Tensor]:
+        """The state at the end of a finished stage."""
+        return checkpoint.load(self._path(stage))[0]["model"]
+
     def measure(self, module: nn.Module, forward: Callable[[Tensor], Tensor] | None = None,
                 data: Images | None = None, exact: bool = True) -> tuple[float, dict[str, float]]:
         """Accuracy (fraction of the test samples) and mean spike rate of every neuron layer."""
@@ -204,9 +208,8 @@ class Trainer:
     def _path(self, stage: str) -> Path:
         return self.folder / f"{stage.replace(' ', '-')}.safetensors"
 
-    def _identity(self) -> str:
-        return json.dumps({"config": self.config.to_yaml(), "train": len(self.data),
-                           "test": len(self.test)})
+    def _identity(self) -> dict[str, str | int]:
+        return {"config": self.config.to_yaml(), "train": len(self.data), "test": len(self.test)}
 
     def _save(self, name: str, module: nn.Module, optimizer: torch.optim.Optimizer | None = None,
               bird: EarlyBird | None = None, extra: dict[str, str] | None = None) -> None:
@@ -218,7 +221,8 @@ class Trainer:
         if bird is not None:
             groups["bird"] = bird.state()
         checkpoint.save(self._path(name), groups, {
-            "search": self._identity(), "history": json.dumps(self.history), **(extra or {})})
+            "search": json.dumps(self._identity()), "history": json.dumps(self.history),
+            **(extra or {})})
         lines = "".join(json.dumps(record) + "\n" for record in self.history)
         checkpoint.replace(self.folder / "log.jsonl", lambda part: part.write_text(lines))
         parallel.wait()
@@ -228,10 +232,14 @@ class Trainer:
         if not path.exists():
             return None
         groups, meta = checkpoint.load(path)
-        if meta.get("search") != self._identity():
+        with _explained(path):
+            its, mine = json.loads(meta["search"]), self._identity()
+            text, my_text = its.pop("config"), mine.pop("config")
+        if its != mine or not same_search(text, my_text):
             raise SpikeTicketError(f"{path}: belongs to a search with another configuration; give "
                                    f"that one ({self.folder}/config.yaml), or another --out")
-        return groups, meta
+        late = meta.get("stage", name).endswith("integer")
+        return (groups, meta) if same_search(text, my_text, late) else None
 
     def _finished(self, stage: str, module: nn.Module) -> bool:
         loaded = self._load(stage)
@@ -261,7 +269,7 @@ class Trainer:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, ValueError, RuntimeError, AttributeError, TypeError) as error:
         raise SpikeTicketError(f"{path}: does not hold this search's state "
                                f"({type(error).__name__}); remove it to start again") from error
 

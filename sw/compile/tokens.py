@@ -1,0 +1,138 @@
+"""Steps that work on tokens: attention, the patch gate and its selections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hw.config import KEY_WORDS, PRESETS, CoreConfig
+
+from ..attention import Attention, ColumnAttention
+from ..errors import SpikeTicketError
+from ..gate import Gate, Select
+from ..network import Layer, Network, Neuron
+from .fit import LayoutError
+from .steps import (
+    PHASES,
+    Step,
+    Use,
+    Version,
+    add_versions,
+    identity,
+    make_step,
+    plain_version,
+)
+from .taps import channel_words
+
+SCORE_BITS = 16
+"""Width of a token's score on the core."""
+
+OVERLAPPING = ("max", 3, 2, 1)
+"""Mode, size, stride and padding of the pool whose windows may overlap."""
+
+
+def check_operators(network: Network, config: CoreConfig) -> None:
+    """Raise SpikeTicketError, with the remedy, for what the core cannot do whatever its size."""
+    def refuse(layer: Layer | Gate | Select, what: str) -> None:
+        raise SpikeTicketError(f"layer {layer.name!r} of {network.name!r}: {what}")
+
+    gates = list(network.gates.values())
+    for layer in network.layers:
+        if isinstance(layer, Gate | Select):
+            if not config.gate:
+                refuse(layer, f"this core has no patch gate; choose {_presets('gate')}")
+            if isinstance(layer, Gate) and layer is not gates[0]:
+                refuse(layer, f"a second patch gate after {gates[0].name!r}; the core has one")
+        elif isinstance(layer.attention, ColumnAttention):
+            refuse(layer, "the core has no column attention; use self-attention, or run the "
+                          "network with sw.integer or sw.reference")
+        elif layer.attention is not None and not config.attention:
+            refuse(layer, f"this core has no attention; choose {_presets('attention')}")
+        elif layer.pool is not None and not layer.pool.tiles:
+            pool = layer.pool
+            kind = pool.mode, pool.size, pool.stride, pool.padding
+            if kind != OVERLAPPING:
+                refuse(layer, "pool {!r} of size {}, stride {}, padding {}; the core has pools "
+                              "with stride = size and no padding, and 'max' of size 3, stride 2, "
+                              "padding 1".format(*kind))
+    for gate in gates:
+        bound = gate.score_bound(network.input, network.shapes(), network.timesteps)
+        if gate.mode == "count" and bound >> SCORE_BITS:
+            refuse(gate, f"scores up to {bound} exceed {SCORE_BITS} bits; count the spikes of "
+                         "fewer maps")
+
+
+def _presets(feature: str) -> str:
+    names = [name for name, config in PRESETS.items() if getattr(config, feature)]
+    return f"a preset with one: {', '.join(names)}"
+
+
+def make_steps(network: Network,
+               ways: Mapping[str, int]) -> tuple[list[Step], list[Version]]:
+    """Steps of the network and the input's versions; ways: layer name -> PHASES, WALK, EXPAND."""
+    shapes = network.shapes()
+    steps = []
+    for layer in network.layers:
+        if isinstance(layer, Gate):
+            steps.append(_gate_step(network, layer, shapes))
+        elif isinstance(layer, Select):
+            steps.append(_select_step(network, layer, shapes))
+        elif layer.attention is not None:
+            steps.append(_attention_step(layer, layer.attention, shapes))
+        else:
+            steps.append(make_step(network, layer, shapes, ways.get(layer.name, PHASES)))
+    for gate in network.gates.values():
+        scored = [step for step in steps if step.layer.name in gate.scores]
+        for step in scored:
+            step.score, step.score_clear = True, step is scored[0]
+    return add_versions(network, steps, shapes)
+
+
+def _attention_step(layer: Layer, attention: Attention, shapes: Mapping) -> Step:
+    """Its weights stand for the sums of spikes: a row has those of its head's channels."""
+    shape = shapes[attention.query]
+    size, width = (shape.height, shape.width), shape.channels // attention.heads
+    head = np.arange(shape.channels) // width
+    weight = (head[:, None] == head).astype(np.int8)[:, :, None, None]
+    use = Use(weight, (attention.query,), 1, 0, 1, 1, *size, size)
+    keys = tuple(plain_version(name, shapes) for name in (attention.key, attention.value))
+    return Step(layer, [use], None, *size, 1, False, "attention", size, keys=keys)
+
+
+def _gate_step(network: Network, gate: Gate, shapes: Mapping) -> Step:
+    nothing = np.zeros(0, np.int64)
+    aligned = dict.fromkeys([*gate.scores, *(
+        select.source for select in network.layers
+        if isinstance(select, Select) and select.gate == gate.name)])
+    return Step(Layer(gate.name, (), nothing, nothing, Neuron()), [], None, *gate.grid, 1, False,
+                "gate", gate.grid, gate, aligned=tuple(plain_version(n, shapes) for n in aligned))
+
+
+def _select_step(network: Network, select: Select, shapes: Mapping) -> Step:
+    shape, gate = shapes[select.source], network.gates[select.gate]
+    size = shape.height, shape.width
+    layer, eye = identity(select.name, select.source, shape.channels)
+    use = Use(eye, (select.source,), 1, 0, 1, 1, *size, size)
+    return Step(layer, [use], None, 1, gate.keep, 1, False, "select", size, gate)
+
+
+def check_tokens(step: Step, config: CoreConfig) -> None:
+    """Raise LayoutError unless the core can list, or collect, all tokens of a gate, or read those
+    of attention."""
+    for key in step.keys:
+        words = channel_words(key.height, 1, key.pitch, config.window)
+        if words > KEY_WORDS:
+            raise LayoutError(step.layer.name, f"attention over {key.height} x {key.width} tokens, "
+                              f"{words} map words with a pitch of {key.pitch}; a core reads "
+                              f"{KEY_WORDS}, this one of {config.window} tokens each")
+    if step.kind not in ("gate", "select"):
+        return
+    rows, columns = step.conv
+    positions = (rows - 1) * step.pitch + columns
+    limit = config.gate_tokens if step.kind == "gate" else config.tile_positions
+    if positions > limit:
+        raise LayoutError(step.layer.name, f"patch gate {step.gate.name!r} chooses from "
+                          f"{rows} x {columns} tokens, {positions} positions with a pitch of "
+                          f"{step.pitch}, and this core from {limit}; pool the patch embedding "
+                          "further")

@@ -1,0 +1,115 @@
+"""SpikingJelly's Spikformer with drawn weights as a ticket: what would such a network need?
+
+    python -m sw.drawn_spikformer --sparsity 0.95 --out spikformer-4-384.safetensors
+    python -m sw.plan spikformer-4-384.safetensors --board arty_a7_100
+    python -m sw.drawn_spikformer --depth 2 --width 96 --heads 6 --keep 44 --out small.safetensors
+
+Nothing is trained: the weights are SpikingJelly's initial ones, the smallest magnitudes of every
+layer removed; the batch norms have seen some images (noise, or --data), so that the neurons fire.
+For sizes, cycles and exactness, never for accuracy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import torch
+from spikingjelly.activation_based import functional, neuron
+from spikingjelly.activation_based.model import spikformer
+from torch import Tensor, nn
+
+from . import datasets, reference, ticket
+from .errors import SpikeTicketError, command
+from .gate import Gate
+from .network import InputSpec, Network
+from .quantize import convert
+from .spikeformer_layers import Bits
+from .spikingjelly_spikformer import spikingjelly_layers
+from .tickets.masks import by_score
+
+CALIBRATION = 16
+"""Images that the batch norms see."""
+
+
+def drawn_network(depth: int = 4, width: int = 384, heads: int = 12, side: int = 32,
+                  channels: int = 3, classes: int = 10, timesteps: int = 4, patch: int = 4,
+                  sparsity: float = 0.95, bits: Bits = 4, keep: int | None = None,
+                  images: Tensor | None = None, seed: int = 0) -> Network:
+    """A Spikformer of SpikingJelly with drawn weights as an integer network.
+
+    patch: 4 or 16, pixels of a token's side. sparsity: fraction removed in every layer. keep:
+    tokens behind a gate of mode "count", None for no gate. images: uint8 [B, channels, side, side]
+    for the batch norms, None for noise. Raises SpikeTicketError for shapes that do not exist.
+    """
+    torch.manual_seed(seed)
+    try:
+        model = spikformer.Spikformer(
+            T=timesteps, in_channels=channels, img_size_h=side, img_size_w=side, patch_size=patch,
+            num_classes=classes, embed_dims=width, num_heads=heads, depths=depth,
+            spiking_neuron=lambda **more: neuron.LIFNode(tau=2.0, **more))
+    except (ValueError, AssertionError) as error:
+        raise SpikeTicketError(f"SpikingJelly has no such Spikformer ({error})") from error
+    weights = {name: m.weight for name, m in model.named_modules()
+               if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Linear)}
+    with torch.no_grad():
+        for name, mask in by_score(weights, sparsity, "layer").items():
+            weights[name].mul_(mask)
+        if images is None:
+            images = torch.randint(0, 256, (CALIBRATION, channels, side, side))
+        for m in model.modules():
+            if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+                m.momentum = None                           # the mean of what they see
+        model.train()(images.float() / 255)
+        functional.reset_net(model)
+    model.eval()
+    gate = None
+    if keep is not None:
+        grid = side // patch
+        gate = Gate("gate", "count", keep, (grid, grid), ("stem4", "rpe"))
+    return convert(spikingjelly_layers(model, bits, gate), InputSpec(channels, side, side),
+                   timesteps, name=f"spikformer-{depth}-{width}")
+
+
+@command
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m sw.drawn_spikformer", description=__doc__.split("\n")[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter, epilog=__doc__.split("\n", 1)[1])
+    for name, value, what in (
+            ("depth", 4, "encoder blocks"), ("width", 384, "channels of a token"),
+            ("heads", 12, "heads of the attention"), ("side", 32, "pixels of the input's side"),
+            ("channels", 3, "channels of the input"), ("classes", 10, "classes"),
+            ("timesteps", 4, "T"), ("patch", 4, "pixels of a token's side, 4 or 16"),
+            ("bits", 4, "of the weights, 1..8"), ("seed", 0, "of the drawn weights")):
+        parser.add_argument(f"--{name}", type=int, default=value, help=f"{what} (default: {value})")
+    parser.add_argument("--keep", type=int, help="tokens behind a gate by spike counts (default: "
+                                                 "no gate)")
+    parser.add_argument("--sparsity", type=float, default=0.95,
+                        help="fraction of every layer's weights removed (default: 0.95)")
+    parser.add_argument("--data", help="images for the batch norms and the activity (default: "
+                                       "noise)")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the ticket")
+    options = vars(parser.parse_args(arguments))
+    data, out = options.pop("data"), options.pop("out")
+    shape = options["channels"], options["side"], options["side"]
+    images = torch.randint(0, 256, (CALIBRATION, *shape), dtype=torch.uint8,
+                           generator=torch.Generator().manual_seed(options["seed"]))
+    if data:
+        found = datasets.load(data, limit=CALIBRATION, size=options["side"],
+                              channels=options["channels"])
+        images = torch.from_numpy(found.images)
+    network = drawn_network(**options, images=images)
+    values = images[:4].numpy()
+    run = reference.run(network, values)
+    rates = {name: {"active": float(value.mean())}
+             for name, value in reference.activity(network, run.spikes).items()}
+    ticket.save(out, network, {"data": data or "noise", "seed": options["seed"], "trained": False,
+                               "activity_by_layer": rates, "sparsity": network.sparsity})
+    print(f"{out}: {network.weights_total:,} weights, {network.weights_surviving:,} survive "
+          f"({100 * network.sparsity:.1f} % removed); drawn, not trained")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
