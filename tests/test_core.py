@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,12 +32,13 @@ TOLERANCE = 0.02
 """Largest relative difference between the RTL's cycles of a network and the cycle model's."""
 
 
-def random_cases(config: CoreConfig, count: int, seed: int) -> list[tuple[Network, Image]]:
+def random_cases(config: CoreConfig, count: int, seed: int,
+                 draw: Callable[..., Network] = random_network) -> list[tuple[Network, Image]]:
     """Random networks that fit, compiled so that every map can be read back where possible."""
     rng = np.random.default_rng(seed)
     cases: list[tuple[Network, Image]] = []
     while len(cases) < count:
-        network = random_network(rng, name=f"random{len(cases)}")
+        network = draw(rng, name=f"random{len(cases)}")
         try:
             try:
                 image = compile_network(network, config, keep_all=True)
@@ -48,23 +50,10 @@ def random_cases(config: CoreConfig, count: int, seed: int) -> list[tuple[Networ
     return cases
 
 
-def random_spikeformers(config: CoreConfig, count: int, seed: int) -> list[tuple[Network, Image]]:
-    """The same with attention, patch gates of every mode, and pools that overlap."""
-    rng = np.random.default_rng(seed)
-    cases: list[tuple[Network, Image]] = []
-    while len(cases) < count:
-        network = random_spikeformer(rng, column=False, name=f"spikeformer{len(cases)}",
-                                     max_side=int(rng.choice([4, 8, 12])),
-                                     max_timesteps=int(rng.choice([4, 16])))
-        try:
-            try:
-                image = compile_network(network, config, keep_all=True)
-            except DoesNotFit:
-                image = compile_network(network, config)
-        except DoesNotFit:
-            continue
-        cases.append((network, image))
-    return cases
+def draw_spikeformer(rng: np.random.Generator, name: str) -> Network:
+    """With attention, patch gates of every mode, and pools that overlap."""
+    return random_spikeformer(rng, column=False, name=name, max_side=int(rng.choice([4, 8, 12])),
+                              max_timesteps=int(rng.choice([4, 16])))
 
 
 def write_cases(folder: Path, cases, inputs, masks=None) -> list[str]:
@@ -134,7 +123,7 @@ def test_random_spikeformers(name, tmp_path):
     config = replace(CONFIGS[name], attention=True, gate=True, map_words=2048, weight_words=2048,
                      planes=64)
     print("seed 3")
-    cases = random_spikeformers(config, SPIKEFORMERS, 3)
+    cases = random_cases(config, SPIKEFORMERS, 3, draw_spikeformer)
     rng = np.random.default_rng(1003)
     inputs = [np.stack([random_input(rng, network) for _ in range(2)]) for network, _ in cases]
     masks = [random_masks(rng, network, 2) for network, _ in cases]

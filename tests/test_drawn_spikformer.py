@@ -1,0 +1,49 @@
+"""SpikingJelly's Spikformer with drawn weights: sparsity, exactness, errors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hw.config import PRESETS
+from sw import drawn_spikformer, machine, reference, ticket
+from sw.compiler import compile_network
+from sw.errors import SpikeTicketError
+from sw.image import decode_logits
+from sw.network import Layer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SMALL = {"depth": 1, "width": 16, "heads": 2, "side": 16, "channels": 1, "classes": 3}
+CORE = replace(PRESETS["tiny"], map_words=4096, weight_words=8192)
+
+
+@pytest.mark.parametrize("keep, patch", [(None, 4), (5, 4)])
+def test_it_is_as_sparse_as_asked_and_runs_exactly(keep, patch):
+    network = drawn_spikformer.drawn_network(**SMALL, patch=patch, sparsity=0.7, keep=keep)
+    # Rounded in each layer (q, k and v are one); a weight may round to 0 as an integer.
+    assert network.weights_surviving <= 0.3 * network.weights_total + len(network.layers)
+    assert any(isinstance(layer, Layer) and layer.attention is not None
+               for layer in network.layers)
+    image = compile_network(network, CORE)
+    array = np.random.default_rng(0).integers(0, 256, (1, 16, 16)).astype(np.uint8)
+    run = reference.run(network, array[None])
+    assert (decode_logits(image, machine.run(image, array).memory) == run.logits[0]).all()
+    assert (run.kept["gate"].shape == (1, keep)) if keep else not run.kept
+
+
+def test_the_command_writes_a_ticket(tmp_path, capsys):
+    path = tmp_path / "drawn.safetensors"
+    options = [part for name, value in SMALL.items() for part in (f"--{name}", str(value))]
+    assert drawn_spikformer.main([*options, "--sparsity", "0.9", "--out", str(path)]) == 0
+    found = ticket.load(path)
+    assert found.network.sparsity >= 0.89 and found.metadata["trained"] is False
+    assert "drawn, not trained" in capsys.readouterr().out
+
+
+def test_shapes_that_do_not_exist_are_refused():
+    with pytest.raises(SpikeTicketError, match="no such Spikformer"):
+        drawn_spikformer.drawn_network(**SMALL | {"heads": 3})
+    with pytest.raises(SpikeTicketError):
+        drawn_spikformer.drawn_network(**SMALL, keep=99)
