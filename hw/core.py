@@ -212,27 +212,27 @@ class Core(wiring.Component):
 
         log_data = self._counters(m, engines, arbiter, sequencer, space, address)
 
-        # Host reads: the address was registered above, the memories answer one cycle later.
-        reading = Signal(3)
+        # Host reads: the address was registered above, the memories answer one cycle later. One
+        # register behind each memory, one behind the choice of the space.
+        reading = Signal(4)
         m.d.sync += [reading.eq(Cat(bus.r_en & ~sequencer.busy, reading)),
-                     bus.r_valid.eq(reading[1])]
-        old_space, old_address = Signal.like(space), Signal.like(address)
-        m.d.sync += [old_space.eq(space), old_address.eq(address)]
-        with m.Switch(old_space):
-            with m.Case(Space.MAP):
-                words = data.View(data.ArrayLayout(WORD_BITS, lanes), maps[0].a_data)
-                m.d.sync += bus.r_data.eq(words[old_address[:lane_bits]] if lanes > 1 else words[0])
-            with m.Case(Space.WEIGHT):
-                pair = (old_address >> weight_bits)[:8]
-                m.d.sync += bus.r_data.eq(Array(w.a_data for w in weights)[pair])
-            with m.Case(Space.PROGRAM):
-                m.d.sync += bus.r_data.eq(program_read.data)
-            with m.Case(Space.COUNTER):
-                m.d.sync += bus.r_data.eq(log_data)
-            with m.Case(Space.GATE):
-                m.d.sync += bus.r_data.eq(mask)
-            with m.Default():
-                m.d.sync += bus.r_data.eq(0)
+                     bus.r_valid.eq(reading[2])]
+        old_address, spaces = Signal.like(address), [Signal.like(space) for _ in range(2)]
+        m.d.sync += [old_address.eq(address), spaces[0].eq(space), spaces[1].eq(spaces[0])]
+        map_words = data.View(data.ArrayLayout(WORD_BITS, lanes), maps[0].a_data)
+        answers = {
+            Space.MAP: map_words[old_address[:lane_bits]] if lanes > 1 else map_words[0],
+            Space.WEIGHT: Array(w.a_data for w in weights)[(old_address >> weight_bits)[:8]],
+            Space.PROGRAM: program_read.data, Space.COUNTER: log_data, Space.GATE: mask,
+        }
+        got = {which: Signal(WORD_BITS, name=f"read_{which.name.lower()}", reset_less=True)
+               for which in answers}
+        m.d.sync += [word.eq(answers[which]) for which, word in got.items()]
+        m.d.sync += bus.r_data.eq(0)
+        with m.Switch(spaces[1]):
+            for which, word in got.items():
+                with m.Case(which):
+                    m.d.sync += bus.r_data.eq(word)
         return m
 
     def _gate(self, m, engines, sequencer, busy, address, mask_write, mask_data):

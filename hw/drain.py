@@ -203,7 +203,9 @@ class Drain(wiring.Component):
 
         header = select(parity)
         walk_bank = Signal()
-        all_filled = Cat(u.bit_select(walk_bank, 1) for u in self.filled).all()
+        # A cycle late: a flag of this bank, once set, stays until the bank has been walked.
+        all_filled = Signal()
+        m.d.sync += all_filled.eq(Cat(u.bit_select(walk_bank, 1) for u in self.filled).all())
         # With several groups the membranes of a pass must be stored before the next one reads.
         may_start = Mux(layer.n_groups == 1, in_flight < 2, in_flight == 0)
         m.d.comb += [

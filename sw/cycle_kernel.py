@@ -226,6 +226,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     job = np.full((engines, units), NOTHING, np.int64)
     bank = np.zeros((engines, units), np.int64)
     filled = np.zeros((engines, units, 2), np.bool_)
+    all_filled = np.zeros(engines, np.bool_)    # as the drain sees it, a cycle late
     add = np.zeros((engines, units), np.bool_)
     # drain
     headers = np.zeros(engines, np.int64)
@@ -349,13 +350,12 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 if headers[e] > 0 and may_start:
                     pop_header = True
                     drain[e] = BASE
-            elif drain[e] == BASE:
+            elif drain[e] == BASE or drain[e] == WAIT:
+                start_walk = drain[e] == WAIT and all_filled[e]
                 drain[e] = WAIT
-            elif drain[e] == WAIT:
-                ready = True
+                all_filled[e] = True
                 for u in range(units):
-                    ready = ready and filled[e, u, drained[e] & 1]
-                start_walk = ready
+                    all_filled[e] = all_filled[e] and filled[e, u, drained[e] & 1]
             at[e] = (at[e] + stages - 1) % stages
             tags[e, at[e]] = 0
             if walks:
