@@ -148,8 +148,6 @@ DRAIN = _in(
     ("& layer.pitch_mask) < layer.row_valid", "& layer.pitch_mask) <= layer.row_valid",
      "one column too many"),
     ("& (q < limit)", "& (q < layer.positions)", "positions after the last strip's end"),
-    ("layer.count_oy_last, layer.count_oy)", "layer.count_oy, layer.count_oy)",
-     "the last strip has as many rows as the others"),
     ("& (best > new)", "& (best < new)", "minimum pool"),
     ("Array(self.currents)[unit1 | 1]", "Array(self.currents)[unit1]",
      "both lanes take the even position"),
@@ -160,16 +158,22 @@ DRAIN = _in(
     ("slot.eq(Mux(tag2.pass_end, 0, slot + 1))", "slot.eq(slot + 1)",
      "a group takes other positions' membranes"),
     ("tag2.valid & ~keep", "~keep", "the pool takes what is read while the walk stands still"),
-    ("Mux(new_phase, phase_start, self.position)", "self.position",
-     "a phase starts where the one before ended"),
     ("queue_read.data.row.channel * layer.out_channel_stride", "queue_read.data.row.channel",
      "channels a word apart"),
     ("(walker.at_edge & Cat(1, first_strip)).any()", "walker.at_edge[0]",
      "an overlapping pool takes the row above the map"),
-    ("before = self.first & layer.pool_overlap", "before = Const(0)",
-     "an overlapping pool starts a position late"),
     ("(~tag2.inside[0] | (had & (best > new)))", "had & (best > new)",
      "a pool takes positions outside the map"),
+)
+
+WALKER = _in(
+    "hw/walker.py",
+    ("layer.count_oy_last, layer.count_oy)", "layer.count_oy, layer.count_oy)",
+     "the last strip has as many rows as the others"),
+    ("Mux(new_phase, phase_start, self.position)", "self.position",
+     "a phase starts where the one before ended"),
+    ("before = self.first & layer.pool_overlap", "before = Const(0)",
+     "an overlapping pool starts a position late"),
     ("Mux(layer.listed, self.list_token, layer.step_ox)", "layer.step_ox",
      "the list of kept tokens is ignored"),
 )
@@ -301,5 +305,5 @@ REFERENCE = [
 ]
 
 MUTATIONS: tuple[Mutation, ...] = (
-    *NEURON, *UNIT, *FETCH, *DECODER, *ATTENTION, *DRAIN, *GATE, *OUTPUTS, *PACKER, *CORE,
+    *NEURON, *UNIT, *FETCH, *DECODER, *ATTENTION, *DRAIN, *WALKER, *GATE, *OUTPUTS, *PACKER, *CORE,
     *COMPILER, *REFERENCE)

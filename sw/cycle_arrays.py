@@ -91,7 +91,7 @@ def _walk(h: Mapping[str, int],
             q = tokens[:len(q)]
         if h["pool_overlap"]:
             q = (q - 1) % (1 << program.WALK_BITS)
-            q[0] = 0                    # instead of -1, see `hw.drain.Walker`
+            q[0] = 0                    # instead of -1, see `hw.walker.Walker`
         ends = [index[n] == counts[n] - 1 for n in range(6)]
         limit = h["positions_last" if last else "positions"]
         window_end = ends[4] & ends[5]

@@ -12,9 +12,10 @@ import pytest
 
 from hw import program
 from hw.config import PRESETS, CoreConfig
-from hw.drain import Drain, Walker
+from hw.drain import Drain
 from hw.outputs import Outputs
 from hw.packer import Packer
+from hw.walker import Walker
 from sim import models
 from sim.runner import run_bench
 from sw.compile.listing import read_program

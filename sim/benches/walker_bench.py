@@ -1,4 +1,4 @@
-"""`hw.drain.Walker` against `sim.models.walk`: every position and flag, one step a cycle.
+"""`hw.walker.Walker` against `sim.models.walk`: every position and flag, one step a cycle.
 
 Settings: layers (a JSON file: a list of `hw.program.HEADER` fields, and `kept` where `listed`),
 seed.

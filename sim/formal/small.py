@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hw.config import CoreConfig
-from hw.drain import LEVELS
+from hw.walker import LEVELS
 
 from .harness import Bench
 
