@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
+# Add browser to look at the HTML report in chromium, data and sweep for their tests.
+EXTRAS ?= build,formal,test
 
 .PHONY: demo test lint mutation formal study bitstreams clean
 .DEFAULT_GOAL := demo
@@ -45,7 +47,7 @@ $(VENV)/run.ok: pyproject.toml constraints.txt | check
 	touch $@
 
 $(VENV)/test.ok: $(VENV)/run.ok
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[build,formal,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
 # Names what is missing and the line that installs it.

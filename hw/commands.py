@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +10,7 @@ from . import layouts, registers
 from .config import CoreConfig
 from .core import HostBus
 from .framing import WORD
+from .packing import Unpacker
 from .registers import PROTOCOL, Space, Status
 
 REQUEST = layouts.words(registers.REQUEST)
@@ -33,8 +34,8 @@ class Commands(wiring.Component):
     After a reset every request is refused until one with `sync`. A request answered with an error
     has had no effect, except a run that timed out. The request
     before the expected one is answered again without being done again. A run ends after its cycle
-    limit at the latest, so every request is answered. A write takes one cycle a word (4 where it
-    expands), a read at least 3; the sender needs 4.
+    limit at the latest, so every request is answered. A write takes one cycle a word (an expanding
+    or packed one as long as `packing.Unpacker` does), a read at least 3; the sender needs 4.
     """
 
     def __init__(self, config: CoreConfig):
@@ -55,7 +56,6 @@ class Commands(wiring.Component):
         header = Signal(REQUEST)
         index = Signal(range(max(REQUEST_WORDS, REPLY_WORDS)))
         payload = Signal(range(registers.FRAME_WORDS))  # words to take from the request
-        lane = Signal(2)
         expected, synced, repeat = Signal(16), Signal(), Signal()
         fault = Signal(Status)   # a frame was lost and the host does not know yet
         status, last_status = Signal(Status), Signal(Status)
@@ -68,29 +68,39 @@ class Commands(wiring.Component):
             reply.seq.eq(seq), reply.expected.eq(expected), reply.count.eq(count),
             reply.cycles.eq(cycles),
         ]
-        expand = header.expand != 0
-        bits = self.requests.payload.word_select(lane, 8)
+        # The write: words of memory in all, whether any is left, whether they are unpacked, and
+        # what is wrong with the number that a packed one begins with.
+        most = max(4 * registers.FRAME_WORDS, *registers.space_words(self._config).values())
+        writes, more, coded = Signal(range(most + 1)), Signal(), Signal()
+        no_number, too_many = Signal(), Signal()
+        after = Signal(24)
+        unpacker = Unpacker()
+        writing = Signal()
+        m.submodules.unpacker = ResetInserter(~writing)(unpacker)
         m.d.comb += [
+            unpacker.packed.eq(header.packed), unpacker.mask.eq(header.expand),
+            after.eq(header.write_addr + 1),
+            unpacker.ended.eq(payload == 0), unpacker.i.payload.eq(self.requests.payload),
             self.first_layer_address.eq(header.start),
             self.stop_after.eq(header.stop_after),
             self.bus.space.eq(Mux(self.bus.w_en, header.write_space, header.read_space)),
             self.bus.addr.eq(Mux(self.bus.w_en, header.write_addr, header.read_addr)),
-            self.bus.w_data.eq(Mux(expand, Cat(bit.replicate(4) & header.expand for bit in bits),
-                                   self.requests.payload)),
+            self.bus.w_data.eq(Mux(coded, unpacker.o.payload, self.requests.payload)),
         ]
 
         def next_address():
             return header.read_addr.eq(header.read_addr + header.read_stride)
 
-        # Worked out all the time, a cycle for each step: `end` is right from CHECK on, the others
-        # from DECIDE on.
+        # Worked out all the time, a cycle for each step: right from DECIDE on, `end` from CHECK on.
         end = Signal(26)
         foreign, possible = Signal(), Signal(Status)
         is_next, is_again = Signal(), Signal()
         m.d.comb += foreign.eq((header.version != PROTOCOL) | header.reply)
         m.d.sync += [
-            end.eq(header.write_addr + Mux(expand, payload << 2, payload)),
-            possible.eq(Mux(foreign, Status.VERSION, self._verdict(m, header, payload, end))),
+            more.eq(Mux(self.bus.w_en, (after ^ end)[:len(writes)].any(),
+                        (header.write_addr ^ end)[:len(writes)].any())),
+            possible.eq(Mux(foreign, Status.VERSION, self._verdict(
+                m, header, payload, end, no_number, too_many))),
             is_next.eq(header.sync | (synced & (header.seq == expected))),
             is_again.eq(synced & ((header.seq + 1)[:16] == expected)),
         ]
@@ -99,7 +109,8 @@ class Commands(wiring.Component):
             m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & ~self.requests.valid & (fault == 0))
 
             with m.State("IDLE"):
-                m.d.sync += [index.eq(0), lane.eq(0), repeat.eq(0), count.eq(0)]
+                m.d.sync += [index.eq(0), repeat.eq(0), count.eq(0),
+                             no_number.eq(0), too_many.eq(0)]
                 with m.If(fault != Status.OK):
                     m.d.sync += [status.eq(fault), seq.eq(expected), fault.eq(Status.OK)]
                     m.next = "REPLY"
@@ -114,9 +125,25 @@ class Commands(wiring.Component):
                     m.d.sync += [index.eq(index + 1),
                                  header.eq(Cat(header.as_value()[32:], self.requests.payload))]
                     with m.If(index == REQUEST_WORDS - 1):
-                        m.next = "MEASURE"
+                        m.next = "NUMBER"
 
-            with m.State("MEASURE"):    # `end` of `_verdict` is being added up
+            with m.State("NUMBER"):     # of words to write
+                expand = header.expand != 0
+                m.d.sync += [writes.eq(Mux(expand, payload << 2, payload)),
+                             coded.eq(expand | header.packed)]
+                m.next = "MEASURE"
+                with m.If(header.packed):
+                    with m.If(payload == 0):
+                        m.d.sync += no_number.eq(1)
+                    with m.Elif(self.requests.valid):
+                        m.d.comb += self.requests.ready.eq(1)
+                        m.d.sync += [payload.eq(payload - 1), writes.eq(self.requests.payload),
+                                     too_many.eq(self.requests.payload[len(writes):].any())]
+                    with m.Else():
+                        m.next = "NUMBER"
+
+            with m.State("MEASURE"):
+                m.d.sync += end.eq(header.write_addr + writes)
                 m.next = "CHECK"
 
             with m.State("CHECK"):
@@ -138,17 +165,27 @@ class Commands(wiring.Component):
                     m.d.comb += verdict.eq(Status.ORDER)
                 m.next = "WRITE"
 
-            with m.State("WRITE"):  # or drop the payload of a request that is not done
+            with m.State("WRITE"):
+                m.d.comb += writing.eq(1)
+                with m.If(~more | (status != Status.OK) | repeat):
+                    m.next = "DROP"
+                with m.Elif(Mux(coded, unpacker.o.valid, self.requests.valid)):
+                    m.d.comb += [self.bus.w_en.eq(1), unpacker.o.ready.eq(coded)]
+                    m.d.sync += header.write_addr.eq(after)
+                with m.If(coded):
+                    m.d.comb += [unpacker.i.valid.eq(self.requests.valid & (payload != 0)),
+                                 self.requests.ready.eq(unpacker.i.ready & (payload != 0))]
+                with m.Else():
+                    m.d.comb += self.requests.ready.eq(self.bus.w_en)
+                with m.If(self.requests.valid & self.requests.ready):
+                    m.d.sync += payload.eq(payload - 1)
+
+            with m.State("DROP"):   # what is left of the payload, all of it if nothing is done
                 with m.If(payload == 0):
                     m.next = "RUN"
                 with m.Elif(self.requests.valid):
-                    m.d.sync += lane.eq(lane + 1)
-                    with m.If((status == Status.OK) & ~repeat):
-                        m.d.comb += self.bus.w_en.eq(1)
-                        m.d.sync += header.write_addr.eq(header.write_addr + 1)
-                    with m.If(~expand | (lane == 3)):
-                        m.d.comb += self.requests.ready.eq(1)
-                        m.d.sync += [payload.eq(payload - 1), lane.eq(0)]
+                    m.d.comb += self.requests.ready.eq(1)
+                    m.d.sync += payload.eq(payload - 1)
 
             with m.State("RUN"):
                 m.next = "READ OR NOT"
@@ -232,7 +269,7 @@ class Commands(wiring.Component):
             m.d.sync += fault.eq(self.fault_status)
         return m
 
-    def _verdict(self, m, header, payload, end):
+    def _verdict(self, m, header, payload, end, no_number, too_many):
         """Status of a request that is due: OK, or why it cannot be done; `end` of its write."""
         verdict = Signal(Status)
         size = Signal(26)
@@ -242,12 +279,13 @@ class Commands(wiring.Component):
                     with m.Case(space):
                         m.d.comb += size.eq(words)
         unknown = (
-            (header.unused != 0) | (~header.write & (payload != 0)) | (header.digest & ~header.read)
+            (header.unused != 0) | (~header.write & (header.packed | (payload != 0)))
+            | no_number | (header.digest & ~header.read)
             | (header.read & (header.read_space > max(Space)))
             | (header.write & ((header.write_space > max(Space))
                                | (header.write_space == Space.COUNTER))))
         with m.If(unknown):
             m.d.comb += verdict.eq(Status.BAD_REQUEST)
-        with m.Elif(header.write & (end > size)):
+        with m.Elif(header.write & (too_many | (end > size))):
             m.d.comb += verdict.eq(Status.RANGE)
         return verdict

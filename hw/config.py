@@ -90,6 +90,11 @@ class CoreConfig:
     clock_hz: int = 100_000_000
 
     def __post_init__(self):
+        for name, value in self.as_dict().items():  # a manifest may hold anything
+            if type(value) is not (bool if name in ("attention", "gate") else int):
+                raise ValueError(f"{name} is {value!r:.40}, not of the right type")
+        if not 1 <= self.clock_hz <= 1_000_000_000:
+            raise ValueError(f"clock_hz {self.clock_hz} is outside 1..1,000,000,000")
         powers = ("units", "window", "acc_depth", "queue_depth", "map_words", "weight_words",
                   "program_words", "taps", "planes")
         for name in powers:
@@ -160,7 +165,7 @@ PRESETS: dict[str, CoreConfig] = {
     "micro": CoreConfig(engines=1, units=2, window=8, acc_depth=8, queue_depth=16, lanes=1,
                         map_words=256, weight_words=256, program_words=256, taps=16, planes=16,
                         attention=True, gate=True),
-    "e45": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=8192),
+    "e45": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=16384),
     "e45f": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=16384, attention=True,
                        gate=True),
     "large": CoreConfig(engines=4, lanes=1, map_words=1 << 14, weight_words=1 << 16,

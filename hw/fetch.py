@@ -157,9 +157,9 @@ class Fetch(wiring.Component):
         with m.Elif(p_go):
             m.d.sync += [planes_left.eq(planes_left - 1), plane_index.eq(plane_index + 1)]
 
-        # Stage 5: the plane's words. Stage 6: which of them have a spike, and the accumulator row
-        # of sub-position 0 of the first one, before the borrow; a plane without one ends there.
-        # These two do not wait either.
+        # Stage 5: the plane's words. Stage 6: their rows of live bits. Stage 7: which of the words
+        # have a spike, and the accumulator row of sub-position 0 of the first one, before the
+        # borrow; a plane without one ends there. These three do not wait either.
         count = cfg.tile_words + 1
         span = data.StructLayout({
             "end": 1, "last_strip": 1, "strip_word": 9, "weight": signed(cfg.acc_bits),
@@ -174,11 +174,12 @@ class Fetch(wiring.Component):
             "live": count,
         })
         q, q_valid, f, f_valid = _payload(span), Signal(), _payload(visit), Signal()
+        p, p_valid = _payload(span), Signal()
         address, wanted = Signal(self._address_bits), Signal(count)
-        found = self._live_bits(m, q.address, q.next_block, count)
+        found = self._live_bits(m, q, p.address, count)
         m.d.comb += [
             address.eq(w.base + plane_read.data.offset + w.first),
-            wanted.eq(Mux(q.end, 1, found & Cat(i < q.words for i in range(count)))),
+            wanted.eq(Mux(p.end, 1, found & Cat(i < p.words for i in range(count)))),
         ]
         m.d.sync += [
             q_valid.eq(p_go), q.end.eq(w.end), q.last_strip.eq(w.last_strip),
@@ -187,17 +188,18 @@ class Fetch(wiring.Component):
             q.shift.eq(w_tap.shift), q.tap.eq(w.tap), q.word.eq(w.first), q.address.eq(address),
             q.next_block.eq((address + 8) >> 4),
             q.words.eq(Mux(w.empty, 0, w.last - w.first + 1)),
-            f_valid.eq(q_valid & wanted.any()), f.end.eq(q.end), f.last_strip.eq(q.last_strip),
-            f.weight.eq(q.weight), f.timesteps.eq(q.timesteps), f.rotate.eq(q.shift),
-            f.tap.eq(q.tap), f.word.eq(q.word), f.address.eq(q.address), f.live.eq(wanted),
-            f.row.eq(subs * (q.word - q.strip_word) - (q.shift >> unit_bits)),
+            p_valid.eq(q_valid), p.eq(q),
+            f_valid.eq(p_valid & wanted.any()), f.end.eq(p.end), f.last_strip.eq(p.last_strip),
+            f.weight.eq(p.weight), f.timesteps.eq(p.timesteps), f.rotate.eq(p.shift),
+            f.tap.eq(p.tap), f.word.eq(p.word), f.address.eq(p.address), f.live.eq(wanted),
+            f.row.eq(subs * (p.word - p.strip_word) - (p.shift >> unit_bits)),
         ]
         m.submodules.visits = visits = JobQueue(visit, FETCH_QUEUE)
         m.d.comb += [
             visits.push.eq(f_valid), visits.i.eq(f), q_free.eq(~visits.almost_full),
         ]
 
-        # Stage 7: visit the words, one a cycle.
+        # Stage 8: visit the words, one a cycle.
         r, r_valid, r_free = _payload(visit), Signal(), Signal()
         left, last_word = _payload(count), _payload(1)       # last_word: `left` has one bit
         others, step = Signal(count), Signal(range(count))
@@ -214,8 +216,8 @@ class Fetch(wiring.Component):
             self.queue_stall.eq(r_valid & self.almost_full),
             self.port_stall.eq(r_valid & ~self.almost_full & self.port_blocked),
             self.starved.eq(~r_valid),
-            self.idle.eq(~(r_valid | visits.o.valid | f_valid | q_valid | w_valid | ranges.o.valid
-                           | s3_valid | s2_valid | s1_valid)),
+            self.idle.eq(~(r_valid | visits.o.valid | f_valid | p_valid | q_valid | w_valid
+                           | ranges.o.valid | s3_valid | s2_valid | s1_valid)),
         ]
         with m.If(r_free):
             m.d.sync += [
@@ -230,7 +232,7 @@ class Fetch(wiring.Component):
         row = Signal(signed(14))
         m.d.comb += row.eq(r.row + subs * step)
 
-        # Stage 8: the address is at the memory. Everything else travels along.
+        # Stage 9: the address is at the memory. Everything else travels along.
         rest = data.StructLayout({
             "end": 1, "mask": cfg.window, "row": signed(14), "borrow": units,
             "rotate": unit_bits, "positions": 10, "weight": signed(cfg.acc_bits),
@@ -286,7 +288,7 @@ class Fetch(wiring.Component):
                     a.positions[:unit_bits]]),
             ]
 
-        # Stage 9: the word has arrived; rotate it so that every unit sees its own lanes.
+        # Stage 10: the word has arrived; rotate it so that every unit sees its own lanes.
         lanes = data.View(data.ArrayLayout(layouts.MASK, cfg.window), self.map_data)
         rotated = _payload(data.ArrayLayout(layouts.MASK, cfg.window))
         for i in range(subs):
@@ -303,7 +305,7 @@ class Fetch(wiring.Component):
             m.d.sync += kept[u].eq(Mux(b.borrow[u], wanted, wanted >> 1))
         m.d.sync += c.eq(b)
 
-        # Stage 10: active lanes to the queues.
+        # Stage 11: active lanes to the queues.
         for u in range(units):
             active = Cat(
                 rotated[i * units + u].any() & c.mask[i * units + u] & kept[u][i]
@@ -318,14 +320,15 @@ class Fetch(wiring.Component):
             ]
         return m
 
-    def _live_bits(self, m, address, next_block, count):
-        """Live bits of `count` consecutive map words from `address` on.
+    def _live_bits(self, m, span, address, count):
+        """Live bits of `count` consecutive map words.
 
         Two memories of 8 words a row: the range starts in a row of one and goes on in the other.
-        next_block: (address + 8) // 16.
+        span: the words, one cycle early; address: of their first, now.
         """
-        rows = [Memory(shape=8, depth=max(2, self._config.map_words // 16), init=[])
-                for _ in range(2)]
+        # With the registers behind it, synthesis would take block RAM, whose output comes late.
+        rows = [Memory(shape=8, depth=max(2, self._config.map_words // 16), init=[],
+                       attrs={"ram_style": "distributed"}) for _ in range(2)]
         reads = [ram.read_port(domain="comb") for ram in rows]
         for i, ram in enumerate(rows):
             m.submodules[f"live{i}"] = ram
@@ -336,8 +339,10 @@ class Fetch(wiring.Component):
                 write.en.eq(Mux(self.live_write & (self.live_address[3] == i),
                                 1 << self.live_address[:3], 0)),
             ]
-        m.d.comb += [reads[0].addr.eq(next_block), reads[1].addr.eq(address >> 4)]
-        both = Mux(address[3], Cat(reads[1].data, reads[0].data), Cat(reads[0].data, reads[1].data))
+        m.d.comb += [reads[0].addr.eq(span.next_block), reads[1].addr.eq(span.address >> 4)]
+        even, odd = _payload(8), _payload(8)
+        m.d.sync += [even.eq(reads[0].data), odd.eq(reads[1].data)]
+        both = Mux(address[3], Cat(odd, even), Cat(even, odd))
         live = Signal(count)
         m.d.comb += live.eq(both.bit_select(address[:3], count))
         return live

@@ -22,13 +22,15 @@ class RegisterFile(wiring.Component):
 
     bus: enabled only for `Space.REGISTER`.
     good, bad, overrun: pulses to count. divisor: as the host set it; `restore_divisor` brings the
-    default back.
+    default back. build: 64 bits that tell the build.
     """
 
-    def __init__(self, config: CoreConfig, *, divisor: int):
+    def __init__(self, config: CoreConfig, *, divisor: int, build: int = 0):
         if not registers.MIN_DIVISOR <= divisor < 1 << 20:
             raise ValueError(f"divisor {divisor} is outside {registers.MIN_DIVISOR}..{2**20 - 1}")
-        self._config, self._divisor = config, divisor
+        if not 0 <= build < 1 << 64:
+            raise ValueError(f"build {build} is not a number of 64 bits")
+        self._config, self._divisor, self._build = config, divisor, build
         super().__init__({
             "bus": In(HostBus()),
             "good": In(1), "bad": In(1), "overrun": In(1),
@@ -51,6 +53,7 @@ class RegisterFile(wiring.Component):
             Register.CLOCK_HZ: self._config.clock_hz, Register.FRAMES: frames,
             Register.BAD_FRAMES: bad, Register.OVERRUNS: overruns, Register.UPTIME: uptime,
             Register.SCRATCH: scratch, Register.DIVISOR: self.divisor,
+            Register.BUILD_LOW: self._build & 0xFFFFFFFF, Register.BUILD_HIGH: self._build >> 32,
         }
         m.d.sync += [bus.r_valid.eq(bus.r_en), bus.r_data.eq(0)]
         with m.Switch(bus.addr):
@@ -80,8 +83,8 @@ class Link(wiring.Component):
     divisor: bit time of the UART in 1/16 cycles; `restore_divisor` brings the default back.
     """
 
-    def __init__(self, config: CoreConfig, *, divisor: int):
-        self._config, self._divisor = config, divisor
+    def __init__(self, config: CoreConfig, *, divisor: int, build: int = 0):
+        self._config, self._divisor, self._build = config, divisor, build
         super().__init__({
             "rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)),
             "bus": Out(HostBus()),
@@ -97,7 +100,8 @@ class Link(wiring.Component):
             depth=registers.BUFFER_WORDS)
         m.submodules.commands = commands = Commands(self._config)
         m.submodules.sender = sender = FrameSender()
-        m.submodules.file = file = RegisterFile(self._config, divisor=self._divisor)
+        m.submodules.file = file = RegisterFile(self._config, divisor=self._divisor,
+                                                build=self._build)
         wiring.connect(m, wiring.flipped(self.rx), receiver.i)
         wiring.connect(m, receiver.o, commands.requests)
         wiring.connect(m, commands.replies, sender.i)

@@ -15,14 +15,14 @@ from . import program
 from .config import CoreConfig
 from .program import Fields
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the frames below; a board answers another version with `Status.VERSION`."""
 
 MAGIC = int.from_bytes(b"SPKT", "little")
 
 REQUEST: tuple[Fields, ...] = (
     (("version", 4), ("reply", 1), ("sync", 1), ("write", 1), ("run", 1), ("read", 1),
-     ("digest", 1), ("unused", 6), ("seq", 16)),
+     ("digest", 1), ("packed", 1), ("unused", 5), ("seq", 16)),
     (("write_addr", 24), ("write_space", 4), ("expand", 4)),
     (("read_addr", 24), ("read_space", 4)),
     (("read_count", 16), ("read_stride", 16)),
@@ -30,6 +30,9 @@ REQUEST: tuple[Fields, ...] = (
     (("max_cycles", 32),),
 )
 """Header of a frame to the board; the words to write follow, then the CRC."""
+
+GROUP_WORDS = 8
+"""Words of memory that one presence byte of a packed write tells of (`hw.packing`)."""
 
 REPLY: tuple[Fields, ...] = (
     (("version", 4), ("reply", 1), ("unused", 3), ("status", 8), ("seq", 16)),
@@ -88,7 +91,7 @@ STATUS_TEXT = {
 
 
 class Register(IntEnum):
-    """Addresses in `Space.REGISTER`; all read only but the last two."""
+    """Addresses in `Space.REGISTER`; all read only but SCRATCH and DIVISOR."""
 
     MAGIC = 0
     PROTOCOL = 1
@@ -104,6 +107,9 @@ class Register(IntEnum):
     SCRATCH = 9
     DIVISOR = 10
     """Bit time of the UART in 1/16 clock cycles; takes effect after the reply has been sent."""
+    BUILD_LOW = 11
+    """First 64 bits of the build's ID (`build_number`), 0 where none was given; see `hw.build`."""
+    BUILD_HIGH = 12
 
 
 COUNTER_WORDS = 16
@@ -136,6 +142,17 @@ def space_words(config: CoreConfig) -> dict[Space, int]:
         Space.REGISTER: len(Register),
         Space.GATE: config.gate_tokens // 32 if config.gate else 0,
     }
+
+
+def build_number(build_id: str) -> int:
+    """What BUILD_LOW and BUILD_HIGH hold, high word first, of a build's ID in hexadecimal.
+
+    Raises ValueError for text that is not hexadecimal or shorter than 16 digits.
+    """
+    digits = build_id[:16]
+    if len(digits) < 16 or set(digits) - set("0123456789abcdef"):
+        raise ValueError(f"build ID {build_id!r} is not 16 or more hexadecimal digits")
+    return int(digits, 16)
 
 
 def identity(config: CoreConfig) -> int:

@@ -40,7 +40,7 @@ class Shell(wiring.Component):
     core: another core with the ports of `core.Core`, for tests.
     reset_cycles: the reset lasts so many cycles after its last cause (16,384: 0.16 ms at 100 MHz),
     at power-up too.
-    break_cycles: see `top.SerialTop`.
+    break_cycles, build: see `top.SerialTop`, `top.Top`.
 
     Members
     -------
@@ -58,14 +58,14 @@ class Shell(wiring.Component):
 
     def __init__(self, config: CoreConfig, *, default_baud: int = DEFAULT_BAUD,
                  core: wiring.Component | None = None, reset_cycles: int = 1 << 14,
-                 break_cycles: int = 1 << 18):
+                 break_cycles: int = 1 << 18, build: int = 0):
         if not 2 <= reset_cycles <= 1 << 24:
             raise ValueError(f"reset_cycles {reset_cycles} is outside 2..{1 << 24}")
         if config.clock_hz < 2 * TICK_HZ:
             raise ValueError(f"clock_hz {config.clock_hz} is below {2 * TICK_HZ}")
         divisor_for(config.clock_hz, default_baud)  # refuses an impossible rate here
         self._config, self._core, self._reset_cycles = config, core, reset_cycles
-        self._baud, self._break_cycles = default_baud, break_cycles
+        self._baud, self._break_cycles, self._build = default_baud, break_cycles, build
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1),
             "reset_button": In(1), "locked": In(1, init=1), "leds": Out(len(LEDS), init=1),
@@ -75,7 +75,7 @@ class Shell(wiring.Component):
         m = Module()
         m.submodules.serial = serial = SerialTop(
             self._config, core=self._core, default_baud=self._baud,
-            break_cycles=self._break_cycles)
+            break_cycles=self._break_cycles, build=self._build)
 
         # The first synchroniser catches a cause that is shorter than a cycle or comes while the
         # clock stands; but its output rises at any time, so a second one follows.

@@ -24,11 +24,13 @@ class Top(wiring.Component):
     busy: a request is at work or a reply on its way.
     error, divisor, restore_divisor: see `link.Link`.
     core: another core with the ports of `core.Core`, for tests.
+    build: 64 bits that tell the build, in registers BUILD_LOW and BUILD_HIGH.
     """
 
     def __init__(self, config: CoreConfig, *, core: wiring.Component | None = None,
-                 default_baud: int = DEFAULT_BAUD):
-        self._config, self._core, self._baud = config, core, default_baud
+                 default_baud: int = DEFAULT_BAUD, build: int = 0):
+        self._config, self._core = config, core
+        self._baud, self._build = default_baud, build
         super().__init__({
             "rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)),
             "reset": In(1), "busy": Out(1), "error": Out(1),
@@ -37,7 +39,8 @@ class Top(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        link = Link(self._config, divisor=divisor_for(self._config.clock_hz, self._baud))
+        link = Link(self._config, divisor=divisor_for(self._config.clock_hz, self._baud),
+                    build=self._build)
         m.submodules.link = ResetInserter(self.reset)(link)
         core = self._core or Core(self._config)
         # The link's reset sets core_reset, so the core has one reset, straight from a flip-flop.
@@ -72,10 +75,10 @@ class SerialTop(wiring.Component):
     """
 
     def __init__(self, config: CoreConfig, *, core: wiring.Component | None = None,
-                 default_baud: int = DEFAULT_BAUD, break_cycles: int = 1 << 18):
+                 default_baud: int = DEFAULT_BAUD, break_cycles: int = 1 << 18, build: int = 0):
         divisor_for(config.clock_hz, default_baud)  # refuses an impossible rate here
         self._config, self._core = config, core
-        self._baud, self._break = default_baud, break_cycles
+        self._baud, self._break, self._build = default_baud, break_cycles, build
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1), "reset": In(1), "busy": Out(1),
             "active": Out(1), "error": Out(1),
@@ -83,7 +86,8 @@ class SerialTop(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.top = top = Top(self._config, core=self._core, default_baud=self._baud)
+        m.submodules.top = top = Top(self._config, core=self._core, default_baud=self._baud,
+                                     build=self._build)
         m.submodules.receiver = receiver = UartReceiver(break_cycles=self._break)
         m.submodules.sender = sender = UartSender()
         divisor = Signal(20, init=divisor_for(self._config.clock_hz, self._baud))

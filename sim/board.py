@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from hw.boards import BOARDS
 from hw.config import PRESETS, CoreConfig
+from hw.registers import build_number
 from sw.errors import SpikeTicketError, command
 from sw.transport import Transport
 
@@ -152,7 +153,7 @@ def build(config: CoreConfig, *, progress: bool = True, force: bool = False) -> 
     compiler()  # complains before the message does
     if progress and not sys.stderr.isatty():
         print("building the simulated board (once; one to three minutes)", file=sys.stderr)
-    compile_verilog(lambda: {"top.v": _verilog(config)}, library, progress=progress)
+    compile_verilog(lambda: {"top.v": gateware(config)}, library, progress=progress)
     keep_newest(library.parent, "board-*.so")
     return library
 
@@ -165,12 +166,14 @@ def keep_newest(folder: Path, pattern: str) -> None:
 
 def compile_verilog(sources: Callable[[], Mapping[str, str]], library: Path, *,
                     options: Sequence[str | Path] = (), fast: Sequence[str] = FAST,
-                    progress: bool = True) -> None:
+                    progress: bool = True, harness: Path = HARNESS,
+                    runtime: Sequence[str] = ("", "_threads")) -> None:
     """Compile a module `top` with the ports of `top_level` into a library for `SimTransport`.
 
     sources: called once, gives the Verilog files by name; of library*.v only the modules that are
-    used. options: more of Verilator's.
+    used, *.vlt is configuration. options: more of Verilator's.
     fast: compiler options of the code that runs every cycle.
+    harness: the C++ around the module. runtime: which parts of Verilator's own it needs.
     Raises SpikeTicketError where no compiler is found or a step fails.
     """
     cxx, root = compiler(), _verilator_root()
@@ -193,9 +196,9 @@ def compile_verilog(sources: Callable[[], Mapping[str, str]], library: Path, *,
               *options], cwd=work, env=os.environ | {"VERILATOR_ROOT": str(root)})
         bar.update()
         bar.set_postfix_str("C++")
-        shutil.copy(HARNESS, work / "cpp")
+        shutil.copy(harness, work / "cpp")
         objects = [*(work / "cpp").glob("*.cpp"),
-                   *(root / "include" / f"verilated{part}.cpp" for part in ("", "_threads"))]
+                   *(root / "include" / f"verilated{part}.cpp" for part in runtime)]
         bar.total += len(objects) - 1
         objects = _compile_all(objects, work / "cpp", root, cxx, fast, bar.update)
         part = library.with_suffix(f".{os.getpid()}.tmp")
@@ -204,15 +207,16 @@ def compile_verilog(sources: Callable[[], Mapping[str, str]], library: Path, *,
         bar.update()
 
 
-def _verilog(config: CoreConfig) -> str:
+def gateware(config: CoreConfig) -> str:
+    """Verilog of the simulated board."""
     from amaranth.back import verilog
 
-    top, ports = top_level(config)
+    top, ports = top_level(config, build_number(build_key(config)))
     return verilog.convert(top, name="top", ports=ports, strip_internal_attrs=True)
 
 
-def top_level(config: CoreConfig) -> tuple[Module, list[Signal]]:
-    """`Top` with registered ports and no reset input, and its ports.
+def top_level(config: CoreConfig, number: int = 0) -> tuple[Module, list[Signal]]:
+    """`Top` with registered ports and no reset input, and its ports. number: of the build.
 
     Without a combinational path from any input, Verilator evaluates the design once a cycle.
     """
@@ -225,7 +229,7 @@ def top_level(config: CoreConfig) -> tuple[Module, list[Signal]]:
     clk, rx_data, rx_valid = Signal(name="clk"), Signal(8, name="rx_data"), Signal(name="rx_valid")
     tx_enable, tx_data = Signal(name="tx_enable"), Signal(8, name="tx_data")
     tx_taken, busy = Signal(name="tx_taken"), Signal(name="busy")
-    m.submodules.top = top = Top(config)
+    m.submodules.top = top = Top(config, build=number)
     m.d.comb += domain.clk.eq(clk)
     m.d.sync += [
         top.rx.payload.eq(rx_data), top.rx.valid.eq(rx_valid), top.tx.ready.eq(tx_enable),

@@ -5,8 +5,9 @@
     python -m sim.mutate --list          what there is
 
 Each mutation is applied alone to a copy of the sources, and `sim.regression` runs on the copy:
-gateware mutations against the cases of the unchanged tree, all others from the start. Exit code:
-0 all caught, 1 some survived or were invalid, 2 bad arguments or a mutation that does not apply.
+gateware mutations against the cases of the unchanged tree, all others from the start. Mutations of
+the link, which the regression does without, are judged by their tests. Exit code: 0 all caught, 1
+some survived or were invalid, 2 bad arguments or a mutation that does not apply.
 """
 
 from __future__ import annotations
@@ -77,14 +78,17 @@ class Bench:
         self.work, self.cases = work, work / "cases"
         self.limit = 600.0
 
-    def baseline(self) -> float:
-        """Run the unchanged tree. Raises SpikeTicketError if it does not pass; returns seconds."""
+    def baseline(self, mutations: Sequence[Mutation]) -> float:
+        """Run on the unchanged tree what judges these. Raises SpikeTicketError if it does not pass;
+        returns seconds."""
         began = time.monotonic()
-        code, how = self._run(ROOT, "--cases", str(self.cases))
+        for tests in dict.fromkeys(mutation.tests for mutation in mutations):
+            code, how = (self._test(ROOT, tests) if tests
+                         else self._run(ROOT, "--cases", str(self.cases)))
+            if code:
+                raise SpikeTicketError(f"{tests[0] if tests else 'the regression'} fails without a "
+                                       f"mutation: {how}; repair that first")
         seconds = time.monotonic() - began
-        if code:
-            raise SpikeTicketError(f"the regression fails without a mutation: {how}; repair that "
-                                   "first")
         self.limit = max(300.0, 10 * seconds)
         return seconds
 
@@ -94,7 +98,9 @@ class Bench:
             tree = Path(folder)
             copy_tree(tree)
             (tree / mutation.file).write_text(changed(mutation, ROOT))
-            if mutation.file.startswith("hw/") and mutation.file not in SHARED:
+            if mutation.tests:
+                code, how = self._test(tree, mutation.tests)
+            elif mutation.file.startswith("hw/") and mutation.file not in SHARED:
                 code, how = self._run(tree, "--gateware", str(self.cases))
             else:
                 code, how = self._run(tree, "--cases", str(tree / "cases"))
@@ -106,24 +112,34 @@ class Bench:
 
     def _run(self, tree: Path, *arguments: str) -> tuple[int, str]:
         """Exit code of the regression and the last line that it wrote to standard error."""
+        code, _, errors = self._call(tree, "sim.regression", *arguments)
+        return code, ["", *errors.strip().splitlines()][-1]
+
+    def _test(self, tree: Path, tests: Sequence[str]) -> tuple[int, str]:
+        """Exit code of pytest and its first line that says what failed."""
+        code, output, _ = self._call(tree, "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests)
+        lines = [line[1:].strip() for line in output.splitlines() if line.startswith("E  ")]
+        return code, [*lines, ""][0]
+
+    def _call(self, tree: Path, module: str, *arguments: str) -> tuple[int, str, str]:
         environment = os.environ | {
             "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1",
             "SPIKETICKET_CACHE": str(self.work / "cache")}
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "sim.regression", *arguments], cwd=tree, env=environment,
+                [sys.executable, "-m", module, *arguments], cwd=tree, env=environment,
                 capture_output=True, text=True, timeout=self.limit)
         except subprocess.TimeoutExpired:
-            return 1, f"no answer after {self.limit:.0f} s"
-        lines = done.stderr.strip().splitlines() or [""]
-        return done.returncode, lines[-1]
+            late = f"no answer after {self.limit:.0f} s"
+            return 1, f"E  {late}", late
+        return done.returncode, done.stdout, done.stderr
 
 
 def run(numbers: Sequence[int], jobs: int, progress: bool = True) -> list[Outcome]:
     """Judge mutations by their numbers (from 0) in MUTATIONS, `jobs` at a time."""
     with tempfile.TemporaryDirectory(prefix="spiketicket-mutate-") as folder:
         bench = Bench(Path(folder))
-        seconds = bench.baseline()
+        seconds = bench.baseline([MUTATIONS[number] for number in numbers])
         bar = tqdm(total=len(numbers), desc=f"mutations (baseline {seconds:.0f} s)",
                    disable=not progress)
         with ThreadPoolExecutor(jobs) as pool, bar:

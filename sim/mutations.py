@@ -11,16 +11,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mutation:
-    """Replaces `old` by `new` in `file`; `why` says what is wrong then."""
+    """Replaces `old` by `new` in `file`; `why` says what is wrong then.
+
+    tests: arguments of pytest that judge it; (): the regression, which knows nothing of the link.
+    """
 
     file: str
     old: str
     new: str
     why: str
+    tests: tuple[str, ...] = ()
 
 
-def _in(file: str, *entries: tuple[str, str, str]) -> list[Mutation]:
-    return [Mutation(file, *entry) for entry in entries]
+def _in(file: str, *entries: tuple[str, str, str],
+        tests: tuple[str, ...] = ()) -> list[Mutation]:
+    return [Mutation(file, *entry, tests) for entry in entries]
 
 
 NEURON = _in(
@@ -71,7 +76,7 @@ FETCH = _in(
      "the mask of the last word ignored"),
     ("| (~use_mask).replicate(cfg.window)", "| (~use_mask).replicate(cfg.window) | 1",
      "mask bit 0 ignored"),
-    ("subs * (q.word - q.strip_word)", "subs * q.word", "later strips at the wrong addresses"),
+    ("subs * (p.word - p.strip_word)", "subs * q.word", "later strips at the wrong addresses"),
     ("int(r + u >= units)", "int(r + u > units)",
      "borrow of the address"),
     ("(u + r) % units", "(u - r) % units", "rotates the wrong way"),
@@ -90,7 +95,7 @@ FETCH = _in(
     ("row.eq(r.row + subs * step)", "row.eq(r.row)", "words after a silent one at its place"),
     ("self.items.ready.eq(~ranges.almost_full)", "self.items.ready.eq(1)",
      "weights are lost when their queue is full"),
-    ("f_valid.eq(q_valid & wanted.any())", "f_valid.eq(q_valid & wanted[:-1].any())",
+    ("f_valid.eq(p_valid & wanted.any())", "f_valid.eq(p_valid & wanted[:-1].any())",
      "a plane with a spike in its last word only is dropped"),
     ("rotated[i * units + u].any() & c.mask", "rotated[i * units + u][0] & c.mask",
      "lanes that spike only in later timesteps are dropped"),
@@ -304,6 +309,38 @@ REFERENCE = [
          ("masks[out] |= fired", "masks[out] = fired", "the pool's last visit instead of the OR")),
 ]
 
+_FORMAT, _BOARD = ("tests/test_packing.py",), ("tests/test_link.py", "-k", "packed or cannot")
+LINK = [
+    *_in("hw/packing.py",
+         ("m.d.sync += [some.eq(1), byte.eq(0)]", "m.d.sync += some.eq(1)",
+          "what is missing repeats the last byte"),
+         ("with m.If(byte == 0):", "with m.If(0):", "silent groups are not counted"),
+         ("self.packed & ~present.bit_select(index, 1)", "~present.bit_select(index, 1)",
+          "an expanding write has a presence byte"),
+         ("m.d.sync += lane.eq(0)", "m.d.sync += lane.eq(lane)",
+          "a silent word repeats the one before"),
+         ("Mux(half_left, half, byte[:4])", "byte[:4]", "half of the masks are lost"),
+         ("half_left.eq(~half_left)", "half_left.eq(0)", "a byte for every mask"),
+         ("own.eq(is_active & (self.mask == 0))", "own.eq(is_active)",
+          "reads masks that are not sent"),
+         ("zeros.eq(zeros - 1)", "zeros.eq(0)", "a run of silent groups ends after two"),
+         tests=_FORMAT),
+    *_in("hw/commands.py",
+         ("ResetInserter(~writing)(unpacker)", "unpacker", "begins where the last write ended"),
+         ("unpacker.ended.eq(payload == 0)", "unpacker.ended.eq(0)",
+          "a packed write that is too short never ends"),
+         ("m.next = \"DROP\"", "m.next = \"RUN\"", "the rest is taken for a request"),
+         ("too_many | (end > size)", "end > size", "a number of 2^24 counts as 0"),
+         ("header.packed | (payload != 0)", "payload != 0", "packed without a write does nothing"),
+         ("            | no_number | ", "            | ", "a packed write needs no number"),
+         tests=_BOARD),
+    *_in("sw/packing.py",
+         ("before + room - 3", "before + room + 4", "a frame longer than was asked for"),
+         ("np.minimum(_RUN, b - run) - 1", "np.minimum(_RUN, b - run)", "a silent group too many"),
+         ("return (value or 15) if", "return value if", "silence has no common mask"),
+         tests=_FORMAT),
+]
+
 MUTATIONS: tuple[Mutation, ...] = (
     *NEURON, *UNIT, *FETCH, *DECODER, *ATTENTION, *DRAIN, *WALKER, *GATE, *OUTPUTS, *PACKER, *CORE,
-    *COMPILER, *REFERENCE)
+    *COMPILER, *REFERENCE, *LINK)

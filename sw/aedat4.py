@@ -24,8 +24,10 @@ from .errors import SpikeTicketError
 from .events import MAX_EVENTS, Events
 
 MAGIC = b"#!AER-DAT4.0\r\n"
-MAX_PACKET = 1 << 28
+MAX_PACKET = 1 << 26
 """Largest packet after decompression, bytes."""
+MAX_UNPACKED = 4 << 30
+"""Of a file, all packets together."""
 
 _EVENT = np.dtype([("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("on", "u1"), ("pad", "V3")])
 
@@ -59,7 +61,7 @@ def read_aedat4(path: str | Path, sensor: tuple[int, int] | None = None) -> Even
         raise SpikeTicketError(f"{path}: recorded by a {size[0]} x {size[1]} sensor, not "
                                f"{sensor[0]} x {sensor[1]}")
     unpack = _decompressor(compression, path)
-    parts, count = [], 0
+    parts, count, unpacked = [], 0, 0
     while start < end:
         left = end - start - 8
         number, length = struct.unpack_from("<ii", data, start) if left >= 0 else (0, -1)
@@ -67,10 +69,12 @@ def read_aedat4(path: str | Path, sensor: tuple[int, int] | None = None) -> Even
             raise SpikeTicketError(f"{path}: the packet at byte {start} claims {length} bytes, "
                                    f"{max(left, 0)} are left; fetch it again")
         if number == stream:
-            parts.append(_events(unpack, data[start + 8:start + 8 + length], path, start))
-            count += len(parts[-1])
-            if count > MAX_EVENTS:
-                raise SpikeTicketError(f"{path}: more than {MAX_EVENTS:,} events; split the file")
+            part, held = _events(unpack, data[start + 8:start + 8 + length], path, start)
+            parts.append(part)
+            count, unpacked = count + len(part), unpacked + held
+            if count > MAX_EVENTS or unpacked > MAX_UNPACKED:
+                raise SpikeTicketError(f"{path}: more than {MAX_EVENTS:,} events, or than 4 GiB "
+                                       "unpacked; split the file")
         start += 8 + length
     raw = np.concatenate(parts) if parts else np.zeros(0, _EVENT)
     return Events(raw["x"], raw["y"], raw["t"], raw["on"], size, str(path))
@@ -150,11 +154,15 @@ def _decompressor(compression: int, path: Path) -> Callable[[bytes], bytes]:
     raise SpikeTicketError(f"{path}: compression {compression} is none of AEDAT 4's 0..4")
 
 
-def _events(unpack: Callable[[bytes], bytes], content: bytes, path: Path, at: int) -> np.ndarray:
+def _events(unpack: Callable[[bytes], bytes], content: bytes, path: Path,
+            at: int) -> tuple[np.ndarray, int]:
+    """Events of a packet, and the bytes it unpacked to."""
     try:
-        buffer = unpack(content)[4:]
-        first, count = _vector(buffer, _at(buffer, "<I", 0), 0, _EVENT.itemsize)
-        return np.frombuffer(buffer, _EVENT, count, first)
+        buffer = unpack(content)
+        data = memoryview(buffer)[4:]
+        first, count = _vector(data, _at(data, "<I", 0), 0, _EVENT.itemsize)
+        # A copy: the packet may hold far more than its events.
+        return np.frombuffer(data, _EVENT, count, first).copy(), len(buffer)
     except Exception as error:  # the decompressors have error types of their own
         raise SpikeTicketError(f"{path}: the packet at byte {at} is damaged "
                                f"({type(error).__name__}); fetch it again") from error

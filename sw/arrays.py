@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import io
 import math
+import stat
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -23,14 +25,30 @@ MAX_BYTES = 1 << 30
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     """The bytes of a file. Raises SpikeTicketError if there is none or it is above `limit`."""
     try:
-        size = path.stat().st_size
-        if size > limit:
-            raise SpikeTicketError(f"{path}: {size:,} bytes are more than {limit:,}; split it")
-        return path.read_bytes()
+        status = path.stat()
+        if status.st_size > limit:
+            raise SpikeTicketError(f"{path}: {status.st_size:,} bytes are more than {limit:,}; "
+                                   "split it")
+        if stat.S_ISREG(status.st_mode):
+            return path.read_bytes()
+        with path.open("rb") as file:  # a pipe or a device does not say how much it holds
+            data = read_upto(file, limit + 1)
+        if len(data) > limit:
+            raise SpikeTicketError(f"{path}: more than {limit:,} bytes; split it")
+        return data
     except FileNotFoundError as error:
         raise SpikeTicketError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise SpikeTicketError(f"{path}: cannot be read ({error})") from error
+
+
+def read_upto(file: BinaryIO, size: int) -> bytes:
+    """Up to `size` bytes of a file; memory is taken for what is there, not for `size`."""
+    parts = []
+    while size > 0 and (part := file.read(min(size, 1 << 20))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def _array(data: bytes, where: str) -> np.ndarray:
@@ -84,13 +102,17 @@ def read_npz(path: str | Path, wanted: Iterable[str] | None = None) -> dict[str,
                      if info.filename.endswith(".npy")}
             if wanted is not None:
                 names = {key: names[key] for key in wanted if key in names}
+            for info in names.values():  # numpy's methods; LZMA could ask for 4 GiB at once
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise SpikeTicketError(f"{path}: {info.filename} is compressed by method "
+                                           f"{info.compress_type}; save it with numpy.savez")
             size = sum(info.file_size for info in names.values())
             if size > MAX_BYTES:
                 raise SpikeTicketError(f"{path}: more than 1 GiB unpacked; split the pack")
             result = {}
             for key, info in names.items():
                 with archive.open(info) as member:  # a lying file_size ends in a wrong CRC or here
-                    content = member.read(info.file_size + 1)
+                    content = read_upto(member, info.file_size + 1)
                 result[key] = _array(content, f"{path}: {key}")
             return result
     except SpikeTicketError:

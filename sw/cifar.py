@@ -22,6 +22,8 @@ CIFAR10_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog"
                   "truck")
 PIXELS = 3 * 32 * 32
 MAX_IMAGES = 1_000_000
+MAX_PACK_BYTES = 4 << 30
+"""Pixels that a pack of JPEG files may unpack to."""
 
 Arrays = tuple[np.ndarray, np.ndarray]
 """Images uint8 [N, 3, 32, 32], labels int64 [N]."""
@@ -237,6 +239,9 @@ def read_jpeg_pack(path: str | Path, split: str, limit: int | None = None,
                                f"bytes of {len(labels)} images")
     count = len(labels) if limit is None else min(limit, len(labels))
     first = _decode(data[off[0]:off[1]].tobytes(), path, 0, None)
+    if count * first.size > MAX_PACK_BYTES:
+        raise SpikeTicketError(f"{path}: {count} images of {first.shape[2]} x {first.shape[1]} "
+                               "exceed 4 GiB; give a limit")
     images = np.empty((count, *first.shape), np.uint8)
     for i in tqdm(range(count), desc=f"{path.name} {split}", unit="img", unit_scale=True,
                   mininterval=1.0, leave=False, disable=None):

@@ -196,18 +196,18 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
     header = np.zeros(engines, np.bool_)
     sources = np.zeros((engines, SOURCE), np.int64)     # of an attention layer's items
     # weights on their way through the fetch: item, s1, s2, s3, the queue of ranges, w, then planes
-    # of them: q, f (knows its live words), the queue of visits, r (fetches them); with strip and
+    # of them: q, p, f (knows its live words), the queue of visits, r (fetches them); with strip and
     # group
-    stage = np.full((engines, 8), NOTHING, np.int64)
-    stage_sub = np.zeros((engines, 8), np.int64)
+    stage = np.full((engines, 9), NOTHING, np.int64)
+    stage_sub = np.zeros((engines, 9), np.int64)
     ranges = np.zeros((engines, fetch_queue), np.int64)
     ranges_sub = np.zeros((engines, fetch_queue), np.int64)
     ranges_at = np.zeros(engines, np.int64)
     ranges_level = np.zeros(engines, np.int64)
     ranges_almost = np.zeros(engines, np.bool_)
-    first = np.zeros((engines, 4), np.int64)    # word range, from w on
-    last = np.zeros((engines, 4), np.int64)
-    address = np.zeros((engines, 4), np.int64)  # of word 0
+    first = np.zeros((engines, 5), np.int64)    # word range, from w on
+    last = np.zeros((engines, 5), np.int64)
+    address = np.zeros((engines, 5), np.int64)  # of word 0
     plane = np.zeros(engines, np.int64)
     any_live = np.zeros(engines, np.bool_)
     visits = np.zeros((engines, fetch_queue, 5), np.int64)   # weight, strip and group, word range
@@ -386,7 +386,7 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
             for u in range(units):
                 stalls[e] = stalls[e] or almost[e, u]
             blocked = announce and e % 2 == 0
-            r = stage[e, 7]
+            r = stage[e, 8]
             go = r != NOTHING and not stalled and not blocked
             r_finished = r == NOTHING
             # words in flight reach the queues (below), then everything moves on
@@ -411,7 +411,8 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 why = NEURON                    # only the last passes' drains are left
             else:
                 count[N_STARVED] += 1
-                if stage[e, 6] != NOTHING or stage[e, 5] != NOTHING or stage[e, 4] != NOTHING:
+                if (stage[e, 7] != NOTHING or stage[e, 6] != NOTHING or stage[e, 5] != NOTHING
+                        or stage[e, 4] != NOTHING):
                     why = SCAN
             if go and r == END:
                 flight[e, 0] = 2
@@ -419,15 +420,15 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 count[N_PASSES] += 1
             elif go:
                 tap = code_tap[r]
-                strip = stage_sub[e, 7] // groups
+                strip = stage_sub[e, 8] // groups
                 limit = layer[L_POSITIONS_LAST if strip == strips - 1 else L_POSITIONS]
-                word = first[e, 3]
-                bits = active[address[e, 3] + word]
+                word = first[e, 4]
+                bits = active[address[e, 4] + word]
                 if attention:
                     bits = np.uint64(0)
                     for t in range(4):
                         if item_steps[r] >> t & 1:
-                            bits |= spikes[address[e, 3] + word, t]
+                            bits |= spikes[address[e, 4] + word, t]
                 place = word & layer[L_ROW_WORDS_MASK]
                 edge = taps[tap, TAP_EDGE]
                 if (edge == 0 or (edge == 1 and place == 0)
@@ -439,8 +440,8 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 count[N_WORDS] += 1
                 if bits == 0:
                     count[N_SILENT] += 1
-                first[e, 3] = next_live(address[e, 3], word + 1, last[e, 3], active, skip)
-                r_finished = first[e, 3] > last[e, 3]
+                first[e, 4] = next_live(address[e, 4], word + 1, last[e, 4], active, skip)
+                r_finished = first[e, 4] > last[e, 4]
             waiting_visits = visits_level[e]
             w = stage[e, 4]
             w_go = w != NOTHING and not visits_almost[e]
@@ -451,26 +452,28 @@ def run_layer(size, layer, taps, allowed, planes, active, row_start, code_start,
                 if finished and w >= 0:
                     count[N_WEIGHTS] += 1
             if r_finished:
-                stage[e, 7] = NOTHING
+                stage[e, 8] = NOTHING
                 if waiting_visits > 0:
                     at_visit = visits[e, visits_at[e]]
-                    stage[e, 7], stage_sub[e, 7] = at_visit[0], at_visit[1]
-                    first[e, 3], last[e, 3], address[e, 3] = at_visit[2], at_visit[3], at_visit[4]
+                    stage[e, 8], stage_sub[e, 8] = at_visit[0], at_visit[1]
+                    first[e, 4], last[e, 4], address[e, 4] = at_visit[2], at_visit[3], at_visit[4]
                     visits_at[e] = (visits_at[e] + 1) % fetch_queue
                     visits_level[e] -= 1
-            if stage[e, 6] != NOTHING and any_live[e]:
+            if stage[e, 7] != NOTHING and any_live[e]:
                 at_visit = visits[e, (visits_at[e] + visits_level[e]) % fetch_queue]
-                at_visit[0], at_visit[1] = stage[e, 6], stage_sub[e, 6]
-                at_visit[2], at_visit[3], at_visit[4] = first[e, 2], last[e, 2], address[e, 2]
+                at_visit[0], at_visit[1] = stage[e, 7], stage_sub[e, 7]
+                at_visit[2], at_visit[3], at_visit[4] = first[e, 3], last[e, 3], address[e, 3]
                 visits_level[e] += 1
             visits_almost[e] = waiting_visits >= fetch_queue - margin
-            q = stage[e, 5]
-            stage[e, 6], stage_sub[e, 6] = q, stage_sub[e, 5]
-            any_live[e] = q == END
-            if q >= 0:
-                last[e, 2], address[e, 2] = last[e, 1], address[e, 1]
-                first[e, 2] = next_live(address[e, 1], first[e, 1], last[e, 1], active, skip)
-                any_live[e] = first[e, 2] <= last[e, 2]
+            p = stage[e, 6]
+            stage[e, 7], stage_sub[e, 7] = p, stage_sub[e, 6]
+            any_live[e] = p == END
+            if p >= 0:
+                last[e, 3], address[e, 3] = last[e, 2], address[e, 2]
+                first[e, 3] = next_live(address[e, 2], first[e, 2], last[e, 2], active, skip)
+                any_live[e] = first[e, 3] <= last[e, 3]
+            stage[e, 6], stage_sub[e, 6] = stage[e, 5], stage_sub[e, 5]
+            first[e, 2], last[e, 2], address[e, 2] = first[e, 1], last[e, 1], address[e, 1]
             stage[e, 5], stage_sub[e, 5] = (w if w_go else NOTHING), stage_sub[e, 4]
             first[e, 1], last[e, 1] = first[e, 0], last[e, 0]
             if w_go and w >= 0:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import cifar, event_sets
-from .arrays import names_of, read_npz
+from .arrays import names_of, read_npz, read_upto
 from .data_options import Options, split_name
 from .errors import SpikeTicketError
 from .image_fit import fit_images
@@ -67,6 +67,9 @@ class Images:
             raise SpikeTicketError(f"{self.source}: images must be uint8 [N, C, H, W] or "
                                    f"[N, T, C, H, W], not {self.images.dtype} "
                                    f"{list(self.images.shape)}")
+        if min(self.images.shape[1:]) < 1:
+            raise SpikeTicketError(f"{self.source}: images of shape {list(self.images.shape[1:])} "
+                                   "hold nothing")
         if self.labels.shape != (len(self.images),):
             raise SpikeTicketError(f"{self.source}: {len(self.images)} images but labels of shape "
                                    f"{list(self.labels.shape)}")
@@ -103,7 +106,7 @@ def read_idx(path: Path) -> np.ndarray:
             if shape[0] > MAX_IMAGES or size > MAX_BYTES:
                 raise SpikeTicketError(f"{path}: header claims {shape}, more than {MAX_IMAGES} "
                                        "items or 1 GiB; fetch it again")
-            data = file.read(size + 1)
+            data = read_upto(file, size + 1)
     except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
         raise SpikeTicketError(f"{path}: cannot be read ({error}); fetch it again") from error
     if len(data) != size:

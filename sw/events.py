@@ -19,8 +19,10 @@ from .errors import SpikeTicketError
 
 MAX_EVENTS = 1 << 27
 MAX_TIMESTEPS = 1024
-MAX_SIDE = 8192
+MAX_SIDE = 4096
 """Pixels of a sensor or a picture along one axis."""
+MAX_COUNTED = 1 << 21
+"""Places that are counted by a table; more would take memory that a small file does not merit."""
 FITS = ("pad", "crop", "pad-crop", "resize")
 
 
@@ -48,7 +50,7 @@ class Events:
             raise SpikeTicketError(f"{self.source}: x has shape {list(shape)}, not [N] with N up "
                                    f"to {MAX_EVENTS:,}")
         for name, low, high in (("x", 0, self.sensor[0] - 1), ("y", 0, self.sensor[1] - 1),
-                                ("p", -1, 1), ("t", -1 << 62, 1 << 62)):
+                                ("p", -1, 1), ("t", -1 << 61, 1 << 61)):
             object.__setattr__(self, name, self._checked(name, shape, low, high))
 
     def _checked(self, name: str, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
@@ -134,8 +136,15 @@ def frames(events: Events, timesteps: int, by: str = "number",
             ((events.x, events.sensor[0], width), (events.y, events.sensor[1], height)))
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     place = (((step * 2 + events.p) * height + y) * width + x)[inside]
-    counts = np.bincount(place, minlength=timesteps * 2 * height * width)
-    return np.minimum(counts, max_count).astype(np.uint8).reshape(timesteps, 2, height, width)
+    size = timesteps * 2 * height * width
+    if size > MAX_COUNTED:
+        result = np.zeros(size, np.uint8)
+        place, counts = np.unique(place, return_counts=True)
+        result[place] = np.minimum(counts, max_count)
+    else:
+        counts = np.bincount(place, minlength=size)  # 8 bytes a place, but no sorting
+        result = np.minimum(counts, max_count).astype(np.uint8)
+    return result.reshape(timesteps, 2, height, width)
 
 
 def _fit_axis(values: np.ndarray, old: int, new: int, fit: str) -> np.ndarray:

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from .arrays import read_npy
 from .attention import MAX_TOKENS
 from .errors import SpikeTicketError
 
@@ -178,6 +180,15 @@ class Select:
         """[T, B, C, H, W] and kept [B, keep] -> [T, B, C, 1, keep]."""
         tokens = spikes.reshape(*spikes.shape[:3], -1)
         return np.take_along_axis(tokens, kept[None, :, None, :], axis=3)[..., None, :]
+
+
+def read_masks(path: str | Path) -> np.ndarray:
+    """Masks in an .npy file, [images, N], for `check_masks`. Raises SpikeTicketError."""
+    masks = read_npy(path)
+    if masks.ndim != 2:
+        raise SpikeTicketError(f"{path}: masks of shape {list(masks.shape)}; a gate takes "
+                               "[images, patches]")
+    return masks
 
 
 def check_masks(gates: Mapping[str, Gate], masks: np.ndarray | None,

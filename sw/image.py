@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
+import typing
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +20,14 @@ import numpy as np
 from hw import program
 from hw.config import TIMESTEPS_PER_GROUP, CoreConfig
 
+from .arrays import read_npz
 from .compile.fit import Memory
 from .compile.listing import read_program
 from .errors import SpikeTicketError
 from .gate import check_masks
+from .image_check import check_image
 from .image_gate import GateInfo
+from .typed import typed
 
 FORMAT = "spiketicket-image-2"
 
@@ -227,33 +230,30 @@ class Image:
     @classmethod
     def load(cls, path: str | os.PathLike) -> Image:
         """Read an image. Raises SpikeTicketError naming the file and the reason."""
+        path = Path(path)
+        arrays = read_npz(path)
         try:
-            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as data:
-                if str(data["format"]) != FORMAT:
-                    raise SpikeTicketError(f"{path}: image format {data['format']} is unknown; "
-                                           "compile the ticket again")
-                meta = json.loads(data["meta"].tobytes())
-                program = data["program"].astype(np.uint32)
-                config = CoreConfig(**meta.pop("config"))
-                weights = [data[f"weights{n}"].astype(np.uint32) for n in range(config.pairs)]
-            inputs = [_layout(item) for item in meta.pop("inputs")]
-            maps = {name: _layout(item) for name, item in meta.pop("maps").items()}
-            memories = [Memory(**item) for item in meta.pop("memories")]
-            layers = [LayerInfo(**item) for item in meta.pop("layers")]
-            meta["labels"] = tuple(meta["labels"])
-            meta["gate"] = GateInfo(**meta["gate"]) if meta["gate"] else None
-            meta["input_shape"] = tuple(meta["input_shape"])
-            return cls(config=config, program=program, weights=weights, inputs=inputs, maps=maps,
-                       memories=memories, layers=layers, **meta)
-        except FileNotFoundError:
-            raise SpikeTicketError(f"{path}: no such image") from None
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            if (form := str(arrays.pop("format"))) != FORMAT:
+                raise ValueError(f"format {form!r} is unknown")
+            meta = json.loads(arrays.pop("meta").tobytes())
+            hints = typing.get_type_hints(cls)
+            if set(meta) != set(hints) - {"program", "weights"}:
+                raise ValueError(f"it holds {', '.join(sorted(meta))}")
+            image = cls(program=_words(arrays, "program"),
+                        weights=[_words(arrays, f"weights{n}") for n in range(len(arrays))],
+                        **{key: typed(value, hints[key], key) for key, value in meta.items()})
+            check_image(image)
+            return image
+        except (ValueError, KeyError, TypeError, RecursionError, SpikeTicketError) as error:
             raise SpikeTicketError(f"{path}: not a network image ({error}); compile the ticket "
                                    "again") from error
 
 
-def _layout(item: dict) -> MapLayout:
-    return MapLayout(**item | {"copy_of_group": tuple(item["copy_of_group"])})
+def _words(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
+    array = arrays.pop(name)
+    if array.dtype != np.uint32 or array.ndim != 1:
+        raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, not uint32 [n]")
+    return array
 
 
 def lanes_to_words(lanes: np.ndarray) -> np.ndarray:

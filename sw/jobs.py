@@ -11,6 +11,7 @@ from hw.registers import Space
 
 from .compile.listing import read_program
 from .image import Image, encode_input, gate_input
+from .packing import FORMS, writes
 from .protocol import Read, Request, Run, Write
 
 BULK_WORDS = 240
@@ -39,8 +40,12 @@ def load_job(image: Image) -> list[Request]:
             for start, count in chunks(0, len(words), BULK_WORDS)]
 
 
-def input_job(image: Image, array: np.ndarray, mask: np.ndarray | None) -> list[Request]:
-    """Requests that write one input, and first the mask of a gate that has one for each."""
+def input_job(image: Image, array: np.ndarray, mask: np.ndarray | None,
+              forms: tuple[str, ...] = FORMS) -> list[Request]:
+    """Requests that write one input, and first the mask of a gate that has one for each.
+
+    forms: that the input may take, see `sw.packing`; the shortest is sent.
+    """
     lanes = registers.map_lanes(image.config)
     array, chosen = gate_input(image, np.asarray(array), mask)
     requests = []
@@ -48,20 +53,17 @@ def input_job(image: Image, array: np.ndarray, mask: np.ndarray | None) -> list[
         requests.append(Request(Write(Space.GATE, 0, chosen)))
     for address, data in encode_input(image, array):
         words = np.ascontiguousarray(data).reshape(-1).view("<u4").astype(np.uint32)
-        words, expand = expand_words(words)
-        for start, count in chunks(0, len(words), BULK_WORDS):
-            requests.append(Request(Write(
-                Space.MAP, address * lanes + start * (4 if expand else 1),
-                words[start:start + count], expand)))
+        requests += [Request(write)
+                     for write in writes(Space.MAP, address * lanes, words, forms=forms)]
     return requests
 
 
 def inference_job(image: Image, array: np.ndarray, mask: np.ndarray | None, limit: int,
-                  counters: bool) -> list[Request]:
+                  counters: bool, forms: tuple[str, ...] = FORMS) -> list[Request]:
     """Requests that write an input, run it (for `limit` cycles at most) and read the logits, at the
     end the counters."""
     lanes = registers.map_lanes(image.config)
-    *first, last = input_job(image, array, mask)
+    *first, last = input_job(image, array, mask, forms)
     job = [*first, Request(
         last.write, Run(max_cycles=limit),
         Read(Space.MAP, image.results * lanes, image.classes, stride=lanes))]
@@ -69,22 +71,6 @@ def inference_job(image: Image, array: np.ndarray, mask: np.ndarray | None, limi
         job.append(Request(read=Read(Space.COUNTER, 0,
                                      registers.COUNTER_WORDS * len(image.layers))))
     return job
-
-
-def expand_words(words: np.ndarray) -> tuple[np.ndarray, int]:
-    """Map lanes (uint32 [n]) in the shorter form `Write.expand` allows, if there is one.
-
-    Where every spike mask is 0 or one value m, a mask is sent as one bit: (uint32 [n / 4], m).
-    Otherwise, or if n is no multiple of 4: (words, 0).
-    """
-    if len(words) % 4:
-        return words, 0
-    masks = words.astype("<u4").view(np.uint8)
-    masks = np.stack([masks & 15, masks >> 4], axis=1).reshape(-1)
-    value = int(masks.max(initial=0))
-    if not ((masks == 0) | (masks == value)).all():
-        return words, 0
-    return np.packbits(masks != 0, bitorder="little").view("<u4").astype(np.uint32), value or 15
 
 
 def cycle_limit(image: Image) -> int:

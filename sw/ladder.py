@@ -236,31 +236,47 @@ def roomy(config: CoreConfig) -> CoreConfig:
                    taps=128, planes=64, acc_bits=24, attention=True, gate=True)
 
 
+def spikes_of(network: Network, values: np.ndarray,
+              masks: np.ndarray | None = None) -> list[Spikes]:
+    """What the reference makes of samples uint8 [B, ...], one by one."""
+    run = reference.run(network, values, masks=masks)
+    return [{n: s[:, i] for n, s in run.spikes.items()} for i in range(len(values))]
+
+
+def rungs(network: Network, config: CoreConfig, values: np.ndarray,
+          masks: np.ndarray | None = None,
+          progress: Callable[[], object] = lambda: None) -> dict[str, Point]:
+    """The ladder alone, for samples uint8 [B, ...]; masks: for a gate of mode "host"."""
+    config = roomy(config)
+    plain, dense = ungated(network), dense_weights(ungated(network))
+    real, full = spikes_of(plain, values), [full_spikes(plain)]
+    todo = {"dense": (dense, full), "spike skip": (dense, real), "weight skip": (plain, full),
+            "both": (plain, real)}
+    if network.gates:
+        todo["+ patch gate"] = network, spikes_of(network, values, masks)
+    result = {}
+    for name, (net, samples) in todo.items():
+        result[name] = measure(net, config, samples)
+        progress()
+    return result
+
+
 def climb(network: Network, config: CoreConfig, values: np.ndarray,
           masks: np.ndarray | None = None, name: str = "",
           progress: Callable[[], object] = lambda: None) -> Ladder:
     """The whole measurement for samples uint8 [B, ...]; masks: for a gate of mode "host"."""
+    found = rungs(network, config, values, masks, progress)
     config = roomy(config)
-
-    def spikes_of(net: Network, masks: np.ndarray | None = None) -> list[Spikes]:
-        run = reference.run(net, values, masks=masks)
-        return [{n: s[:, i] for n, s in run.spikes.items()} for i in range(len(values))]
 
     def step(*arguments, **options) -> Point:
         point = measure(*arguments, **options)
         progress()
         return point
 
-    plain, dense = ungated(network), dense_weights(ungated(network))
-    real, full = spikes_of(plain), [full_spikes(plain)]
-    gated = real if plain is network or not network.gates else spikes_of(network, masks)
-    rungs = {"dense": step(dense, config, full), "spike skip": step(dense, config, real),
-             "weight skip": step(plain, config, full), "both": step(plain, config, real)}
-    sweeps, kept = [], []
+    gated, sweeps, kept = spikes_of(network, values, masks), [], []
     if network.gates:
-        rungs["+ patch gate"] = step(network, config, gated)
         kept = list(reference.run(network, values, masks=masks, maps=()).kept.values())
-        sweeps.append(_patches(network, config, spikes_of, len(values), step))
+        sweeps.append(_patches(network, config, values, step))
     sweeps.append(Sweep("density", [
         step(thinned_weights(network, share), config, gated, x=share * (1 - network.sparsity))
         for share in FRACTIONS]))
@@ -271,7 +287,7 @@ def climb(network: Network, config: CoreConfig, values: np.ndarray,
             step(network, config,
                  [thinned_spikes(s, share, spec.bits, spec.static) for s in samples],
                  x=share * _rate(network, samples)) for share in FRACTIONS]))
-    return Ladder(name or network.name, config, len(values), rungs, sweeps, kept)
+    return Ladder(name or network.name, config, len(values), found, sweeps, kept)
 
 
 def steps(network: Network) -> int:
@@ -279,8 +295,7 @@ def steps(network: Network) -> int:
     return 4 + 3 * len(FRACTIONS) + (1 + len(FRACTIONS) if network.gates else 0)
 
 
-def _patches(network: Network, config: CoreConfig, spikes_of: Callable, images: int,
-             step: Callable) -> Sweep:
+def _patches(network: Network, config: CoreConfig, values: np.ndarray, step: Callable) -> Sweep:
     gate = next(iter(network.gates.values()))
     points, rng = [], np.random.default_rng(0)
     for share in FRACTIONS:
@@ -288,8 +303,9 @@ def _patches(network: Network, config: CoreConfig, spikes_of: Callable, images: 
         net = with_keep(network, keep)
         masks = None
         if gate.mode == "host":
-            masks = rng.random((images, gate.tokens)).argsort(1) < keep
-        points.append(step(net, config, spikes_of(net, masks), x=keep, after=_last_select(net)))
+            masks = rng.random((len(values), gate.tokens)).argsort(1) < keep
+        points.append(step(net, config, spikes_of(net, values, masks), x=keep,
+                           after=_last_select(net)))
     return Sweep("kept patches", points, "layers behind the gate")
 
 

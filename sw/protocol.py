@@ -89,12 +89,27 @@ class Write:
 
     expand: 0 writes the words as they are. Otherwise every bit of every word becomes a 4-bit spike
     mask, `expand` where it is 1, so that a word fills 4 words of memory (a static input).
+    packed: 0, or the number of words of memory that `words` fill, which are in the format of
+    `sw.packing` then (with `expand` the mask of all active positions).
     """
 
     space: Space
     address: int
     words: np.ndarray = field(default_factory=words)
     expand: int = 0
+    packed: int = 0
+
+    @property
+    def payload(self) -> np.ndarray:
+        """Words of the frame between header and CRC: uint32."""
+        if not self.packed:
+            return self.words
+        return np.concatenate([np.array([self.packed], np.uint32), self.words])
+
+    @property
+    def frame_words(self) -> int:
+        """Words of the frame, CRC included; as many of the board's buffer does it take."""
+        return len(REQUEST) + 1 + len(self.words) + (self.packed > 0)
 
 
 @dataclass(frozen=True)
@@ -136,7 +151,7 @@ class Request:
     @property
     def frame_words(self) -> int:
         """Words of the frame, CRC included; as many of the board's buffer does it take."""
-        return len(REQUEST) + 1 + (len(self.write.words) if self.write else 0)
+        return self.write.frame_words if self.write else len(REQUEST) + 1
 
     @property
     def reply_words(self) -> int:
@@ -148,18 +163,19 @@ class Request:
         write = self.write or Write(Space.MAP, 0)
         run = self.run or Run(max_cycles=0)
         read = self.read or Read(Space.MAP, 0, 0)
-        if len(write.words) > MAX_PAYLOAD:
-            raise ValueError(f"{len(write.words)} words to write are more than {MAX_PAYLOAD}")
+        payload = write.payload
+        if len(payload) > MAX_PAYLOAD:
+            raise ValueError(f"{len(payload)} words to write are more than {MAX_PAYLOAD}")
         header = program.pack_words(REQUEST, {
             "version": PROTOCOL, "reply": 0, "sync": self.sync, "write": self.write is not None,
             "run": self.run is not None, "read": self.read is not None, "digest": read.digest,
-            "unused": 0, "seq": seq,
+            "packed": write.packed > 0, "unused": 0, "seq": seq,
             "write_addr": write.address, "write_space": write.space, "expand": write.expand,
             "read_addr": read.address, "read_space": read.space,
             "read_count": read.count, "read_stride": read.stride,
             "start": run.start, "stop_after": run.stop_after, "max_cycles": run.max_cycles,
         })
-        return encode_frame(np.concatenate([np.array(header, np.uint32), write.words]))
+        return encode_frame(np.concatenate([np.array(header, np.uint32), payload]))
 
 
 @dataclass(frozen=True, eq=False)

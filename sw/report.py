@@ -12,9 +12,12 @@ from hw.boards import BOARDS
 from hw.registers import COUNTERS
 
 from . import datasets, energy
-from .driver import Inference
+from .driver import Identity, Inference
 from .image import Image
 from .network import Network
+
+TRACES = 20
+"""Images whose spikes are kept for the report, of those that are traced."""
 
 WIDTH = 200
 """Columns that a list of tickets may take; a terminal wraps longer lines, nothing is cut."""
@@ -35,6 +38,12 @@ class Checked:
     spikes: int = 0              # compared
     mismatches: int = 0
     rates: dict[str, np.ndarray] = field(default_factory=dict)  # map -> spikes per neuron [T]
+    masks: np.ndarray | None = None     # tokens to keep that were sent, bool [B, N]
+    kept: np.ndarray | None = None      # tokens that the patch gate kept, int64 [B, keep]
+    # Of the first images, as the board stored them: map -> uint8 [T, C, H, W]
+    traces: list[dict[str, np.ndarray]] = field(default_factory=list)
+    identity: Identity | None = None
+    host_seconds: float = 0.0           # that the host waited for the results
 
 
 def report(ticket_path: str, board: str, preset: str | None, transport: str, checked: Checked,
@@ -58,7 +67,9 @@ def report(ticket_path: str, board: str, preset: str | None, transport: str, che
         "ticket": str(ticket_path), "network": checked.network.name, "board": board,
         "preset": preset, "slots": config.slots,
         "patches": gate and {"mode": gate.mode, "kept": gate.keep, "tokens": gate.tokens},
-        "transport": transport, "data": checked.data.source, "images": count,
+        "transport": transport, "identity": checked.identity and f"{checked.identity.id:016x}",
+        "build": checked.identity and f"{checked.identity.build:016x}",
+        "data": checked.data.source, "images": count,
         "accuracy": float((result.labels == checked.data.labels).mean()),
         "logits_equal": bool((result.logits == checked.logits).all()),
         "logits_compared": int(result.logits.size),
@@ -124,6 +135,8 @@ def print_table(values: dict) -> None:
         "energy per image": f"{values['energy_analytic_uj']:.2f} µJ, analytic (published 45 nm "
                             "costs), not measured",
     }
+    if values["build"]:
+        rows["board says"] = f"identity {values['identity']}, build {values['build']}"
     for name, value in rows.items():
         table.add_row(name, value)
     Console(soft_wrap=True, highlight=False).print(table)

@@ -5,7 +5,9 @@
     python -m sw.run_inference --ticket fmnist-spikeformer --images 50 --json
     python -m sw.run_inference --ticket my.safetensors --data fashion-mnist --images 1000
     python -m sw.run_inference --board arty_a7 --port /dev/ttyUSB1
+    python -m sw.run_inference --report run.html        # one page to look at, see docs/report.md
     python -m sw.run_inference --plot run.png
+    python -m sw.run_inference --input photos/          # labels as they come, see docs/report.md
 
 Exit code 0 if everything agrees, 1 if a logit or a spike differs from the reference, 2 for bad
 input or a board that does not answer.
@@ -15,7 +17,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,16 +29,15 @@ from hw.boards import BOARDS, DEFAULT_BOARD
 from hw.config import PRESETS, CoreConfig
 from hw.registers import DEFAULT_BAUD
 
-from . import bundled, cores, datasets, reference, ticket
-from .compiler import compile_network
+from . import bundled, datasets, reference, ticket
+from .connect import connect
 from .driver import Accelerator
 from .errors import SpikeTicketError, command
-from .gate import check_masks
+from .gate import check_masks, read_masks
 from .jobs import load_words
-from .network import INPUT, Layer, Network
-from .plan import recorded_activity
-from .report import Checked, agrees, print_table, print_tickets, report
-from .transport import Transport, open_transport
+from .network import INPUT, Layer
+from .report import TRACES, Checked, agrees, print_table, print_tickets, report
+from .transport import Transport
 
 DEFAULT_TICKET = bundled.find(bundled.DEFAULT)
 DEFAULT_DATA = bundled.FOLDER / bundled.SAMPLES["fashion-mnist"]
@@ -44,7 +47,7 @@ DEFAULT_TRACED = 20
 
 
 def run(ticket_path: str, data: str | None = None, *, board: str = DEFAULT_BOARD,
-        preset: str | None = None, port: str | None = None, baud: int = DEFAULT_BAUD,
+        preset: str | None = None, port: str | None = None, baud: int | None = None,
         images: int | None = None, traced: int = DEFAULT_TRACED, masks: str | None = None,
         progress: bool = True, transport: Transport | None = None,
         config: CoreConfig | None = None) -> tuple[dict, Checked]:
@@ -52,7 +55,7 @@ def run(ticket_path: str, data: str | None = None, *, board: str = DEFAULT_BOARD
 
     ticket_path: a file or the name of a bundled ticket. data: as of `sw.datasets.load`; None: the
         bundled samples that suit the ticket.
-    preset: core of `hw.config.PRESETS`; None: the board's first one that has what the ticket needs.
+    board, preset, port, baud: as of `sw.connect.connect`.
     masks: .npy file of kept tokens, bool [images, N], for a patch gate that takes them.
     images: how many of the data set's first images (None: DEFAULT_IMAGES, or all if fewer).
     traced: how many of these have every spike of every layer compared.
@@ -67,17 +70,20 @@ def run(ticket_path: str, data: str | None = None, *, board: str = DEFAULT_BOARD
         raise SpikeTicketError(f"--traced {traced} is negative")
     network = found.network
     values = loaded.images
-    chosen = _masks(network, masks, len(values))
-    if config is None:
-        preset, config = cores.choose(BOARDS[board], network, preset)
-    image = compile_network(network, config, recorded_activity(found))
-    transport = transport or open_transport(board, port, baud, progress, config)
-    with Accelerator(transport, config) as accelerator:
+    chosen = check_masks(network.gates,
+                         None if masks is None else read_masks(masks)[:len(values)], len(values))
+    to = connect(found, board=board, preset=preset, port=port, baud=baud, progress=progress,
+                 transport=transport, config=config)
+    image = to.image
+    with to.accelerator as accelerator:
         with _bar(progress, "loading the ticket", load_words(image), "word") as bar:
             load_bytes = accelerator.load(image, bar.update)
         with _bar(progress, "running", len(values), "image") as bar:
+            began = time.perf_counter()
             result = accelerator.infer(values, chosen, counters=True, progress=bar.update)
-        checked = Checked(network, image, loaded, result, np.empty(0))
+            seconds = time.perf_counter() - began
+        checked = Checked(network, image, loaded, result, np.empty(0), masks=chosen,
+                          identity=accelerator.identify(), host_seconds=seconds)
         with _bar(progress, "checking", len(values), "image") as bar:
             _check_logits(checked, values, chosen, bar)
         with _bar(progress, "comparing spikes", min(traced, len(values)), "image") as bar:
@@ -86,19 +92,8 @@ def run(ticket_path: str, data: str | None = None, *, board: str = DEFAULT_BOARD
                 _check_spikes(checked, accelerator, values[one],
                               None if chosen is None else chosen[one])
                 bar.update()
-        name = transport.name
-    return report(ticket_path, board, preset, name, checked, baud, load_bytes), checked
-
-
-def _masks(network: Network, path: str | None, images: int) -> np.ndarray | None:
-    """Masks of a file, bool [images, N]; raises SpikeTicketError if they are not the gate's."""
-    masks = None
-    if path is not None:
-        try:
-            masks = np.load(path, allow_pickle=False)[:images]
-        except (OSError, ValueError, IndexError) as error:
-            raise SpikeTicketError(f"--masks {path}: not an .npy file of masks ({error})") from None
-    return check_masks(network.gates, masks, images)
+        name = accelerator.transport.name
+    return report(ticket_path, to.board, to.preset, name, checked, to.baud, load_bytes), checked
 
 
 def _bar(progress: bool, what: str, total: int, unit: str) -> tqdm:
@@ -109,7 +104,7 @@ def _bar(progress: bool, what: str, total: int, unit: str) -> tqdm:
 def _check_logits(checked: Checked, values: np.ndarray, masks: np.ndarray | None,
                   bar: tqdm) -> None:
     """Logits and work of the reference, a few images at a time to bound memory."""
-    parts = []
+    parts, kept = [], []
     rates: dict[str, np.ndarray] = {}
     attention = {layer.name for layer in checked.network.layers
                  if isinstance(layer, Layer) and layer.attention is not None}
@@ -118,6 +113,7 @@ def _check_logits(checked: Checked, values: np.ndarray, masks: np.ndarray | None
         part = reference.run(checked.network, values[some],
                              masks=None if masks is None else masks[some])
         parts.append(part.logits)
+        kept += list(part.kept.values())[:1]
         for name, work in reference.sop(checked.network, part.spikes).items():
             checked.executed += work.executed
             checked.dense += work.dense
@@ -128,6 +124,7 @@ def _check_logits(checked: Checked, values: np.ndarray, masks: np.ndarray | None
                 rates[name] = rates.get(name, 0) + spikes.mean(axis=(2, 3, 4)).sum(axis=1)
         bar.update(len(part.logits))
     checked.logits = np.concatenate(parts)
+    checked.kept = np.concatenate(kept) if kept else None
     checked.rates = {name: total / len(values) for name, total in rates.items()}
 
 
@@ -137,15 +134,19 @@ def _check_spikes(checked: Checked, accelerator: Accelerator, values: np.ndarray
     gate keeps."""
     expected = reference.run(checked.network, values, masks=masks)
     arguments = [values[0]] if masks is None else [values[0], masks[0]]
+    maps: dict[str, np.ndarray] = {}
     for name, spikes in accelerator.trace(*arguments):
         if name == INPUT:
             continue
+        maps[name] = spikes
         want = expected.spikes[name][:, 0, :, :spikes.shape[2], :spikes.shape[3]]
         checked.spikes += spikes.size
         checked.mismatches += int((spikes != want).sum())
     for kept in expected.kept.values():
         found = np.flatnonzero(accelerator.kept())
         checked.mismatches += len(np.setxor1d(found, kept[0]))
+    if len(checked.traces) < TRACES:
+        checked.traces.append(maps)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -163,20 +164,55 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--board", choices=sorted(BOARDS), default=DEFAULT_BOARD,
                         help="board to run on (default: %(default)s)")
     result.add_argument("--preset", choices=sorted(PRESETS),
-                        help="core on it (default: the board's first one that has what the ticket "
-                             "needs, such as attention)")
-    result.add_argument("--port", help="serial port of a live board, for example /dev/ttyUSB1")
-    result.add_argument("--baud", type=int, default=DEFAULT_BAUD,
-                        help="rate of the serial line (default: %(default)s); with the simulated "
-                             "board only for the frames/s with the link")
+                        help="core on it (default: what a live board says it is; of the simulated "
+                             "one the first that has what the ticket needs, such as attention)")
+    result.add_argument("--port", help="serial port of a live board, for example /dev/ttyUSB1, or "
+                                       "auto (default: wherever --board answers)")
+    result.add_argument("--baud", type=int, metavar="RATE",
+                        help="highest rate of the serial line to try (default: what the board's "
+                             "USB bridge takes); of the simulated board the rate that frames/s "
+                             f"with the link are computed for (default: {DEFAULT_BAUD})")
     result.add_argument("--images", type=int, metavar="N",
                         help=f"images to run (default: {DEFAULT_IMAGES})")
     result.add_argument("--traced", type=int, metavar="N", default=DEFAULT_TRACED,
-                        help="images of which every spike is compared (default: %(default)s)")
+                        help="images of which every spike is compared, or with --input the logits "
+                             "(default: %(default)s)")
     result.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    result.add_argument("--report", metavar="FILE",
+                        help="write the run as one page that needs no network (.html)")
     result.add_argument("--plot", metavar="FILE", help="draw the run (.png, .svg or .pdf)")
+    result.add_argument("--input", metavar="SOURCE",
+                        help="live mode: labels of an image folder, an event file, or frames on "
+                             "standard input (-), as they come; compares no spikes")
+    result.add_argument("--window", type=float, metavar="MS",
+                        help="live mode: cut event files into inputs of this length")
+    result.add_argument("--ahead", type=int, metavar="N", default=0,
+                        help="live mode: inputs sent before the first result is there (default: "
+                             "%(default)s, the lowest latency)")
     result.add_argument("--list", action="store_true", help="list the bundled tickets and end")
     return result
+
+
+def _live(options: argparse.Namespace) -> int:
+    """Run `sw.live`; exit code 1 if a compared logit differs."""
+    from .live import run_live
+    for name in ("data", "plot", "report"):
+        if getattr(options, name) is not None:
+            raise SpikeTicketError(f"--{name} does not go with --input, which only prints labels")
+    if options.images is not None and options.images < 1:
+        raise SpikeTicketError(f"--images {options.images} is not a number of inputs")
+    tally = run_live(
+        options.ticket, options.input, board=options.board, port=options.port, baud=options.baud,
+        preset=options.preset, images=options.images, checked=options.traced,
+        masks=None if options.masks is None else read_masks(options.masks),
+        window_ms=options.window, ahead=options.ahead, as_json=options.json)
+    return 1 if tally.different else 0
+
+
+def _written(arguments: Sequence[str] | None) -> str:
+    """The command as a user would type it."""
+    return shlex.join(["python", "-m", "sw.run_inference",
+                       *(sys.argv[1:] if arguments is None else arguments)])
 
 
 @command
@@ -189,11 +225,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print_tickets(found)
         return 0
-    if options.baud <= 0:
+    if options.baud is not None and options.baud <= 0:
         raise SpikeTicketError(f"--baud {options.baud} is not a rate")
+    if options.input is not None:
+        return _live(options)
     if options.plot:
         from .plot import check_format
         check_format(options.plot)
+    if options.report:
+        from .html_report import check_name
+        check_name(options.report)
     values, checked = run(
         options.ticket, options.data, board=options.board, preset=options.preset,
         port=options.port, baud=options.baud, images=options.images, traced=options.traced,
@@ -201,6 +242,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.plot:
         from .plot import plot_run
         plot_run(options.plot, values, checked)
+    if options.report:
+        from .html_report import write
+        write(options.report, values, checked, _written(arguments))
     if options.json:
         print(json.dumps(values, indent=2))
     else:

@@ -30,7 +30,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .errors import SpikeTicketError, command
-from .sweep_plan import Plan, read_plan
+from .sweep_plan import DEFAULT_RUN, Plan, read_plan
 from .sweep_pools import has_ray, on_processes, on_ray
 from .sweep_table import finished, rows_of, write_cell, write_table
 
@@ -101,6 +101,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--address", help="of a Ray cluster; its nodes have SpikeTicket installed and share --out")
     add("--jobs", type=int, help="cells at a time (default: cores / threads)")
     add("--threads", type=int, default=1, help="CPU threads of a cell (default: %(default)s)")
+    add("--run", metavar="MODULE:FUNCTION", help="allow the file to run this function instead of "
+        "a ticket search, when it says so (run: module:function)")
     add("--metric", help="what the plots show, a column of the table")
     add("--list", action="store_true", help="print the cells and their status, run nothing")
     add("--plot-only", action="store_true", help="run nothing, draw the plots again")
@@ -116,6 +118,9 @@ def main(argv: list[str] | None = None) -> int:
     out = Path(args.out)
     if args.list or args.plot_only:
         rows = rows_of(todo, out)
+    elif todo.run not in (DEFAULT_RUN, args.run):
+        raise SpikeTicketError(f"{args.config}: runs {todo.run!r}, which is code; if you trust "
+                               f"it, add --run {todo.run}")
     else:
         rows = run_plan(todo, out, pool=args.pool, jobs=args.jobs, threads=args.threads,
                         address=args.address)

@@ -38,7 +38,7 @@ def metric_of(rows: list[dict], metric: str | None = None) -> str:
 
 def series(rows: Iterable[dict], x: str, axes: Iterable[str], metric: str) -> Series:
     """Lines over `x`: one for each combination of the other axes (seeds are averaged) that has at
-    least two points. A label names the axes in which the drawn lines differ."""
+    least two points. A label names axes by which the drawn lines differ, the earliest ones."""
     others = [key for key in axes if key not in (x, "seed")]
     groups: dict[tuple, dict[float, list[float]]] = {}
     for row in rows:
@@ -47,6 +47,10 @@ def series(rows: Iterable[dict], x: str, axes: Iterable[str], metric: str) -> Se
             points.setdefault(row[x], []).append(row[metric])
     groups = {key: points for key, points in groups.items() if len(points) > 1}
     telling = [i for i in range(len(others)) if len({key[i] for key in groups}) > 1]
+    for i in telling[::-1]:  # an axis that only follows the others would but repeat them
+        rest = [j for j in telling if j != i]
+        if len({tuple(key[j] for j in rest) for key in groups}) == len(groups):
+            telling = rest
     result: Series = {}
     for key, points in groups.items():
         label = ", ".join(f"{others[i]} {key[i]}" for i in telling)

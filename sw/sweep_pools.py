@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import importlib.util
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -59,13 +61,22 @@ def run_cell(run: str, settings: dict, folder: str, threads: int = 1) -> dict:
     return {"result": result, "seconds": round(time.monotonic() - began, 2)}
 
 
+def _end_with_parent(parent: int) -> None:
+    """Have Linux end this worker when the sweep is killed; else it would train on, unread."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it died before that
+        os._exit(1)
+
+
 Job = tuple[Cell, str]
 
 
 def on_processes(run: str, jobs: list[Job], workers: int, threads: int) -> Iterator[
         tuple[Cell, dict]]:
     """Cells on a pool of processes, as they finish."""
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent,
+                             (os.getpid(),)) as pool:
         futures = {pool.submit(run_cell, run, cell.settings, folder, threads): cell
                    for cell, folder in jobs}
         try:

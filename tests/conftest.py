@@ -3,6 +3,18 @@
 import pytest
 
 
+def pytest_addoption(parser):
+    group = parser.getgroup("spiketicket")
+    group.addoption("--port", help="serial port of a live board for `-m board`, for example "
+                    "/dev/ttyUSB1")
+    group.addoption("--board", default="auto", help="that board, as Accelerator.open takes it, "
+                    "where no --port is given: a name such as arty_a7 (default: auto)")
+    group.addoption("--manifest", help="manifest.json of its build, where it is none that this "
+                    "version knows")
+    group.addoption("--record", action="store_true", help="record tests/recordings/ anew, from the "
+                    "simulated board")
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """torch on one thread: sums have one order, and test processes do not share cores."""
@@ -21,3 +33,17 @@ def tiny_resnet():
         patch.setitem(nets.NAMES, "resnet-tiny",
                       lambda c: nets.SpikingResNet(c, 4, ((1, 4), (1, 6)), 8))
         yield
+
+
+@pytest.fixture
+def small_board(monkeypatch):
+    """The simulated board of the commands is one with the core `tiny`."""
+    from hw.boards import BOARDS, Board
+    monkeypatch.setitem(BOARDS, "sim", Board("sim", "a small simulated board", "tiny", "XC7A35T"))
+
+
+@pytest.fixture
+def small_files(tmp_path):
+    """(ticket, data, network, images, labels) of a network that this board runs in a moment."""
+    from tests import small_runs
+    return small_runs.save(tmp_path)

@@ -344,6 +344,23 @@ def test_build_id_covers_everything(monkeypatch, programs):
                 build.build_id(replace(wanted, baud=9600), design, "trellis", versions),
                 build.build_id(wanted, replace(design, pins=design.pins[1:]), "trellis",
                                versions)}) == 6
+    # What the board tells leaves out how the netlist is placed.
+    seeds = build.build_id(replace(wanted, seeds=(9,)), design, "trellis", versions)
+    newer = build.build_id(wanted, design, "trellis", versions | {"nextpnr-ecp5": "2"})
+    assert {registers.build_number(text) for text in (base, seeds, newer)} == {int(base[:16], 16)}
+    assert build.build_id(wanted, design, "trellis", {"yosys": "2"})[:16] != base[:16]
+
+
+def test_the_build_id_is_in_the_design():
+    wanted = request("ulx3s_85f", preset="micro")
+    plain, other, again = (
+        build.prepare(wanted.board, wanted.config, wanted.baud, core=False, build=number).rtlil
+        for number in (0, 0x0123_4567_89AB_CDEF, 0x0123_4567_89AB_CDEF))
+    assert plain != other and other == again
+    assert f"{0x89AB_CDEF:032b}" in other and f"{0x0123_4567:032b}" in other
+    for text in ("", "12345678", "x" * 32):
+        with pytest.raises(ValueError, match="build ID"):
+            registers.build_number(text)
 
 
 def test_designs_do_not_depend_on_chance():

@@ -7,9 +7,6 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from hw import registers
 from hw.config import PRESETS
@@ -19,7 +16,7 @@ from sw import reference
 from sw.compiler import DoesNotFit, compile_network
 from sw.driver import Accelerator
 from sw.errors import SpikeTicketError
-from sw.jobs import expand_words, load_words
+from sw.jobs import load_words
 from sw.protocol import Request, Run, Write, words
 from sw.transport import SerialTransport, open_transport
 
@@ -258,24 +255,6 @@ def test_interrupted_exchange_leaves_the_session_usable(transport, cases):
         with pytest.raises(KeyboardInterrupt):
             board.infer(inputs, progress=interrupt)
         assert is_right(board.infer(inputs), expected)
-
-
-@given(arrays(np.uint32, st.integers(0, 16)), st.sampled_from([0, 1, 5, 15]))
-def test_expand_words(values, mask):
-    bits = np.unpackbits(values.view(np.uint8), bitorder="little").astype(np.uint8)
-    masks = bits * mask
-    lanes = (masks[0::2] | masks[1::2] << 4).view("<u4").astype(np.uint32)
-    short, expand = expand_words(lanes)
-    if mask == 0 or not values.any():
-        assert not short.any() and expand == 15 and 4 * len(short) == len(lanes)
-    else:
-        assert expand == mask and (short == values).all()
-
-
-def test_words_that_do_not_expand():
-    for values in (words([0x21, 0, 0, 0]), words([1, 1, 1])):
-        got, expand = expand_words(values)
-        assert expand == 0 and (got == values).all()
 
 
 class Pump:

@@ -15,6 +15,7 @@ from hw.link import RegisterFile
 from hw.registers import PROTOCOL, REQUEST, Register, Space, Status
 from hw.top import Top
 from hw.uart import divisor_for
+from sw import packing
 from sw.protocol import (
     MAX_PAYLOAD,
     FrameError,
@@ -104,7 +105,7 @@ def on_top(stalls=(0, 0), seed=0):
     """Decorator: run the test's coroutine with a Host on a `Top`."""
     def run(test):
         def wrapper():
-            top = Top(TINY, core=StandInCore(TINY))
+            top = Top(TINY, core=StandInCore(TINY), build=0x0123_4567_89AB_CDEF)
 
             async def testbench(ctx):
                 host = Host(ctx, top, stalls, seed)
@@ -136,6 +137,8 @@ async def test_identity_and_registers(host):
     assert reply.words[:5].tolist() == [registers.MAGIC, PROTOCOL, identity & 0xFFFFFFFF,
                                         identity >> 32, TINY.clock_hz]
     assert reply.words[Register.FRAMES] == 2 and reply.words[Register.BAD_FRAMES] == 0
+    build = reply.words[Register.BUILD_LOW:Register.BUILD_HIGH + 1]
+    assert build.tolist() == [0x89ABCDEF, 0x01234567]
     reply = await host.ask(Request(Write(Space.REGISTER, Register.SCRATCH, words(0xDEADBEEF)),
                                    read=Read(Space.REGISTER, Register.SCRATCH, 1)), 1)
     assert reply.words.tolist() == [0xDEADBEEF]
@@ -181,6 +184,88 @@ async def test_expanded_write(host):
     bits = [int(word) >> i & 1 for word in data for i in range(32)]
     assert reply.words.tolist() == [
         sum(0b0101 * bits[8 * word + i] << 4 * i for i in range(8)) for word in range(8)]
+
+
+@pytest.mark.parametrize("stalls", STALLS)
+@pytest.mark.parametrize("density", [0, 0.02, 0.5])
+def test_packed_write(density, stalls):
+    """What is written is the words, in one frame or many, and nothing beside them."""
+    @on_top(STALLS[stalls], seed=int(100 * density))
+    async def bench(host):
+        rng = np.random.default_rng(int(100 * density))
+        seq = 0
+        for expand in (0, 6):
+            masks = (rng.random((45, 8)) < density) * (expand or rng.integers(1, 16, (45, 8)))
+            data, before = packing.to_words(masks), sequence(48)
+            jobs = [Write(Space.MAP, 7, before), *packing.writes(
+                Space.MAP, 8, data, size=16 if expand else 480, forms=("packed",))]
+            for write in jobs:
+                read = Read(Space.MAP, 7, 48) if write is jobs[-1] else None
+                reply = await host.ask(Request(write, read=read), seq)
+                assert reply.status == Status.OK
+                seq += 1
+            assert reply.words.tolist() == [before[0], *data, *before[46:]]
+    bench()
+
+
+@on_top()
+async def test_packed_write_that_is_too_short_or_too_long(host):
+    """Bytes that are missing are zeros, those behind the last word are ignored."""
+    await host.ask(Request(Write(Space.MAP, 0, sequence(40))), 0)
+    write = Write(Space.MAP, 1, words(0x34_12_03_01, 0x0F_0F_0F_0F), packed=20)
+    reply = await host.ask(Request(write, read=Read(Space.MAP, 0, 24)), 1)
+    assert reply.words.tolist() == packed_memory(write)
+    write = Write(Space.MAP, 1, sequence(200), packed=3)
+    reply = await host.ask(Request(write, read=Read(Space.MAP, 0, 24)), 2)
+    assert reply.words[4:].tolist() == packed_memory(Write(Space.MAP, 1, words(
+        0x34_12_03_01, 0x0F_0F_0F_0F), packed=20))[4:]
+    assert reply.words[:4].tolist() == packed_memory(write)[:4]
+    write = Write(Space.MAP, 1, words(), packed=20)
+    reply = await host.ask(Request(write, read=Read(Space.MAP, 0, 24)), 3)
+    assert reply.words.tolist() == [sequence(40)[0], *[0] * 20, *sequence(40)[21:24]]
+    reply = await host.ask(raw(4, [0], packed=1, write=1, read=1, read_count=3, read_stride=1), 4)
+    assert reply.status == Status.OK and reply.words.tolist() == [sequence(40)[0], 0, 0]
+
+
+def packed_memory(write):
+    """Words 0 to 23 of a memory of `sequence(40)` after a packed write, by its definition."""
+    memory = sequence(40)
+    data = write.words.astype("<u4").tobytes()
+    memory[write.address:write.address + write.packed] = packing.to_words(
+        packing.unpack(data, write.packed, write.expand))
+    return memory[:24].tolist()
+
+
+@on_top()
+async def test_packed_write_is_not_repeated(host):
+    write = Write(Space.MAP, 0, words(0x08_01_01), packed=1)
+    await host.ask(Request(write), 0)
+    await host.ask(Request(Write(Space.MAP, 0, words(5))), 1)
+    reply = await host.ask(Request(write, read=Read(Space.MAP, 0, 1)), 1)
+    assert reply.status == Status.OK and reply.words.tolist() == [5]
+    reply = await host.ask(Request(write, read=Read(Space.MAP, 0, 1)), 7)
+    assert reply.status == Status.ORDER
+    reply = await host.ask(Request(write, read=Read(Space.MAP, 0, 1)), 2)
+    assert reply.words.tolist() == [8]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_bytes_in_a_packed_write(seed):
+    """Streams that no encoder makes: memory as the format says, and the board goes on."""
+    @on_top(seed=seed)
+    async def bench(host):
+        rng = np.random.default_rng(seed)
+        memory = np.zeros(64, np.uint32)
+        for seq in range(12):
+            data = rng.integers(0, 256, 4 * int(rng.integers(0, 20)), np.uint8)
+            data[rng.random(len(data)) < rng.choice([0, 0.5, 0.9])] = 0
+            write = Write(Space.MAP, int(rng.integers(0, 10)), data.view("<u4"),
+                          int(rng.choice([0, 0, 9])), packed=int(rng.integers(1, 50)))
+            reply = await host.ask(Request(write, read=Read(Space.MAP, 0, 64)), seq)
+            memory[write.address:write.address + write.packed] = packing.to_words(
+                packing.unpack(data.tobytes(), write.packed, write.expand))
+            assert reply.status == Status.OK and (reply.words == memory).all()
+    bench()
 
 
 @on_top()
@@ -275,10 +360,15 @@ Host.quiet_or_errors = quiet_or_errors
 
 def header(**values):
     fields = {"version": PROTOCOL, "reply": 0, "sync": 0, "write": 0, "run": 0, "read": 0,
-              "digest": 0, "unused": 0, "seq": 0, "write_addr": 0, "write_space": 0, "expand": 0,
-              "read_addr": 0, "read_space": 0, "read_count": 0, "read_stride": 0, "start": 0,
-              "stop_after": 0, "max_cycles": 0} | values
+              "digest": 0, "packed": 0, "unused": 0, "seq": 0, "write_addr": 0, "write_space": 0,
+              "expand": 0, "read_addr": 0, "read_space": 0, "read_count": 0, "read_stride": 0,
+              "start": 0, "stop_after": 0, "max_cycles": 0} | values
     return program.pack_words(REQUEST, fields)
+
+
+def raw(seq, payload=(), **values):
+    """A frame of any header and payload."""
+    return encode_frame(np.array([*header(seq=seq, **values), *payload], np.uint32))
 
 
 @on_top()
@@ -295,7 +385,15 @@ async def test_requests_that_cannot_be_done(host):
         (header(digest=1), Status.BAD_REQUEST),
         (header(unused=4), Status.BAD_REQUEST),
         ([*header(), 1], Status.BAD_REQUEST),
-        (header(version=2), Status.VERSION),
+        (Request(Write(Space.MAP, sizes[Space.MAP] - 1, words(0xFF01), 15, packed=2)),
+         Status.RANGE),
+        (Request(Write(Space.MAP, 0, words(0xFF01), packed=1 << 24)), Status.RANGE),
+        (Request(Write(Space.MAP, 0xFFFFFF, words(0xFF01), packed=0xFFFFFF)), Status.RANGE),
+        (Request(Write(Space.COUNTER, 0, words(0xFF01), packed=1)), Status.BAD_REQUEST),
+        (header(write=1, packed=1), Status.BAD_REQUEST),
+        ([*header(packed=1), 1], Status.BAD_REQUEST),
+        (header(unused=1), Status.BAD_REQUEST),
+        (header(version=1), Status.VERSION),
         (header(reply=1), Status.VERSION),
     ]
     seq = 0
@@ -310,6 +408,19 @@ async def test_requests_that_cannot_be_done(host):
     reply = await host.ask(Request(Write(Space.MAP, sizes[Space.MAP] - 4, words(5), 15),
                                    read=Read(Space.MAP, sizes[Space.MAP] - 4, 6)), seq)
     assert reply.words.tolist() == [0xF0F, 0, 0, 0, 0, 0], "outside reads give zeros"
+
+
+def test_long_expanded_write_to_small_memories():
+    """More words than any memory holds are no small number modulo a power of two."""
+    micro = PRESETS["micro"]
+    top = Top(micro, core=StandInCore(micro))
+
+    async def testbench(ctx):
+        host = Host(ctx, top)
+        await host.ask(Request(sync=True), 0)
+        reply = await host.ask(Request(Write(Space.MAP, 0, sequence(260), 15)), 1)
+        assert reply.status == Status.RANGE
+    simulate(top, testbench)
 
 
 @pytest.mark.parametrize("count", [0, 1, 50])
@@ -476,6 +587,8 @@ def test_receiver_needs_room_for_a_frame():
 def test_divisor_is_checked():
     with pytest.raises(ValueError, match="divisor 5"):
         RegisterFile(TINY, divisor=5)
+    with pytest.raises(ValueError, match="build -1"):
+        RegisterFile(TINY, divisor=500, build=-1)
 
 
 def test_board_asks_for_sync_after_reset():

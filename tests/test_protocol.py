@@ -29,7 +29,7 @@ from sw.protocol import (
 
 
 def reply_frame(words=(), **values):
-    header = {"version": 1, "reply": 1, "unused": 0, "status": 0, "seq": 7, "expected": 8,
+    header = {"version": 2, "reply": 1, "unused": 0, "status": 0, "seq": 7, "expected": 8,
               "count": len(words), "cycles": 123} | values
     return encode_frame(np.array([*program.pack_words(REPLY, header), *words], np.uint32))[:-1]
 
@@ -93,7 +93,7 @@ def test_request_header_as_specified():
     assert zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little")
     got = np.frombuffer(data[:-4], "<u4")
     assert (got[6:] == words).all()
-    assert got[0] == 0xBEEF_0000 | 0b1_1110_0001 | 0
+    assert got[0] == 0xBEEF_0000 | 0b1_1110_0010
     assert got[1] == 0x1234 | 1 << 24 | 0xF << 28
     assert got[2] == 16 | 3 << 24
     assert got[3] == 32 | 4 << 16
@@ -102,9 +102,21 @@ def test_request_header_as_specified():
     assert len(REQUEST) == 6
 
 
+def test_packed_write_begins_with_its_length():
+    words = np.arange(5, dtype=np.uint32)
+    write = Write(Space.MAP, 3, words, packed=77)
+    request = Request(write)
+    got = np.frombuffer(cobs_decode(request.encode(1)[:-1]), "<u4")
+    assert got[0] == 0x0001_0000 | 1 << 10 | 1 << 6 | 2
+    assert got[6:-1].tolist() == [77, *range(5)]
+    assert request.frame_words == len(got) == 13
+
+
 def test_request_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="more than"):
         Request(Write(Space.MAP, 0, np.zeros(MAX_PAYLOAD + 1, np.uint32))).encode(0)
+    with pytest.raises(ValueError, match="more than"):
+        Request(Write(Space.MAP, 0, np.zeros(MAX_PAYLOAD, np.uint32), packed=1)).encode(0)
     with pytest.raises(ValueError, match="read_count"):
         Request(read=Read(Space.MAP, 0, 1 << 16)).encode(0)
 

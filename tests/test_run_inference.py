@@ -9,18 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.boards import BOARDS, Board
 from hw.config import PRESETS
 from sim import board as sim_board
 from sw import energy, reference, ticket
-from sw.compiler import DoesNotFit, compile_network
 from sw.driver import Accelerator
-from sw.network import InputSpec, Layer, Network, Pool, Synapses
 from sw.report import agrees
 from sw.run_inference import DEFAULT_DATA, main
 from tests import event_writers
 from tests.random_networks import random_input
-from tests.random_spikeformers import random_masks, random_spikeformer
+from tests.small_runs import gated_network
 
 ROOT = Path(__file__).parents[1]
 KEYS = {"ticket", "board", "images", "accuracy", "logits_equal", "spikes_compared",
@@ -29,42 +26,12 @@ KEYS = {"ticket", "board", "images", "accuracy", "logits_equal", "spikes_compare
         "bits_per_weight", "entropy_bits_per_weight", "sparsity", "energy_analytic_uj"}
 
 
-def small_network():
-    rng = np.random.default_rng(3)
-
-    def weights(*shape):
-        kept = rng.random(shape) < 0.4
-        return (rng.integers(-8, 8, shape) * kept).astype(np.int8)
-
-    def layer(name, weight, threshold, source, pool=None, readout=False):
-        count = len(weight)
-        return Layer(name, (Synapses(weight, (source,), padding=weight.shape[2] // 2 if not readout
-                                     else 0),),
-                     np.zeros(count, np.int64), np.full(count, threshold, np.int64),
-                     **({"neuron": None} if readout else {}), pool=pool)
-
-    return Network(InputSpec(1, 8, 8), 4, (
-        layer("first", weights(6, 1, 3, 3), 900, "input", Pool("or")),
-        layer("second", weights(8, 6, 3, 3), 9, "first"),
-        layer("out", weights(4, 8, 4, 4), 0, "second", readout=True)),
-        "small", ("a", "b", "c", "d"))
-
-
-@pytest.fixture(autouse=True)
-def small_board(monkeypatch):
-    monkeypatch.setitem(BOARDS, "sim", Board("sim", "a small simulated board", "tiny", "XC7A35T"))
+pytestmark = pytest.mark.usefixtures("small_board")
 
 
 @pytest.fixture
-def files(tmp_path):
-    """(ticket, data, network, images, labels)"""
-    network = small_network()
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (12, 8, 8)).astype(np.uint8)
-    labels = rng.integers(0, 4, 12)
-    ticket.save(tmp_path / "t.safetensors", network)
-    np.savez(tmp_path / "d.npz", x_test=images, y_test=labels)
-    return tmp_path / "t.safetensors", tmp_path / "d.npz", network, images[:, None], labels
+def files(small_files):
+    return small_files
 
 
 def call(capsys, *arguments):
@@ -160,24 +127,6 @@ def test_list(capsys):
     assert "1 x 28 x 28" in out and f"{100 * rows['fmnist-scnn']['sparsity']:.2f} %" in out
 
 
-def gated_network(mode, static):
-    """A Spikeformer of one block that the small board holds, with a patch gate."""
-    for seed in range(200):
-        rng = np.random.default_rng(seed)
-        network = random_spikeformer(rng, modes=(mode,), max_side=6, max_head_width=9, max_blocks=1,
-                                     max_timesteps=4, column=False)
-        (gate,) = network.gates.values()
-        if gate.mode == mode and gate.keep < gate.tokens and (
-                network.input.static if static else not network.input.static
-                and network.input.channels == 2):
-            try:
-                compile_network(network, PRESETS["tiny"])
-            except DoesNotFit:
-                continue
-            return network, random_masks(rng, network, 3)
-    raise AssertionError("no such network")
-
-
 @pytest.mark.parametrize(("mode", "static"), [("count", True), ("static", True), ("host", True),
                                               ("input", False)])
 def test_spikeformers_with_a_patch_gate(tmp_path, capsys, mode, static):
@@ -239,8 +188,11 @@ def test_bad_files(files, capsys, how, which):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--images", "13"], "13 images asked for"), (["--images", "0"], "0 images asked for"),
     (["--traced", "-1"], "--traced -1"), (["--baud", "0"], "--baud 0"),
-    (["--board", "arty_a7"], "needs its port"),
+    (["--board", "arty_a7"], "no board arty_a7 answers"),
     (["--board", "arty_a7", "--port", "/dev/nothing"], "/dev/nothing: cannot be opened"),
+    (["--report", "run.txt"], "--report run.txt: the name must end in .html"),
+    (["--report", "nowhere/run.html"], "there is no folder nowhere"),
+    (["--input", "-"], "--data does not go with --input"),
     (["--data", "unknown"], "data set 'unknown'"),
 ])
 def test_bad_arguments(files, capsys, arguments, message):

@@ -85,7 +85,7 @@ def test_a_killed_sweep_goes_on(tmp_path):
     config, out = tmp_path / "sweep.yaml", tmp_path / "out"
     config.write_text(yaml.safe_dump({**GRID, "base": {"sleep": 0.3}}))
     command = [sys.executable, "-m", "sw.sweep", "--config", str(config), "--out", str(out),
-               "--pool", "processes", "--jobs", "1"]
+               "--pool", "processes", "--jobs", "1", "--run", RUN]
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
@@ -98,6 +98,27 @@ def test_a_killed_sweep_goes_on(tmp_path):
     rows = sweep.run_plan(read_plan(config), out, pool="processes", jobs=2)
     assert {r["status"] for r in rows} == {"done"}
     assert {n: (out / "cells" / n).stat().st_mtime_ns for n in done} == done  # not run again
+
+
+def test_workers_end_with_their_sweep(tmp_path):
+    """Only the sweep itself is killed, as by `kill PID`: no worker trains on for nobody."""
+    config, out = tmp_path / "sweep.yaml", tmp_path / "out"
+    config.write_text(yaml.safe_dump({**GRID, "base": {"sleep": 60}}))
+    process = subprocess.Popen([sys.executable, "-m", "sw.sweep", "--config", str(config), "--out",
+                                str(out), "--pool", "processes", "--jobs", "2", "--run", RUN],
+                               cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while calls(out) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert calls(out) == 2
+    process.kill()
+    process.wait()
+    with pytest.raises(ProcessLookupError):  # its group is empty
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.02)
+    assert calls(out) == 2
 
 
 def test_failures_are_lines_and_are_tried_again(tmp_path):
@@ -129,8 +150,11 @@ def test_ray_gives_the_same_table(tmp_path):
     plan = plan_of(GRID)
     one = sweep.run_plan(plan, tmp_path / "a", pool="processes", jobs=1)
     two = sweep.run_plan(plan, tmp_path / "b", pool="ray", jobs=1)
-    for a, b in zip(one, two, strict=True):
-        assert {**a, "cell_seconds": 0} == {**b, "cell_seconds": 0}
+    next(tmp_path.glob("b/cells/*.json")).unlink()  # as if it had been interrupted there
+    three = sweep.run_plan(plan, tmp_path / "b", pool="ray", jobs=1)
+    assert calls(tmp_path / "a") == 12 and calls(tmp_path / "b") == 13
+    for a, b, c in zip(one, two, three, strict=True):
+        assert {**a, "cell_seconds": 0} == {**b, "cell_seconds": 0} == {**c, "cell_seconds": 0}
 
 
 def test_parquet_holds_the_same_table(tmp_path):
@@ -168,6 +192,17 @@ def test_series_average_seeds_and_split_by_the_other_axes():
     assert sweep_plots.series(rows[:2], "sparsity", ("seed",), "acc") == {}  # one point: no line
 
 
+def test_labels_do_not_repeat_themselves():
+    """imp's own settings differ wherever the method does, and go unsaid."""
+    rows = [{"sparsity": s, "method": m, "rounds": r, "acc": 0.5}
+            for s in (0.2, 0.5) for m, r in (("scores", 1), ("imp", 4))]
+    lines = sweep_plots.series(rows, "sparsity", ("method", "rounds", "sparsity"), "acc")
+    assert set(lines) == {"method scores", "method imp"}
+    rows += [{**row, "rounds": 8} for row in rows[1::2]]
+    lines = sweep_plots.series(rows, "sparsity", ("method", "rounds", "sparsity"), "acc")
+    assert set(lines) == {"rounds 1", "rounds 4", "rounds 8"}
+
+
 def test_plots_of_patches_are_kept_apart(tmp_path):
     rows = [{"sparsity": s, "patch_sparsity": p, "decay": 0.9, "accuracy": 0.5, "status": "done"}
             for s in (0.2, 0.5) for p in (0.0, 0.3)]
@@ -185,6 +220,8 @@ def test_command(tmp_path, capsys):
     config.write_text(yaml.safe_dump({**GRID, "seed": [0]}))
     common = ["--config", str(config), "--out", str(tmp_path / "out")]
     assert sweep.main([*common, "--list"]) == 0
+    assert sweep.main(common) == 2  # the file names code to run
+    common += ["--run", RUN]
     assert "0 done, 0 failed, 4 to do" in capsys.readouterr().out
     assert sweep.main([*common, "--json", "--pool", "processes", "--jobs", "1"]) == 0
     printed = json.loads(capsys.readouterr().out)

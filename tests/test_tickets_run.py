@@ -75,7 +75,7 @@ def test_stages_and_sparsities(whole):
     assert [r["sparsity"] for r in log[:5]] == pytest.approx(
         [0, 0] + [1 - round(total * d) / total for d in (0.6, 0.4, 0.4)], abs=1e-5)
     assert result["sparsity_mask"] == pytest.approx(1 - round(total * 0.4) / total)
-    assert 1 <= result["early_time"] <= 2
+    assert 1 <= result["timesteps_search"] <= 2
     assert config.rounds() == pytest.approx([0.4, 0.6])
 
 
@@ -104,6 +104,30 @@ def test_a_finished_search_does_not_train_again(whole, monkeypatch):
     folder, config, result = whole
     monkeypatch.setattr(training, "train_epoch", None)
     assert numbers(run.search(config, TRAIN, TEST, folder)) == numbers(result)
+
+
+def test_a_given_t_is_that_of_the_rounds(tmp_path, monkeypatch):
+    """Every round but the last, whatever the rule would say."""
+    seen = []
+    train = Trainer.train
+
+    def look(self, stage, module, epochs, **options):
+        seen.append((stage, getattr(getattr(module, "config", None), "timesteps", None)))
+        train(self, stage, module, epochs, **options)
+    monkeypatch.setattr(Trainer, "train", look)
+    config = dataclasses.replace(TINY, early_time=True, search_timesteps=1, epochs_integer=0)
+    result = run.search(config, TRAIN, TEST, tmp_path)
+    assert seen == [("dense", 2), ("round 1", 1), ("round 2", 2)]
+    assert "timesteps_search" not in result
+
+
+def test_a_folder_of_before_a_setting_existed_goes_on(tmp_path):
+    config = dataclasses.replace(TINY, method="dense", epochs=1, rewind_epoch=0)
+    run.search(config, TRAIN, TEST, tmp_path)
+    path = tmp_path / "config.yaml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True)
+                            if not line.startswith("search_timesteps")))
+    assert run.search(config, TRAIN, TEST, tmp_path)["epochs"] == 2
 
 
 def test_another_configuration_is_refused(whole):
@@ -303,7 +327,10 @@ def test_yaml_gives_the_configuration_back():
     ({"scope": "row"}, "scope 'row'"), ({"lr": 0}, r"lr 0\.0"), ({"device": "tpu"}, "device 'tpu'"),
     ({"method": "dense", "dense_integer": True}, "about imp's dense network"),
     ({"masks": "x"}, "for method 'random'"), ({"method": "scores", "layers": "stem"}, "'ecpt'"),
-    ({"train_images": 0}, "train_images 0")])
+    ({"train_images": 0}, "train_images 0"),
+    ({"early_time": True, "search_timesteps": 3}, r"search_timesteps 3 \(T'\) is outside 1\.\.2"),
+    ({"early_time": True, "search_timesteps": 0}, r"search_timesteps 0 \(T'\)"),
+    ({"search_timesteps": 1}, "with early_time; give both")])
 def test_bad_settings_are_named(changes, message):
     with pytest.raises(SpikeTicketError, match=message):
         from_dict({**dataclasses.asdict(TINY), **changes})

@@ -2,7 +2,11 @@
 
 Steps: elaborate, synthesise, count, place and route, pack, report. A build is known by its ID, a
 hash of everything that goes in: the design as RTLIL, constraints, scripts, options and the versions
-of the tools. A build whose report carries the same ID, and whose files are there, is not repeated.
+of the tools. A build whose report carries the same ID, and whose files are there, is not repeated;
+only its forecasts of the bundled tickets are, if these have changed.
+The ID's first half, which the board tells (registers BUILD_LOW, BUILD_HIGH), leaves out what only
+place and route depend on, so that other seeds take the same netlist; it is computed of the design
+with 0 in these registers.
 """
 
 from __future__ import annotations
@@ -14,9 +18,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from hw import registers
 from hw.boards import DEVICES
 
-from . import artix, ecp5, estimate, fit, report, tools, usage, yosys
+from . import artix, ecp5, estimate, fit, networks, report, tools, usage, yosys
 from .design import TOP, Design, prepare
 from .request import Request
 
@@ -69,19 +74,28 @@ def _scripts(family: str) -> list[str]:
 
 
 def build_id(wanted: Request, design: Design, toolchain: str, versions: dict[str, str]) -> str:
-    """128 bits in hexadecimal of all that decides what comes out."""
+    """128 bits in hexadecimal of all that decides what comes out; the first 64 of all but how the
+    netlist is placed and routed.
+
+    design: with build number 0.
+    """
     family = design.family
-    parts = {
+    synthesised = {
         "rtlil": hashlib.sha256(yosys.adapted(design.rtlil, family).encode()).hexdigest(),
         "constraints": ecp5.constraints(design) if family == "ecp5" else artix.constraints(design),
         "synthesis": _scripts(family),
+        "part": wanted.board.part, "config": wanted.config.as_dict(), "baud": wanted.baud,
+        "toolchain": toolchain,
+        "versions": {name: versions.get(name) for name in ("amaranth", "yosys")},
+    }
+    routed = {
         "route": ([ecp5.arguments(design, seed) for seed in wanted.seeds] if family == "ecp5" else
                   [artix.shell_script(design), artix.vivado_script(design), wanted.seeds]),
-        "part": wanted.board.part, "config": wanted.config.as_dict(), "baud": wanted.baud,
-        "toolchain": toolchain, "versions": versions,
+        "versions": versions,
     }
-    text = json.dumps(parts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    halves = (synthesised, synthesised | routed)
+    return "".join(hashlib.sha256(json.dumps(half, sort_keys=True).encode()).hexdigest()[:16]
+                   for half in halves)
 
 
 def finished(output: Path, identity: str) -> dict | None:
@@ -141,9 +155,16 @@ def build(wanted: Request, progress: Progress, *, force: bool = False) -> tuple[
     identity = build_id(wanted, design, toolchain, versions)
     earlier = None if force else finished(wanted.output, identity)
     if earlier is not None:
+        progress("report", "networks that fit")
+        forecasts = networks.forecasts(wanted.config)
+        if earlier.get("tickets") != forecasts:     # the bundled tickets are newer than the build
+            earlier["tickets"] = forecasts
+            _write_report(wanted.output, earlier, report.text)
         return earlier | {"toolchain_wanted": wanted.toolchain}, True
 
-    folder = WORK / f"{wanted.board.name}-{identity[:12]}"
+    design = prepare(wanted.board, wanted.config, wanted.baud,
+                     build=registers.build_number(identity))
+    folder = WORK / f"{wanted.board.name}-{identity[:6]}{identity[-6:]}"
     folder.mkdir(parents=True, exist_ok=True)
     synthesis = _synthesise(design, folder, versions, progress)
     progress("count", "cells by unit")
@@ -240,8 +261,17 @@ def _publish(output: Path, made: dict[str, Path], values: dict,
         os.replace(part, output / name)
     values["files"] = {name: _digest(output / name) for name in sorted(made)}
     sums = "".join(f"{digest}  {name}\n" for name, digest in values["files"].items())
-    for name, content in (("SHA256SUMS", sums), ("report.txt", text(values) + "\n"),
-                          ("report.json", json.dumps(values, indent=1) + "\n")):
+    _write(output, {"SHA256SUMS": sums})
+    _write_report(output, values, text)
+
+
+def _write_report(output: Path, values: dict, text: Callable[[dict], str]) -> None:
+    _write(output, {"report.txt": text(values) + "\n",
+                    "report.json": json.dumps(values, indent=1) + "\n"})
+
+
+def _write(output: Path, contents: dict[str, str]) -> None:
+    for name, content in contents.items():
         part = output / f"{name}.tmp"
         part.write_text(content)
         os.replace(part, output / name)

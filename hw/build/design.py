@@ -76,8 +76,9 @@ class BoardTop(wiring.Component):
     """Pads, clock, shell. `pll` and `clock_port` are known after elaboration."""
 
     def __init__(self, board: Board, config: CoreConfig, baud: int,
-                 core: wiring.Component | None = None):
+                 core: wiring.Component | None = None, build: int = 0):
         self._board, self._config, self._baud, self._core = board, config, baud, core
+        self._build = build
         self._family = DEVICES[board.device].family
         super().__init__({})
 
@@ -93,7 +94,7 @@ class BoardTop(wiring.Component):
         sync_domain(m, pll.clk_out)
 
         m.submodules.shell = shell = Shell(self._config, default_baud=self._baud,
-                                             core=self._core)
+                                             core=self._core, build=self._build)
         # All its lines, the handshake that some boards have too, which the link leaves alone.
         lines = [signal.name for signal in platform.lookup("uart", 0).ios]
         uart = platform.request("uart", 0, dir=dict.fromkeys(lines, "-"))
@@ -139,14 +140,16 @@ class _NoCore(wiring.Component):
         return Module()
 
 
-def prepare(board: Board, config: CoreConfig, baud: int, *, core: bool = True) -> Design:
+def prepare(board: Board, config: CoreConfig, baud: int, *, core: bool = True,
+            build: int = 0) -> Design:
     """Elaborate a board's design (seconds).
 
-    core: False leaves the core out, for the pins and the clock only.
+    core: False leaves the core out, for the pins and the clock only. build: what the registers
+    BUILD_LOW and BUILD_HIGH say.
     Raises SpikeTicketError where no PLL setting gives config.clock_hz.
     """
     platform = platform_of(board)
-    top = BoardTop(board, config, baud, None if core else _NoCore(Core(config).signature))
+    top = BoardTop(board, config, baud, None if core else _NoCore(Core(config).signature), build)
     made: dict[str, object] = {}
 
     def take(design, name, **_):

@@ -79,20 +79,7 @@ class Bench:
 
         Raises SpikeTicketError from the returned mapping if a name is no longer there.
         """
-        inner: dict[str, Any] = Inner(type(component).__qualname__)
-        code = type(component).elaborate.__code__
-
-        def spy(frame, event, argument):
-            if event == "return" and frame.f_code is code:
-                inner.update(frame.f_locals)
-
-        old = sys.getprofile()
-        sys.setprofile(spy)
-        try:
-            module = component.elaborate(None)
-        finally:
-            sys.setprofile(old)
-        component.elaborate = lambda platform: module
+        inner = look(component)
         self.m.submodules[name] = component
         self._free_inputs(name, component)
         return inner
@@ -143,6 +130,25 @@ class Bench:
             return f'cell $check {label}{match["body"]}""'
 
         return cell.sub(named, text)
+
+
+def look(component: wiring.Component) -> Inner:
+    """Elaborate a component here; returns the local names of its `elaborate`, as `Bench.open`."""
+    inner = Inner(type(component).__qualname__)
+    code = type(component).elaborate.__code__
+
+    def spy(frame, event, argument):
+        if event == "return" and frame.f_code is code:
+            inner.update(frame.f_locals)
+
+    old = sys.getprofile()
+    sys.setprofile(spy)
+    try:
+        module = component.elaborate(None)
+    finally:
+        sys.setprofile(old)
+    component.elaborate = lambda platform: module
+    return inner
 
 
 class Inner(dict):

@@ -15,6 +15,7 @@ from hw.config import PRESETS
 from hw.core import Core
 from hw.framing import CobsDecoder, CobsEncoder, FrameReceiver, FrameSender
 from hw.link import Link
+from hw.packing import Unpacker
 from hw.top import Top
 
 from .checkers import Count, Order, assume_held, claim_held, implies
@@ -243,6 +244,20 @@ def commands_stream(f: Bench):
     assume_held(f, commands.requests)
     claim_held(f, "replies", commands.replies)
     f.claim("reads_or_writes", ~(commands.bus.r_en & commands.bus.w_en))
+
+
+@proof("packing.Unpacker/stream", depth=6, induction=True, quick=True,
+       scope="any bytes and settings, changing as they like")
+def unpacker_stream(f: Bench):
+    """An unpacked word waits unchanged until it is taken; four bytes are taken at a time, and never
+    in two cycles running."""
+    unpacker = Unpacker()
+    f.place("unpacker", unpacker)
+    assume_held(f, unpacker.i)
+    f.assume(~(unpacker.ended & unpacker.i.valid))
+    claim_held(f, "o", unpacker.o)
+    taken = unpacker.i.valid & unpacker.i.ready
+    f.claim("not_twice_running", implies(taken, ~f.past(taken)))
 
 
 @proof("link.Link/streams", depth=8, scope="the tiny core")

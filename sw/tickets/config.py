@@ -23,6 +23,7 @@ LATE = ("epochs_integer", "bits", "lr_integer")
 again."""
 
 MAX_YAML_BYTES = 1 << 16
+MAX_ROUNDS = 1000
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class RunConfig:
     a score ticket are +-alpha.
     prune_rate: fraction of the survivors removed per round of imp; the last round ends at
     `sparsity`. rewind_epoch: survivors return to the weights after this dense epoch. early_bird:
-    end a round when its mask has settled. early_time: search at the T' < T of the KL rule; the
-    last round runs at T.
+    end a round when its mask has settled. early_time: search at the T' < T of the KL rule, or at
+    search_timesteps; the last round runs at T.
 
     patch_sparsity: fraction of the patches dropped. ranking: "spikes" (counts of the network
     itself), "input" (pixels or events), "selector" (counts of a pretrained embedding), "random".
@@ -84,6 +85,7 @@ class RunConfig:
     rewind_epoch: int = 2
     early_bird: bool = False
     early_time: bool = False
+    search_timesteps: int | None = None
     patch_sparsity: float = 0.0
     ranking: str = "spikes"
     place: str = "tokens"
@@ -120,6 +122,9 @@ class RunConfig:
             value = getattr(self, name)
             _need(0 <= value < 1, f"{name} {value} is outside 0..1 (0.9 removes 90 %)")
         _need(0 < self.prune_rate < 1, f"prune_rate {self.prune_rate} is outside 0..1")
+        _need((1 - self.prune_rate) ** MAX_ROUNDS <= 1 - self.sparsity,
+              f"prune_rate {self.prune_rate} needs more than {MAX_ROUNDS} rounds to sparsity "
+              f"{self.sparsity}")
         for name in ("epochs", "epochs_round", "epochs_final", "epochs_connections", "batch_size"):
             _need(getattr(self, name) >= 1, f"{name} {getattr(self, name)} is below 1")
         _need(self.epochs_integer >= 0, f"epochs_integer {self.epochs_integer} is below 0")
@@ -141,6 +146,12 @@ class RunConfig:
         _need(self.method == "imp" or (self.dense_gate and not self.dense_integer),
               f"dense_gate and dense_integer are about imp's dense network; method "
               f"{self.method!r} has none beside its ticket")
+        if self.search_timesteps is not None:
+            _need(1 <= self.search_timesteps <= self.timesteps,
+                  f"search_timesteps {self.search_timesteps} (T') is outside 1..{self.timesteps}, "
+                  "the timesteps T of the ticket")
+            _need(self.method == "imp" and self.early_time,
+                  "search_timesteps is the T' of method 'imp' with early_time; give both")
         if self.patch_sparsity or self.layers == "stem" or self.method in ("patches", "ecpt"):
             _need(not (self.method == "scores" and self.layers == "stem"),
                   "method 'scores' scores all layers; for the patch embedding alone use method "
@@ -183,32 +194,79 @@ def read(path: str | Path) -> dict:
         if len(raw) > MAX_YAML_BYTES:
             raise SpikeTicketError(f"{path}: more than {MAX_YAML_BYTES} bytes; is it a "
                                    "configuration?")
-        values = yaml.safe_load(raw.decode())
     except OSError as error:
         raise SpikeTicketError(f"{path}: cannot be read ({error.strerror}); give --config a YAML "
                                "file") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise SpikeTicketError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    values = parse_yaml(raw, str(path))
     if not isinstance(values, dict) or not all(isinstance(k, str) for k in values):
         raise SpikeTicketError(f"{path}: holds no settings; write lines such as 'method: imp'")
     return values
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML that says what it holds: no aliases, which can stand for any amount of it."""
+
+    depth = 0
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not read; write the settings out")
+        self.depth += 1
+        if self.depth > 20:
+            raise ValueError("nested more than 20 levels deep")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def parse_yaml(text: str | bytes, where: str = "configuration") -> object:
+    """What YAML holds: texts, numbers, true, false, null, and lists and mappings of these.
+
+    Raises SpikeTicketError for anything else, such as dates, objects and aliases.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode()
+        value = yaml.load(text, _Plain)
+        _check_plain(value)
+    except Exception as error:  # PyYAML's constructors raise a dozen types
+        raise SpikeTicketError(f"{where}: not YAML that can be read "
+                               f"({' '.join(str(error).split()) or type(error).__name__})"
+                               ) from error
+    return value
+
+
+def _check_plain(value: object) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"{str(key)[:40]!r} is no name of a setting")
+            _check_plain(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_plain(item)
+    elif isinstance(value, int) and abs(value) >= 1 << 63:
+        raise ValueError("a number exceeds 64 bits")
+    elif not (value is None or isinstance(value, str | int | float)):
+        raise ValueError(f"{value} is neither text nor number; put it in quotes")
 
 
 def same_search(a: str, b: str, late: bool = False) -> bool:
     """Whether two `to_yaml` texts have the same stages, apart from the integer ones; `late`: with
     them."""
     free = REPORT if late else REPORT + LATE
+    defaults = dataclasses.asdict(RunConfig())  # of settings that an older text does not know
     try:
-        settings = [{k: v for k, v in yaml.safe_load(text).items() if k not in free}
+        settings = [{k: v for k, v in {**defaults, **parse_yaml(text)}.items() if k not in free}
                     for text in (a, b)]
-    except (yaml.YAMLError, AttributeError, RecursionError):
+    except (SpikeTicketError, AttributeError, TypeError):
         return False
     return settings[0] == settings[1]
 
 
 def from_yaml(text: str) -> RunConfig:
     """The inverse of `RunConfig.to_yaml`."""
-    return from_dict(yaml.safe_load(text))
+    return from_dict(parse_yaml(text))
 
 
 def _typed(field: dataclasses.Field, value):
@@ -220,7 +278,7 @@ def _typed(field: dataclasses.Field, value):
     if kind is float and not isinstance(value, bool):
         try:
             value, ok = float(value), True
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             ok = False
         ok = ok and math.isfinite(value)
     if not ok:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hw.config import CoreConfig
+
+from ..compile.bounds import signed
 from ..datasets import Images
 from ..integer import evaluate
 from ..nets.parts import width
-from ..network import InputSpec, Network
-from ..quantize import FloatOperation
+from ..network import InputSpec, Layer, Network
+from ..quantize import FloatLayer, FloatOperation
 from ..spikeformer import Spikeformer
 from ..spikeformer_layers import float_layers as spikeformer_layers
 from ..trainee import NetworkTrainee
+from . import checkpoint, parallel
 from .methods import Found
 from .patches import PatchGate, kept_count, square, zero_pixels
 from .scores import connections
@@ -32,12 +37,17 @@ def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTr
 
     Layers whose survivors all have one magnitude become 1 bit wide; layers in `found.frozen` and
     identity shortcuts stay as they are. Event counts get as many input bits as the largest of the
-    data needs. Raises SpikeTicketError for what the integer network cannot express.
+    data needs. Layers that could overflow the core's accumulator get fewer bits (`narrowed`, noted
+    in `run.notes`). Raises SpikeTicketError for what the integer network cannot express.
     """
     c = run.config
     model = found.model.cpu().eval()
-    trainee = NetworkTrainee(float_layers(found, c.bits), input_spec((run.data, run.test)),
-                             c.timesteps, input_scale=input_scale(run.data)).to(run.device)
+    spec, scale = input_spec((run.data, run.test)), input_scale(run.data)
+    layers, bits = narrowed(float_layers(found, c.bits), lambda layers: NetworkTrainee(
+        layers, spec, c.timesteps, input_scale=scale).to_network())
+    if bits:
+        run.notes[f"bits_{stage}".replace(" ", "_")] = bits
+    trainee = NetworkTrainee(layers, spec, c.timesteps, input_scale=scale).to(run.device)
     still = {id(connections(model)[name]) for name in found.frozen}
     for layer in trainee.layers:
         for connection, weight in zip(layer.folded.connections, layer.weights, strict=True):
@@ -60,6 +70,37 @@ def float_layers(found: Found, bits: int) -> list[FloatOperation]:
         keep = kept_count(model.config.tokens, found.gate.patch_sparsity)
         model.config = dataclasses.replace(model.config, gate=gate_mode(found.gate), keep=keep)
     return spikeformer_layers(model, {n: width(m, bits) for n, m in model.layers().items()})
+
+
+def narrowed(layers: list[FloatOperation], build: Callable[[list[FloatOperation]], Network]) -> \
+        tuple[list[FloatOperation], dict[str, int]]:
+    """The layers with as many bits per weight as the core's accumulator has room for.
+
+    A current is a sum of weights times inputs, and the compiler refuses a network whose worst case
+    overflows; 8-bit weights on 8-bit pixels do. build: layers -> the integer network. Returns the
+    layers and the bits of those that were narrowed, by name; no weight gets fewer than 2.
+    """
+    found: dict[str, int] = {}
+    while True:
+        wide = {layer.name for layer in too_wide(build(layers))}
+        wide &= {layer.name for layer in layers if isinstance(layer, FloatLayer)
+                 and any(c.bits > 2 for c in layer.connections)}
+        if not wide:
+            return layers, found
+        for i, layer in enumerate(layers):
+            if layer.name in wide:
+                found[layer.name] = max(c.bits for c in layer.connections) - 1
+                layers = [*layers[:i], dataclasses.replace(layer, connections=tuple(
+                    dataclasses.replace(c, bits=min(c.bits, found[layer.name]))
+                    for c in layer.connections)), *layers[i + 1:]]
+
+
+def too_wide(network: Network) -> list[Layer]:
+    """Layers whose worst-case current overflows the core's accumulator."""
+    low, high = signed(CoreConfig.acc_bits)
+    return [layer for layer in network.layers if isinstance(layer, Layer)
+            and not all(low <= int(b.min()) and int(b.max()) <= high
+                        for b in network.current_bounds(layer))]
 
 
 def gate_mode(gate: PatchGate) -> str:
@@ -101,12 +142,24 @@ def host_side(found: Found, x: Tensor, timesteps: int) -> tuple[Tensor, None, Te
 
 
 def measure(run: Trainer, found: Found, network: Network, count: int) -> tuple[float, dict]:
-    """Accuracy of the integer SpikingJelly network on the first test samples, and its activity."""
+    """Accuracy of the integer SpikingJelly network on the first test samples, and its activity.
+
+    Masks of kept tokens, bool [count, N], that the host has to send are kept in FOLDER/tokens.npy:
+    what `sw.run_inference --masks` takes.
+    """
     samples = torch.from_numpy(run.test.images[:count].copy())
     run.generator.manual_seed(0)
     x, _, masks = host_side(found, samples, network.timesteps)
+    if masks is not None and parallel.RANK == 0:
+        checkpoint.replace(run.folder / "tokens.npy",
+                           lambda part: _save_array(part, masks.cpu().numpy()))
     return evaluate(network, x.numpy(), run.test.labels[:count],
                     masks=None if masks is None else masks.numpy())
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def _is_identity(weight: Tensor) -> bool:

@@ -7,7 +7,8 @@ convolution and classifier included; batch norms stay), returns the survivors an
 batch norms to the remembered state, and trains again. The last round trains longer. Then the batch
 norms are folded, weights quantised, and the surviving weights and biases fine-tuned with the
 integer network in the forward pass. Every stage after the dense one can have the dense network as
-a teacher (`distil`).
+a teacher (`distil`), and the ticket can be the running mean of the last stage's weights
+(`average`).
 
 Every epoch ends with a checkpoint. A search that was interrupted continues with the numbers it
 would have had; only safetensors are read, never pickle.
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ..datasets import Images
@@ -44,7 +46,10 @@ class SearchOptions:
     `rounds`. rewind_epoch: epochs of the dense training before the remembered state.
     epochs_*: of the dense network, each middle round, the last round, the integer fine-tuning,
     and the last ones of the latter that train on unshifted (but still flipped) images.
-    distil: share of the dense network's soft labels in the loss of every later stage, 0..1.
+    distil: share of the dense network's soft labels in the loss of every later stage, 0..1;
+    distil_integer: the same of the integer fine-tuning alone (None: `distil`).
+    average: decay per update of a running mean of the integer fine-tuning's weights, which then is
+    the ticket; 0: the last weights are.
     """
 
     network: str = "32p-64p-128-128"
@@ -60,6 +65,8 @@ class SearchOptions:
     epochs_integer: int = 6
     epochs_unshifted: int = 4
     distil: float = 0.0
+    distil_integer: float | None = None
+    average: float = 0.0
     bits: int = 4
     lr: float = 5e-3
     lr_integer: float = 2e-3
@@ -86,6 +93,10 @@ class SearchOptions:
              f"--rewind-epoch {self.rewind_epoch} is outside 0..{self.epochs_dense} dense epochs")
         need(2 <= self.bits <= 8, f"--bits {self.bits} is outside 2..8")
         need(0 <= self.distil <= 1, f"--distil {self.distil} is outside 0..1")
+        need(self.distil_integer is None or 0 <= self.distil_integer <= 1,
+             f"--distil-integer {self.distil_integer} is outside 0..1")
+        need(0 <= self.average < 1, f"--average {self.average} is not in [0, 1); 0.999 averages "
+             "about 1,000 updates")
         need(min(self.lr, self.lr_integer) > 0, "learning rates must be above 0")
         need(self.batch_size >= 1, f"--batch-size {self.batch_size} is below 1")
         need(self.density(self.rounds) <= 1 - self.sparsity + 1e-9,
@@ -136,6 +147,7 @@ class Search:
             raise SpikeTicketError(f"{test.source}: label {test.labels.max()} is not among the "
                                    f"{self.model.config.classes} classes of the training images")
         self.trainee: IntegerTrainee | None = None
+        self.averaged: AveragedModel | None = None  # of the trainee, if the options ask for it
         self.optimizer = self._new_optimizer()
 
     # -- one search from start to end ---------------------------------------------------------
@@ -180,7 +192,8 @@ class Search:
         peak = o.lr_integer if integer else o.lr
         # A sparse network that has seen shifts long enough gains by what the test images look like.
         unshifted = integer and self.epoch >= epochs - o.epochs_unshifted
-        teacher = self._teacher() if o.distil and self.stage > 0 else None
+        share = o.distil_integer if integer and o.distil_integer is not None else o.distil
+        teacher = self._teacher() if share and self.stage > 0 else None
         network = self.network.train()
 
         def loss_of(x: Tensor, y: Tensor) -> Tensor:
@@ -190,13 +203,13 @@ class Search:
                 return training.cross_entropy(logits, y)
             with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=o.bf16):
                 target = teacher(teacher.prepare(x))
-            return training.distillation(logits, y, target, o.distil)
+            return training.distillation(logits, y, target, share)
 
         began = time.monotonic()
         loss = training.train_epoch(
             loss_of, self.optimizer, self.train, batch_size=o.batch_size,
             generator=training.batch_generator(o.seed, self.stage, self.epoch),
-            flip=o.augment, shift=o.augment and not unshifted, after_step=self._apply_masks,
+            flip=o.augment, shift=o.augment and not unshifted, after_step=self._after_step,
             rate=lambda step: training.learning_rate(peak, start + step, steps, warmup),
             progress=lambda n, _: bar.update(n))
         seconds = time.monotonic() - began
@@ -205,7 +218,8 @@ class Search:
             self._remember()
         last = self.epoch == epochs
         accuracy, rates = training.evaluate(
-            network, self.test, bf16=o.bf16 and not integer and not last)
+            self.averaged.module if self.averaged is not None else network, self.test,
+            bf16=o.bf16 and not integer and not last)
         record = {"stage": name, "epoch": self.epoch, "loss": round(loss, 5),
                   "test_accuracy": round(accuracy, 5), "sparsity": round(self.sparsity(), 5),
                   "spike_rates": [round(r, 5) for r in rates], "train_seconds": round(seconds, 1)}
@@ -218,6 +232,8 @@ class Search:
         """Move on to the next stage: prune and rewind, or fold and quantise."""
         o = self.options
         name = self.stages[self.stage][0].replace(" ", "-")
+        if self.averaged is not None:
+            self.trainee.load_state_dict(self.averaged.module.state_dict())
         checkpoint.save(self.folder / f"{name}.safetensors", {"model": self.network.state_dict()},
                         {"stage": name})
         self.stage, self.epoch = self.stage + 1, 0
@@ -225,6 +241,7 @@ class Search:
             return
         if self.stages[self.stage][0] == "integer":
             self.trainee = IntegerTrainee.from_float(self.model, self.masks, o.bits)
+            self.averaged = self._new_average()
         else:
             self.masks = global_masks(self.model.weights(), o.density(self.stage))
             self.model.load_state_dict(self.rewind)
@@ -253,6 +270,16 @@ class Search:
                 for name, mask in self.masks.items():
                     weights[name].mul_(mask)
 
+    def _after_step(self) -> None:
+        self._apply_masks()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.trainee)
+
+    def _new_average(self) -> AveragedModel | None:
+        decay = self.options.average
+        return AveragedModel(self.trainee, multi_avg_fn=get_ema_multi_avg_fn(decay)) if (
+            decay) else None
+
     def _remember(self) -> None:
         self.rewind = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
@@ -266,6 +293,8 @@ class Search:
                   "adam": checkpoint.adam_state(self.optimizer)}
         if self.trainee is not None:
             groups["trainee"] = self.trainee.state_dict()
+        if self.averaged is not None:
+            groups["average"] = self.averaged.state_dict()
         checkpoint.save(self.folder / "state.safetensors", groups, {
             "options": self._identity(), "stage": str(self.stage), "epoch": str(self.epoch),
             "history": json.dumps(self.history)})
@@ -292,6 +321,9 @@ class Search:
             if "trainee" in groups:
                 self.trainee = IntegerTrainee(self.model.config, self.options.bits)
                 self.trainee.load_state_dict(groups["trainee"])
+                self.averaged = self._new_average()
+                if self.averaged is not None:
+                    self.averaged.load_state_dict(groups["average"])
             self.optimizer = self._new_optimizer()
             checkpoint.restore_adam(self.optimizer, groups.get("adam", {}))
         except (KeyError, ValueError, RuntimeError) as error:

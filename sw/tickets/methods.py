@@ -62,7 +62,9 @@ def imp(run: Trainer) -> Found:
     run.train("dense", model, c.epochs, forward=gated(model, gate if c.dense_gate else None),
               remember=c.rewind_epoch, bird=bird, mask_now=mask_now)
     start = run.remembered("dense")
-    timesteps = early_timesteps(run, model, gate) if c.early_time else c.timesteps
+    timesteps = c.timesteps
+    if c.early_time:
+        timesteps = c.search_timesteps or early_timesteps(run, model, gate)
     return prune_and_rewind(run, model, start, gate, timesteps)
 
 
@@ -207,8 +209,8 @@ def early_timesteps(run: Trainer, model: nn.Module, gate: PatchGate | None) -> i
         at_t.load_state_dict(model.state_dict())
         run.generator.manual_seed(0)
         outputs.append(gated(at_t, gate)(at_t.prepare(x)))
-    run.notes["early_time"] = search_timesteps(outputs)
-    return run.notes["early_time"]
+    run.notes["timesteps_search"] = search_timesteps(outputs)
+    return run.notes["timesteps_search"]
 
 
 def _bird(c: RunConfig, model: nn.Module, within: dict, following: list[float]):

@@ -106,6 +106,7 @@ def _finish(trainer: Trainer, found: methods.Found, began: float) -> dict:
         info |= {"gate": export.gate_mode(found.gate), "tokens": tokens,
                  "tokens_kept": kept_count(tokens, found.gate.patch_sparsity)}
     info |= _integer(trainer, found)
+    info |= trainer.notes
     network = info.pop("network", None)
     if c.dense_integer and network is not None:
         _write(trainer, info, network, masks, began)  # the ticket need not wait for what follows

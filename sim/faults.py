@@ -1,0 +1,170 @@
+"""Faults on the way to a board, injected and survived.
+
+    python -m sim.faults                        # 10 MB, about ten minutes
+    python -m sim.faults --megabytes 1 --json
+    python -m sim.faults --only drop "power cut in load" --seed 7
+
+The gateware runs in simulation, link framing included, while its line, its power and its host are
+disturbed; the driver that talks to it is the real one. Every result is compared with the
+reference's: logits, every map of a trace, cycles and counters. Wrong results that say nothing,
+runs that do not end within the time that `docs/faults.md` states, other exceptions than
+SpikeTicketError and boards that cannot be used afterwards make the exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from tqdm import tqdm
+
+from sw.errors import SpikeTicketError, command
+
+from . import board, fault_board
+from .board import SimTransport
+from .fault_board import CONFIG, PinTransport
+from .fault_cases import make_cases
+from .fault_host import REAL
+from .fault_kinds import BYTES, PINS, byte_faults, noise
+from .fault_lab import Lab, Tally, bound
+from .fault_lines import ByteFaults
+
+RATES = (1e-6, 1e-5, 1e-4, 1e-3)
+NOISE = "line noise"
+NOISE_SHARE = 0.02
+"""Of the bytes: at the pins a byte takes forty times as long to simulate."""
+
+KINDS = (*ByteFaults.KINDS, NOISE, *BYTES, *PINS, *REAL)
+COLUMNS = ("bytes", "faults", "runs", "errors", "silent_wrong", "hangs", "crashes",
+           "unusable_after", "max_seconds_to_error", "max_seconds_to_result")
+
+Report = Callable[[Tally], None]
+
+
+def inject(kinds: Sequence[str] = KINDS, *, megabytes: float = 10, runs: int = 40,
+           rates: Sequence[float] = RATES, seed: int = 1, progress: bool = True) -> list[Tally]:
+    """Inject faults; returns what happened, for each kind (and rate) in turn.
+
+    kinds: of `KINDS`. megabytes: over the line, shared by the kinds that have a rate. runs: of the
+    kinds that have none. rates: faults per byte, each 0 to 1.
+    Raises SpikeTicketError naming an unknown kind or a value out of range, or where the simulated
+    board cannot be built.
+    """
+    plan = list(_plan(kinds, megabytes, runs, rates))
+    library = board.build(CONFIG, progress=progress)
+    pins = fault_board.build(CONFIG, progress=progress) if any(
+        kind in PINS or kind == NOISE for kind, *_ in plan) else None
+    cases = make_cases(CONFIG, library)
+    done = []
+    with tqdm(total=len(plan), unit="kind", disable=None if progress else True) as bar:
+        for kind, rate, amount in plan:
+            tally = Tally(kind, rate)
+            bar.set_postfix_str(kind + (f" {rate:g}" if rate else ""))
+            at_pins = kind in PINS or kind == NOISE
+            transport = PinTransport(library=pins) if at_pins else SimTransport(
+                CONFIG, library=library)
+            try:
+                lab = Lab(transport, cases, library, f"{seed} {kind} {rate}")
+                for _ in _kind(kind)(lab, tally, amount):
+                    bar.refresh()
+            finally:
+                transport.close()
+            done.append(tally)
+            bar.update()
+    return done
+
+
+def _kind(name: str):
+    if name in ByteFaults.KINDS:
+        return byte_faults
+    return noise if name == NOISE else (BYTES | PINS | REAL)[name]
+
+
+def _plan(kinds: Sequence[str], megabytes: float, runs: int, rates: Sequence[float]
+          ) -> Iterator[tuple[str, float | None, int]]:
+    """(kind, rate, bytes or runs) of everything that is to be done."""
+    for kind in kinds:
+        if kind not in KINDS:
+            near = difflib.get_close_matches(kind, KINDS, 3, 0.3) or KINDS
+            raise SpikeTicketError(f"--only {kind!r} is no kind of fault; near: {', '.join(near)}")
+    if not 0 < megabytes <= 10_000:
+        raise SpikeTicketError(f"--megabytes {megabytes:g} is outside 0..10000")
+    if not 1 <= runs <= 10_000:
+        raise SpikeTicketError(f"--runs {runs} is outside 1..10000")
+    for rate in rates:
+        if not 0 < rate <= 0.01:
+            raise SpikeTicketError(f"--rates {rate:g} is outside 0..0.01 (a frame of 1 KB would "
+                                   "hardly ever arrive)")
+    rated = [kind for kind in kinds if kind in ByteFaults.KINDS]
+    for kind in kinds:
+        if kind in rated or kind == NOISE:
+            size = 1e6 * megabytes * NOISE_SHARE / len(rates) if kind == NOISE else (
+                1e6 * megabytes / len(rated) / len(rates))
+            yield from ((kind, rate, int(size) + 1) for rate in rates)
+        else:
+            yield kind, None, max(1, runs // 4) if kind in REAL else runs
+
+
+def total(tallies: Sequence[Tally]) -> Tally:
+    """All of them in one, by the name "total"."""
+    result = Tally("total")
+    for tally in tallies:
+        result.add(tally)
+    return result
+
+
+def by_kind(tallies: Sequence[Tally]) -> list[Tally]:
+    """One for each kind, its rates together."""
+    found: dict[str, Tally] = {}
+    for tally in tallies:
+        found.setdefault(tally.kind, Tally(tally.kind)).add(tally)
+    return list(found.values())
+
+
+def table(tallies: Sequence[Tally]) -> str:
+    heads = ("MB", "faults", "runs", "errors", "wrong", "hangs", "crashes", "unusable",
+             "s to error", "s to result")
+    lines = [f"{'kind':23} " + " ".join(f"{head:>{max(7, len(head))}}" for head in heads)]
+    for t in [*by_kind(tallies), total(tallies)]:
+        lines.append(
+            f"{t.kind:23} {t.bytes / 1e6:7.3f} {t.faults:7} {t.runs:7} {t.errors:7} "
+            f"{t.silent_wrong:7} {t.hangs:7} {t.crashes:7} {t.unusable_after:8} "
+            f"{t.max_seconds_to_error:10.2f} {t.max_seconds_to_result:11.2f}")
+    return "\n".join(lines)
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m sim.faults", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=float, default=10, metavar="N",
+                        help="over the line, of the kinds that have a rate (default %(default)s)")
+    parser.add_argument("--runs", type=int, default=40, metavar="N",
+                        help="operations of every other kind (default %(default)s)")
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES, metavar="R",
+                        help="faults per byte (default 1e-6 1e-5 1e-4 1e-3)")
+    parser.add_argument("--only", nargs="+", default=KINDS, metavar="KIND",
+                        help=f"kinds of fault: {', '.join(KINDS)}")
+    parser.add_argument("--seed", type=int, default=1, help="of all random numbers (default 1)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    options = parser.parse_args(arguments)
+    tallies = inject(options.only, megabytes=options.megabytes, runs=options.runs,
+                     rates=options.rates, seed=options.seed)
+    together = total(tallies)
+    if options.json:
+        print(json.dumps(together.as_dict() | {
+            "seed": options.seed, "kinds": [tally.as_dict() for tally in tallies]}, indent=1))
+    else:
+        print(table(tallies))
+        for message, count in together.messages.most_common():
+            print(f"{count:7} x {message}")
+        print(f"time bound: {bound(0):g} s and three times the longest wait for a reply")
+    return int(not together.passed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""What a board must answer to any bytes, written from `docs/link.md`; `sim.parser_fuzz` compares.
+
+It knows frames, order and refusals. It does not know what is in memory nor how long a run takes,
+so it predicts a reply's status, numbers and length, not its words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hw import program, registers
+from hw.config import CoreConfig
+from hw.registers import PROTOCOL, REQUEST, Space, Status
+from sw.protocol import FrameError, decode_frame
+
+READ_CYCLES, WRITE_CYCLES, FIXED_CYCLES = 16, 16, 200 + registers.FRAME_WORDS
+"""Clock cycles that a word read (and sent) or written takes at most, and everything else: taking
+the request out of the buffer, a reply without words."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A reply: its status (more than one where only the board can know), the number it carries, the
+    number the board takes next, its words. cycles: in which the board has answered."""
+
+    status: frozenset[Status]
+    seq: int
+    next: int
+    words: int
+    cycles: int
+
+
+class ParserModel:
+    """The board's side of the protocol, from a reset on.
+
+    config: of the core.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._sizes = registers.space_words(config)
+        self.synced, self.expected, self.last = False, 0, Status.OK
+
+    def frame(self, data: bytes) -> Expected | None:
+        """Answer to the bytes between two zeros; None to nothing, stuffed (0x01) or not."""
+        if data in (b"", b"\1"):
+            return None
+        try:
+            words = [int(word) for word in decode_frame(data)]
+        except FrameError:
+            words = []
+        if not len(REQUEST) <= len(words) < registers.FRAME_WORDS:
+            return self._expect(Status.BAD_FRAME, self.expected)
+        fields = program.unpack_words(REQUEST, words[:len(REQUEST)])
+        payload = words[len(REQUEST):]
+        seq = fields["seq"]
+        if fields["version"] != PROTOCOL or fields["reply"]:
+            return self._expect(Status.VERSION, seq)
+        verdict, repeated = self._verdict(fields, payload), False
+        if fields["sync"] or (self.synced and seq == self.expected):
+            self.synced, self.expected, self.last = True, (seq + 1) & 0xFFFF, verdict
+        elif self.synced and (seq + 1) & 0xFFFF == self.expected:
+            verdict, repeated = self.last, True
+        else:
+            verdict = Status.ORDER
+        if verdict != Status.OK:
+            return self._expect(verdict, seq)
+        allowed = {Status.OK}
+        cycles = 0
+        if not repeated:
+            cycles += WRITE_CYCLES * self._written(fields, payload)
+            if fields["run"]:
+                allowed.add(Status.TIMEOUT)
+                cycles += fields["max_cycles"]
+        count = 0
+        if fields["read"]:
+            cycles += READ_CYCLES * fields["read_count"]
+            count = 1 if fields["digest"] else fields["read_count"]
+        return Expected(frozenset(allowed), seq, self.expected, count, cycles + FIXED_CYCLES)
+
+    def answered(self, status: Status) -> None:
+        """Which of the possible answers to a run the board gave; it gives the same again."""
+        self.last = status
+
+    def _expect(self, status: Status, seq: int) -> Expected:
+        return Expected(frozenset({status}), seq, self.expected, 0, FIXED_CYCLES)
+
+    @staticmethod
+    def _written(fields: dict[str, int], payload: list[int]) -> int:
+        """Words of memory that a request writes."""
+        if not fields["write"]:
+            return 0
+        if fields["packed"]:
+            return payload[0]
+        return len(payload) * (4 if fields["expand"] else 1)
+
+    def _verdict(self, fields: dict[str, int], payload: list[int]) -> Status:
+        packed, write, space = fields["packed"], fields["write"], fields["write_space"]
+        if (fields["unused"] or (not write and (packed or payload)) or (packed and not payload)
+                or (fields["digest"] and not fields["read"])
+                or (fields["read"] and fields["read_space"] not in set(Space))
+                or (write and (space not in set(Space) or space == Space.COUNTER))):
+            return Status.BAD_REQUEST
+        if write and (fields["write_addr"] + self._written(fields, payload)
+                      > self._sizes[Space(space)]):
+            return Status.RANGE
+        return Status.OK

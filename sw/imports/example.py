@@ -1,0 +1,116 @@
+"""Train a small SpikingJelly network and import it: how near are the integers, by width?
+
+Prints, for weights of 2 to 8 bits, the labels that float and integer network share, both
+accuracies, and the same with corrected biases (`sw.imports.calibrate`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import torch
+import torch.nn.functional as F
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
+from torch import nn
+
+from .. import datasets
+from ..errors import SpikeTicketError, command
+from .calibration import calibrate
+from .floats import compare
+from .spikingjelly import from_spikingjelly
+
+TIMESTEPS = 4
+BATCH = 50
+CALIBRATION = 200
+WIDTHS = (2, 3, 4, 6, 8)
+
+EXAMPLES = """\
+examples:
+  python -m sw.imports.example --data fashion-mnist        # about a minute on one core
+  python -m sw.imports.example --train-images 20000 --epochs 5 --test-images 2000 --json
+"""
+
+
+def network(channels: int, classes: int, side: int) -> nn.Sequential:
+    """Two convolutions with max pools, two linear layers, LIF neurons; step mode "m"."""
+    def node() -> neuron.LIFNode:
+        return neuron.LIFNode(surrogate_function=surrogate.ATan(), detach_reset=True)
+    net = nn.Sequential(
+        layer.Conv2d(channels, 8, 3, padding=1, bias=False), layer.BatchNorm2d(8), node(),
+        layer.MaxPool2d(2), layer.Conv2d(8, 16, 3, padding=1, bias=False), layer.BatchNorm2d(16),
+        node(), layer.MaxPool2d(2), layer.Flatten(),
+        layer.Linear(16 * (side // 4) ** 2, 64, bias=False), node(), layer.Linear(64, classes))
+    functional.set_step_mode(net, "m")
+    return net
+
+
+def train(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, epochs: int) -> None:
+    """Adam on the cross entropy of the mean output over timesteps; images 0..1."""
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
+    for _ in range(epochs):
+        for chosen in torch.randperm(len(images)).split(BATCH):
+            functional.reset_net(net)
+            out = net(images[chosen].expand(TIMESTEPS, -1, -1, -1, -1)).mean(0)
+            loss = F.cross_entropy(out, labels[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    functional.reset_net(net)
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="python -m sw.imports.example", description=__doc__,
+                                epilog=EXAMPLES,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--data", default="fashion-mnist", help="images (default: %(default)s)")
+    p.add_argument("--data-root", metavar="FOLDER")
+    for name, default in (("train-images", 2000), ("test-images", 200), ("epochs", 2),
+                          ("seed", 0)):
+        p.add_argument(f"--{name}", type=int, default=default, metavar="N",
+                       help="(default: %(default)s)")
+    p.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    return p
+
+
+@command
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    if min(options.train_images, options.test_images, options.epochs) < 1:
+        raise SpikeTicketError("--train-images, --test-images and --epochs must be above 0")
+    torch.set_num_threads(1)    # maps are small, and sums have one order
+    torch.manual_seed(options.seed)
+    data = datasets.load(options.data, "train", options.data_root, limit=options.train_images)
+    test = datasets.load(options.data, "test", options.data_root, limit=options.test_images)
+    if not data.static or data.images.shape[2] != data.images.shape[3]:
+        raise SpikeTicketError(f"--data {options.data} is not a set of square images")
+    channels, side = data.images.shape[1:3]
+    net = network(channels, int(data.labels.max()) + 1, side)
+    train(net, torch.from_numpy(data.images.copy()).float() / 255,
+          torch.from_numpy(data.labels.copy()), options.epochs)
+    rows = []
+    for bits in WIDTHS:
+        imported = from_spikingjelly(net, (channels, side, side), TIMESTEPS, bits=bits)
+        corrected = calibrate(imported, data.images[:CALIBRATION])
+        rows.append({"bits": bits,
+                     **{name: compare(found, test.images, test.labels).facts() for name, found in
+                        (("rounded", imported), ("calibrated", corrected))}})
+        if not options.json:
+            _print(rows[-1], first=len(rows) == 1)
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    return 0
+
+
+def _print(row: dict, first: bool) -> None:
+    if first:
+        print("bits  equal labels  accuracy float  integers  | calibrated: equal  integers")
+    a, b = row["rounded"], row["calibrated"]
+    print(f"{row['bits']:>4}  {a['equal_labels']:>12.1%}  {a['accuracy_float']:>14.1%}  "
+          f"{a['accuracy_integer']:>8.1%}  | {b['equal_labels']:>17.1%}  "
+          f"{b['accuracy_integer']:>8.1%}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""How fast tickets load and inputs run over the link, by cycle count on the simulated board.
+
+    python -m sw.link_speed                                # every bundled ticket; 1, 3, 12 Mbaud
+    python -m sw.link_speed --ticket fmnist-scnn --baud 3000000 --images 30
+    python -m sw.link_speed --json
+
+The gateware runs in the simulated board, and its harness gives it a byte whenever a UART would have
+one, and takes one whenever a UART could send it: every 10 bit times, each way (`sim.board`). The
+driver is the one for boards; its own time does not count. So cycles are exact, for a host that
+answers at once.
+
+A ticket is loaded and checked, which is timed at the highest rate, where the board has the least
+time for a byte; "load, line" is what the bytes take at the rate. Then images are sent one behind
+the other. Frames/s are those between the first images, while the line fills, and the last. Payload
+is what the host wants to write (inputs in the form they are sent in) and to read; its share is of
+all bytes, both ways. "before" is the line without packed inputs. At last a synthetic network of
+100,000 surviving weights is loaded at 3 Mbaud.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from hw.boards import BOARDS
+from hw.config import PRESETS
+from hw.registers import PROTOCOL
+
+from . import bundled, cores, datasets, ticket
+from .compiler import compile_network
+from .driver import Accelerator
+from .errors import SpikeTicketError, command
+from .image import Image
+from .jobs import inference_job, line_bytes, load_words
+from .network import InputSpec, Layer, Network, Synapses
+from .packing import FORMS
+from .plan import recorded_activity
+
+BAUDS = (1_000_000, 3_000_000, 12_000_000)
+IMAGES = 8
+FILLING = 3
+"""Images at the beginning that do not count: until the line is busy without a gap."""
+
+WEIGHTS, WEIGHTS_BAUD = 100_000, 3_000_000
+LOAD_CONFIG = replace(PRESETS["tiny"], map_words=2048, weight_words=1 << 16, attention=False,
+                      gate=False)
+"""Core for loading WEIGHTS: small, with memory for them. Loading is the link's work alone, and the
+link is the same in every core."""
+
+
+def synthetic(weights: int = WEIGHTS, seed: int = 0) -> Network:
+    """A fully connected network of 4-bit weights, of which exactly so many survive, 9.9 %."""
+    rng = np.random.default_rng(seed)
+    width, classes = 1000, 10
+    counts = (weights * 99 // 100, weights - weights * 99 // 100)
+    layers = []
+    for name, outputs, shape, count in (("hidden", width, (250, 2, 2), counts[0]),
+                                        ("out", classes, (width, 1, 1), counts[1])):
+        weight = np.zeros(outputs * int(np.prod(shape)), np.int8)
+        if count > len(weight):
+            raise ValueError(f"{weights} weights are more than the network has")
+        chosen = rng.choice(len(weight), count, replace=False)
+        weight[chosen] = rng.choice([*range(-8, 0), *range(1, 8)], count)
+        synapses = Synapses(weight.reshape(outputs, *shape),
+                            ("input",) if name == "hidden" else ("hidden",))
+        extra = {"neuron": None} if name == "out" else {}
+        layers.append(Layer(name, (synapses,), np.zeros(outputs, np.int64),
+                            np.full(outputs, 20, np.int64), **extra))
+    return Network(InputSpec(250, 2, 2, bits=1, static=False), 4, tuple(layers),
+                   f"{weights:,} weights")
+
+
+def forms_of(image: Image, arrays: Sequence[np.ndarray]) -> dict[str, float]:
+    """Mean bytes to the board for an input, in each form alone ("plain", "expand", "packed"; those
+    that cannot be expanded go plain there) and as it is sent ("sent")."""
+    def mean(forms: tuple[str, ...]) -> float:
+        return float(np.mean([line_bytes(inference_job(image, array, None, 1, False, forms))[0]
+                              for array in arrays]))
+    return {form: mean((form,)) for form in FORMS} | {"sent": mean(FORMS)}
+
+
+def load_speed(board: Accelerator, image: Image) -> dict:
+    """Load a network, and check what the board holds: seconds, bytes there, payload share."""
+    sent, received = _bytes(board)
+    began = board.transport.cycles
+    board.load(image)
+    seconds = (board.transport.cycles - began) / image.config.clock_hz
+    there, back = (now - then for now, then in zip(_bytes(board), (sent, received), strict=True))
+    return {"baud": board.transport.baud, "seconds": seconds, "bytes": [there, back],
+            "payload": 4 * load_words(image) / there}
+
+
+def inference_speed(board: Accelerator, image: Image, inputs: np.ndarray) -> dict:
+    """Run inputs one behind the other; see the module for what is measured."""
+    clock = image.config.clock_hz
+    times: list[int] = []
+    before = _bytes(board)
+    result = board.infer(inputs, progress=lambda _: times.append(board.transport.cycles))
+    there, back = (now - then for now, then in zip(_bytes(board), before, strict=True))
+    jobs = [inference_job(image, array, None, 1, False) for array in inputs]
+    written = sum(4 * len(request.write.payload) for job in jobs for request in job
+                  if request.write is not None)
+    read = sum(4 * request.reply_words for job in jobs for request in job)
+    byte = 10 * clock / board.transport.baud
+    cycles = (times[-1] - times[FILLING - 1]) / (len(times) - FILLING)
+    line = max(there, back) / len(inputs) * byte
+    core = float(result.cycles.mean())
+    return {"baud": board.transport.baud,
+            "frames_per_s": clock / cycles, "frames_per_s_core": clock / core,
+            "frames_per_s_line": clock / line, "bound": "line" if line > core else "core",
+            "bytes_per_image": [there / len(inputs), back / len(inputs)],
+            "payload": (written + read) / (there + back),
+            "payload_there": written / there}
+
+
+def _bytes(board: Accelerator) -> tuple[int, int]:
+    return board.statistics.bytes_sent, board.statistics.bytes_received
+
+
+def measure(name: str, bauds: Sequence[int], images: int, progress: bool = True) -> dict:
+    """A ticket's figures: bytes by form, loading, and one entry per rate.
+
+    Raises SpikeTicketError where it cannot be loaded or has no samples.
+    """
+    from sim.board import SimTransport  # only here: it needs the simulator
+
+    found = ticket.load(bundled.find(name))
+    samples = datasets.for_network(found.network, bundled.data_for(found), limit=images)
+    if len(samples) <= FILLING:
+        raise SpikeTicketError(f"ticket {name!r}: {len(samples)} images do not show a steady rate; "
+                               f"give more than {FILLING} (--images)")
+    preset, config = cores.choose(BOARDS["sim"], found.network)
+    image = compile_network(found.network, config, recorded_activity(found))
+    forms = forms_of(image, samples.images)
+    before = min(forms["plain"], forms["expand"])
+    transport = SimTransport(config, baud=max(bauds), progress=progress)
+    rates = []
+    bar = tqdm(total=1 + len(bauds), desc=name, leave=False, disable=None if progress else True)
+    with Accelerator(transport, config) as board, bar:
+        loaded = load_speed(board, image)
+        bar.update()
+        for baud in sorted(bauds):
+            transport.set_baud(baud)
+            at = inference_speed(board, image, samples.images)
+            at["frames_per_s_before"] = min(baud / 10 / before, at["frames_per_s_core"])
+            rates.append(at | {"load_line_s": 10 * loaded["bytes"][0] / baud})
+            bar.update()
+    return {"ticket": name, "preset": preset, "images": len(samples),
+            "weights_surviving": image.surviving, "bytes_by_form": forms, "load": loaded,
+            "rates": rates}
+
+
+def measure_load(progress: bool = True) -> dict:
+    """Loading the synthetic network."""
+    from sim.board import SimTransport
+
+    network = synthetic()
+    image = compile_network(network, LOAD_CONFIG)
+    transport = SimTransport(LOAD_CONFIG, baud=WEIGHTS_BAUD, progress=progress)
+    with Accelerator(transport, LOAD_CONFIG) as board:
+        return {"ticket": network.name, "weights_surviving": image.surviving,
+                "bits_per_weight": image.bits_per_weight, "load": load_speed(board, image)}
+
+
+def print_table(rows: list[dict]) -> None:
+    """The figures for people."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("ticket", "Mbaud", "frames/s", "before", "bound by", "core alone", "bytes/image",
+                 "payload", "load, line"):
+        table.add_column(name, justify="left" if name in ("ticket", "bound by") else "right",
+                         no_wrap=True)
+    for row in rows:
+        for at in row.get("rates", ()):
+            there, back = at["bytes_per_image"]
+            table.add_row(
+                row["ticket"], f"{at['baud'] / 1e6:g}", f"{at['frames_per_s']:,.0f}",
+                f"{at['frames_per_s_before']:,.0f}", at["bound"],
+                f"{at['frames_per_s_core']:,.0f}", f"{there:,.0f} + {back:.0f}",
+                f"{100 * at['payload']:.1f} %", f"{at['load_line_s']:.3f} s")
+    console = Console(highlight=False, soft_wrap=True, width=160)
+    console.print(table)
+    for row in rows:
+        load = row["load"]
+        parts = [row["ticket"] + ": loading " + (
+            f"{row['weights_surviving']:,} surviving weights takes {load['seconds']:.3f} s at "
+            f"{load['baud'] / 1e6:g} Mbaud, {load['bytes'][0]:,} bytes, "
+            f"{100 * load['payload']:.1f} % payload")]
+        if "bytes_by_form" in row:
+            parts.append("bytes to the board for an image: " + ", ".join(
+                f"{form} {value:,.0f}" for form, value in row["bytes_by_form"].items()))
+        console.print("; ".join(parts))
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="python -m sw.link_speed", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--ticket", action="append", metavar="NAME",
+                        help="a ticket instead of all bundled ones; may be repeated")
+    result.add_argument("--baud", action="append", type=int, metavar="N",
+                        help="a rate instead of 1, 3 and 12 Mbaud; may be repeated")
+    result.add_argument("--images", type=int, default=IMAGES, metavar="N",
+                        help="images of each ticket (default: %(default)s)")
+    result.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    return result
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    bauds = options.baud or list(BAUDS)
+    for baud in bauds:
+        if not 100_000 <= baud <= 25_000_000:
+            raise SpikeTicketError(f"--baud {baud} is outside 100000..25000000")
+    if options.images <= FILLING:
+        raise SpikeTicketError(f"--images {options.images} do not show a steady rate; give more "
+                               f"than {FILLING}")
+    rows = [measure(name, bauds, options.images) for name in options.ticket or bundled.names()]
+    if not options.ticket:
+        rows.append(measure_load())
+    if options.json:
+        print(json.dumps({"protocol": PROTOCOL, "tickets": rows}, indent=2))
+    else:
+        print_table(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

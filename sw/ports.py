@@ -1,0 +1,190 @@
+"""Boards on this computer's serial ports.
+
+    python -m sw.ports              # ports of supported boards, with what each says it is
+    python -m sw.ports --json
+    python -m sw.ports --list       # ports only; none is opened
+    python -m sw.ports --port /dev/ttyUSB1
+
+A port is asked only if its USB bridge is that of a supported board (or it is named): opening a port
+sends a break and a few bytes to whatever is behind it. Exit code 0 if a board answered (with
+--list: if there is a port), 1 if none, 2 for bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from hw.boards import BOARDS
+
+from . import identities
+from .errors import SpikeTicketError, command
+from .transport import SerialTransport
+
+
+@dataclass(frozen=True)
+class Port:
+    """A serial port. usb: (vendor, product) or None; boards: names of `hw.boards` that its USB
+    bridge may belong to; serial_number, title: as the USB device says."""
+
+    device: str
+    usb: tuple[int, int] | None = None
+    boards: tuple[str, ...] = ()
+    serial_number: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a port's board says it is, or `trouble`: why there is no answer.
+
+    board: "" where only the configuration is known (its build is none of bitstreams/). preset: ""
+    for a configuration without a name.
+    """
+
+    port: Port
+    trouble: str = ""
+    identity: str = ""
+    build: str = ""
+    board: str = ""
+    preset: str = ""
+    clock_hz: int = 0
+    baud: int = 0
+
+
+def list_ports() -> list:
+    """pyserial's description of every serial port, by device name."""
+    try:
+        from serial.tools.list_ports import comports
+    except ImportError:
+        raise SpikeTicketError("listing serial ports needs the Python package pyserial; install "
+                               "it: pip install pyserial") from None
+    return sorted(comports(), key=lambda info: info.device)
+
+
+def interface_of(info) -> int | None:
+    """Interface of a USB device that a port is, from 0; None where the system does not tell."""
+    if found := re.search(r":\d+\.(\d+)$", info.location or ""):  # Linux: 1-2:1.1
+        return int(found[1])
+    if info.serial_number and (found := re.search(r"[A-D]$", info.serial_number)):  # Windows
+        return ord(found[0]) - ord("A")
+    if found := re.search(r"usbserial-.*?([0-3])$", info.device):  # macOS: a digit is appended
+        return int(found[1])
+    return None
+
+
+def boards_of(info) -> tuple[str, ...]:
+    """Boards whose serial port this may be, by its USB numbers."""
+    interface = interface_of(info)
+    return tuple(board.name for board in BOARDS.values()
+                 if board.usb and (info.vid, info.pid) == board.usb[:2]
+                 and interface in (None, board.usb[2]))
+
+
+def describe(info) -> Port:
+    """A port of pyserial's list."""
+    usb = (info.vid, info.pid) if info.vid is not None else None
+    title = " ".join(part for part in (info.manufacturer, info.product) if part)
+    return Port(info.device, usb, boards_of(info), info.serial_number or "", title)
+
+
+def find(board: str | None = None) -> list[Port]:
+    """Ports whose USB bridge is that of a supported board, or of `board`. Opens none."""
+    found = [describe(info) for info in list_ports()]
+    return [port for port in found if (board in port.boards if board else port.boards)]
+
+
+def named(device: str) -> Port:
+    """The port of this name; what USB says of it if it is listed."""
+    return next((describe(info) for info in list_ports() if info.device == device), Port(device))
+
+
+def ask(port: Port, rates: Iterable[int] = ()) -> Answer:
+    """Open a port and ask its board what it is, at each rate that boards have after power-up."""
+    from .driver import Accelerator
+
+    trouble = ""
+    for baud in rates or identities.first_rates():
+        try:
+            transport = SerialTransport(port.device, baud)
+        except SpikeTicketError as error:
+            return Answer(port, str(error))
+        try:
+            with Accelerator(transport) as board:
+                found = board.identify()
+                return Answer(port, "", f"{found.id:016x}", f"{found.build:016x}", found.board,
+                              found.preset, found.clock_hz, baud)
+        except SpikeTicketError as error:
+            trouble = str(error)
+            if "no answer" not in trouble:  # it did answer: another rate would not help
+                break
+    return Answer(port, trouble)
+
+
+def choose(board: str | None = None) -> Answer:
+    """The one port at which a supported board answers.
+
+    board: of `hw.boards`; a board whose build is unknown counts as it if its preset is the board's.
+    Raises SpikeTicketError if there is none or more than one.
+    """
+    answers = [ask(port) for port in find(board)]
+    live = [answer for answer in answers if not answer.trouble
+            and (board is None or answer.board in (board, ""))]
+    if len(live) == 1:
+        return replace(live[0], board=live[0].board or board or "")
+    what = f"board {board}" if board else "supported board"
+    if live:
+        raise SpikeTicketError(f"{len(live)} boards answer: "
+                               f"{', '.join(answer.port.device for answer in live)}; name one")
+    said = "; ".join(f"{answer.port.device}: {answer.trouble or 'is ' + answer.board}"
+                     for answer in answers)
+    raise SpikeTicketError(f"no {what} answers ({said or 'no USB bridge of one is plugged in'}); "
+                           "plug it in, program its bitstream, or use the simulated board: sim")
+
+
+def print_answers(answers: list[Answer]) -> None:
+    if not answers:
+        print("no port of a supported board; plug one in, or name a port with --port")
+    for answer in answers:
+        port = answer.port
+        print(f"{port.device}  {port.title or 'no USB device'}"
+              + (f", serial number {port.serial_number}" if port.serial_number else ""))
+        if port.boards:
+            print(f"  USB bridge of  {', '.join(port.boards)}")
+        if answer.trouble:
+            print(f"  no board       {answer.trouble}")
+        elif answer.identity:
+            print(f"  says it is     {answer.board or 'a board'}, core "
+                  f"{answer.preset or 'without a name'} at {answer.clock_hz / 1e6:g} MHz")
+            print(f"  identity       {answer.identity}, build {answer.build}, "
+                  f"{answer.baud} baud after power-up")
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(prog="python -m sw.ports", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--port", action="append", metavar="DEVICE",
+                        help="ask at this port, whatever its USB bridge is (may be repeated)")
+    result.add_argument("--list", action="store_true", help="list ports, open none")
+    result.add_argument("--json", action="store_true", help="print JSON instead of text")
+    return result
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    ports = [named(device) for device in options.port] if options.port else find()
+    answers = [Answer(port) if options.list else ask(port) for port in ports]
+    if options.json:
+        print(json.dumps([asdict(answer) for answer in answers], indent=1))
+    else:
+        print_answers(answers)
+    return 0 if any(options.list or not answer.trouble for answer in answers) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

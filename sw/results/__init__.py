@@ -1,0 +1,1 @@
+"""The results page: what the papers report beside what was run here."""

@@ -1,0 +1,205 @@
+"""docs/results.md from docs/results/*.csv and the words in docs/results/template.md.
+
+A template's fields stand in double braces:
+
+    {{table1}} {{table2}} {{imp}}      the papers' rows beside ours
+    {{sweep NAME AXIS}}                mean and deviation of every line of a sweep along a setting
+    {{mean NAME KEY=VALUE ...}}        of the rows with these settings, in percent
+    {{gap NAME K=V ... : K=V ...}}     mean of the first minus mean of the second, in points
+    {{value NAME COLUMN K=V ...}}      a column of the only such row
+    {{setup NAME}}                     networks, data and length of a sweep's runs
+    {{analysis NAME}} {{images}}       docs/results/NAME.json, see `sw.results.tickets`
+    {{median_seconds NAME}}            of training, of a sweep's runs
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from pathlib import Path
+
+from ..errors import SpikeTicketError
+from ..sweep_plan import read_plan
+from ..sweep_plots import series
+from . import tables, tickets
+from .tables import Row
+
+FIELD = re.compile(r"\{\{([^{}]*)\}\}")
+NAMES = {"fashion-mnist": "Fashion-MNIST", "mnist": "MNIST", "cifar10": "CIFAR-10 (JPEG q75)",
+         "n-mnist": "N-MNIST", "nmnist-all.npz": "N-MNIST"}
+ABSENT = "not run: the set is not at hand"
+CNN, SPIKEFORMER = "32p-64p-128", "spikeformer-1-64-4-2@32p-64p-64"
+OURS_1 = {  # row of Table 1: settings of ours
+    "SNN dense": "method=dense", "BinWSNN dense": None,
+    "SNN-ConnS": "method=scores binary=False sparsity=0.5",
+    "BinWSNN-ConnS": "method=scores binary=True sparsity=0.5"}
+OURS_2 = {
+    "dense": "method=dense", "patch tickets": "method=patches patch_sparsity=0.3125",
+    "CPS (ECPT)": "method=ecpt patch_sparsity=0.3125 sparsity=0.5"}
+MAIN = "timesteps=4 decay=0.99"
+NO_BINARY = "not run: training of dense binary weights is not built"
+
+
+class Page:
+    """The tables of a folder, and what a template may ask of them."""
+
+    def __init__(self, folder: Path, sweeps: Path):
+        self.folder, self.sweeps = folder, sweeps
+        self.held: dict[str, list[Row]] = {}
+
+    def rows(self, name: str, conditions: str = "") -> list[Row]:
+        """Rows with these settings; none of a sweep in docs/sweeps that was not run."""
+        if name not in self.held:
+            file = self.folder / f"{name}.csv"
+            planned = (self.sweeps / f"{name}.yaml").exists() and not file.exists()
+            self.held[name] = [] if planned else tables.read(file)
+        pairs = dict(part.split("=", 1) for part in conditions.split())
+        return tables.matching(self.held[name], pairs)
+
+    def render(self, template: str) -> str:
+        """The page. Raises SpikeTicketError for a field that is none."""
+        def field(match: re.Match) -> str:
+            kind, *rest = match[1].split()
+            maker = getattr(self, f"field_{kind}", None)
+            if maker is None:
+                raise SpikeTicketError(f"template: field {match[1]!r} is unknown")
+            try:
+                return maker(*rest)
+            except (TypeError, ValueError, KeyError) as error:
+                raise SpikeTicketError(f"template: field {match[1]!r}: {error}") from error
+        return FIELD.sub(field, template)
+
+    # -- fields ---------------------------------------------------------------------------------
+
+    def field_mean(self, name: str, *conditions: str) -> str:
+        return tables.percent(tables.mean(self.rows(name, " ".join(conditions))))
+
+    def field_gap(self, name: str, *conditions: str) -> str:
+        first, second = " ".join(conditions).split(" : ")
+        found = [tables.mean(self.rows(name, part)) for part in (first, second)]
+        if None in found:
+            return "(not run)"
+        return f"{100 * (found[0][0] - found[1][0]):.1f}"
+
+    def field_value(self, name: str, column: str, *conditions: str) -> str:
+        found = self.rows(name, " ".join(conditions))
+        if not found:
+            return "(not run)"
+        (row,) = found
+        value = row[column]
+        if isinstance(value, float) and column.startswith(("accuracy", "sparsity")):
+            return f"{100 * value:.2f}"
+        return f"{value:,.0f}" if isinstance(value, float) and value == int(value) else str(value)
+
+    def field_setup(self, name: str) -> str:
+        rows = self.rows(name)
+        if not rows:
+            return "(not run)"
+        parts = []
+        for model in dict.fromkeys(row["model"] for row in rows):
+            its = [row for row in rows if row["model"] == model]
+            parts.append(f"`{model}`, {its[0]['weights']:,.0f} weights")
+        first = rows[0]
+        return (f"{'; '.join(parts)}; {data_name(first)}, {first['images_train']:,.0f} training "
+                f"and {first['images_test']:,.0f} test samples")
+
+    def field_sweep(self, name: str, axis: str) -> str:
+        """Lines of a sweep along a setting, as a Markdown table."""
+        axes = [a for a in read_plan(self.sweeps / f"{name}.yaml").axes if a != axis]
+        rows = self.rows(name)
+        lines = series(rows, axis, axes, "accuracy_ticket")
+        if not lines:
+            return "(not run yet)"
+        points = sorted({x for line in lines.values() for x, *_ in line})
+        text = [f"| {axis} | " + " | ".join(f"{x:g}" for x in points) + " |",
+                "|---" * (len(points) + 1) + "|"]
+        for label, line in lines.items():
+            at = {x: tables.percent((m, s, n)) for x, m, s, n in line}
+            text.append(f"| {label or 'accuracy (%)'} | "
+                        + " | ".join(at.get(x, "") for x in points) + " |")
+        return "\n".join(text)
+
+    def field_table1(self) -> str:
+        return self._beside("table1", OURS_1, CNN, "cnn")
+
+    def field_table2(self) -> str:
+        return self._beside("table2", OURS_2, SPIKEFORMER, "spikeformer")
+
+    def field_imp(self) -> str:
+        """Kim et al.'s curve beside our rounds."""
+        paper = tables.read(self.folder / "paper.csv")
+        curve = [row for row in paper if row["source"] == "imp"]
+        columns = list(dict.fromkeys((row["data"], row["column"]) for row in curve))
+        file = self.folder / "cifar10-rounds.csv"
+        rounds = tables.read(file) if file.exists() else []
+        cells = {str(row["cell"]): row for row in self.rows("cifar10", "method=imp")}
+        plain = [r for r in rounds if not cells.get(str(r["cell"]), {}).get("early_time")]
+        text = ["| sparsity | " + " | ".join(f"{c}, {d}: Kim et al." for d, c in columns)
+                + " | ours, sparsity | ours |", "|---" * (len(columns) + 3) + "|"]
+        ours = [r for r in plain if r["stage"] != "dense"]
+        note = self._note(next(iter(cells.values()))) if cells else ""
+        for i, wanted in enumerate(dict.fromkeys(row["row"] for row in curve)):
+            theirs = {(r["data"], r["column"]): r["value"] for r in curve if r["row"] == wanted}
+            mine = ours[i] if i < len(ours) else None
+            text.append(f"| {100 * wanted:.1f} % | "
+                        + " | ".join(f"{theirs.get(c, '')}" for c in columns)
+                        + (f" | {100 * mine['sparsity']:.1f} % | {100 * mine['accuracy']:.1f}"
+                           f"{note} |" if mine else " | | not run |"))
+        dense = next((r for r in plain if r["stage"] == "dense"), None)
+        if dense:
+            text.append("| dense | " + " | ".join("" for _ in columns)
+                        + f" | 0 % | {100 * dense['accuracy']:.1f}{note} |")
+        return "\n".join(text)
+
+    def field_analysis(self, name: str) -> str:
+        return tickets.markdown(self.folder / f"{name}.json")
+
+    def field_images(self) -> str:
+        return str(tickets.IMAGES)
+
+    def field_median_seconds(self, name: str) -> str:
+        seconds = [float(row["train_seconds"]) for row in self.rows(name)]
+        return f"{statistics.median(seconds):.0f}" if seconds else "(not run)"
+
+    # -- parts ------------------------------------------------------------------------------------
+
+    def _note(self, row: Row) -> str:
+        """Network, data and length of a run, for a cell of a table."""
+        return (f"<br><sub>`{row['model']}`, {row['weights']:,.0f} weights, {data_name(row)}, "
+                f"{row['images_train']:,.0f} samples</sub>")
+
+    def _beside(self, source: str, ours: dict[str, str | None], model: str, kind: str) -> str:
+        """A table of the paper with our cells in it."""
+        paper = [r for r in tables.read(self.folder / "paper.csv") if r["source"] == source]
+        sets = list(dict.fromkeys(str(row["data"]) for row in paper))
+        extra = {"Fashion-MNIST": f"fmnist-{kind}", "N-MNIST": f"nmnist-{kind}"}
+        text = ["| | " + " | ".join([*sets, *extra]) + " |",
+                "|---" * (len(sets) + len(extra) + 1) + "|"]
+        for row, conditions in ours.items():
+            cells = []
+            for data in sets:
+                theirs = [r for r in paper if r["row"] == row and r["data"] == data]
+                cell = "paper " + ", ".join(f"{r['column']} {r['value']:.2f}" for r in theirs)
+                if data == "CIFAR10":
+                    mine = self._ours("cifar10", conditions, f"model={model}")
+                else:
+                    mine = ABSENT
+                cells.append(f"{cell}<br>ours: {mine}")
+            cells += [self._ours(name, conditions, "") for name in extra.values()]
+            text.append(f"| {row} | " + " | ".join(cells) + " |")
+        return "\n".join(text)
+
+    def _ours(self, name: str, conditions: str | None, model: str) -> str:
+        if conditions is None:
+            return NO_BINARY
+        rows = self.rows(name, f"{conditions} {MAIN} {model}")
+        found = tables.mean(rows)
+        return "not run" if found is None else f"**{tables.percent(found)}**{self._note(rows[0])}"
+
+
+def data_name(row: Row) -> str:
+    """The data set of a row, and the size it was brought to."""
+    name, _, options = str(row["data"]).partition(":")
+    name = name.rsplit("/", 1)[-1]
+    size = dict(part.split("=", 1) for part in options.split(",") if "=" in part).get("size")
+    return NAMES.get(name, name) + (f" at {size}x{size}" if size else "")

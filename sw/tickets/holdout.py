@@ -1,0 +1,96 @@
+"""One event pack from a set's packs, for runs that need more test recordings than a small test
+pack has.
+
+Every recording of all packs of the set is taken once, training and test split alike, in their
+order. The new pack's name has no split in it, so that `sw.datasets.load` takes every fourth
+recording of a class for testing and the others for training (`sw.event_sets.load_pack`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from .. import events
+from ..errors import SpikeTicketError, command
+from .checkpoint import replace
+
+EXAMPLES = """\
+examples:
+  SPIKETICKET_DATA=FOLDER python -m sw.tickets.holdout nmnist_*.npz --out runs/nmnist-all.npz
+  python -m sw.tickets --data runs/nmnist-all.npz:size=16,fit=resize --model 16p-32p-64
+"""
+
+
+def join(paths: list[str | Path], out: str | Path) -> dict:
+    """Write the recordings of the packs at `paths`, each once, to the pack `out`.
+
+    Returns {"recordings", "twice", "test"}: how many it holds, how many were left out because an
+    earlier one has the same label and events, how many will be its test split. Raises
+    SpikeTicketError for packs that do not fit together.
+    """
+    out = Path(out)
+    if any(word in out.name.lower() for word in ("train", "test")):
+        raise SpikeTicketError(f"{out}: a name with 'train' or 'test' in it holds that split only; "
+                               "give another one, e.g. all.npz")
+    if not paths:
+        raise SpikeTicketError("no pack given; name .npz event packs")
+    packs = [events.read_pack(path) for path in paths]
+    for pack in packs[1:]:
+        if (pack.sensor, pack.names) != (packs[0].sensor, packs[0].names):
+            raise SpikeTicketError(f"{pack.source}: its sensor {pack.sensor} or class names are "
+                                   f"not those of {packs[0].source}; join packs of one set")
+    seen: set[tuple] = set()
+    pieces: dict[str, list[np.ndarray]] = {key: [] for key in ("x", "y", "p", "dt")}
+    labels: list[int] = []
+    twice = 0
+    for pack in packs:
+        off = pack.arrays["off"]
+        for i, label in enumerate(pack.labels):
+            part = {key: pack.arrays[key][off[i]:off[i + 1]] for key in pieces}
+            key = (int(label), *(part[k].astype(np.int64).tobytes() for k in pieces))
+            if key in seen:
+                twice += 1
+                continue
+            seen.add(key)
+            labels.append(int(label))
+            for name, values in part.items():
+                pieces[name].append(values)
+    lengths = [len(values) for values in pieces["x"]]
+    arrays = {name: np.concatenate(values) for name, values in pieces.items()}
+    arrays |= {"off": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+               "label": np.array(labels, np.int64), "sensor": np.array(packs[0].sensor),
+               "class_names": np.array(packs[0].names, dtype="U")}
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(part: Path) -> None:
+        with open(part, "wb") as file:
+            np.savez_compressed(file, **arrays)
+    replace(out, write)
+    test = sum(int(n) // 4 for n in np.unique(labels, return_counts=True)[1])
+    return {"recordings": len(labels), "twice": twice, "test": test}
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code (2: bad input, 130: interrupted)."""
+    p = argparse.ArgumentParser(prog="python -m sw.tickets.holdout", description=__doc__,
+                                epilog=EXAMPLES,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("packs", nargs="+", metavar="PACK", help=".npz event packs, in this order")
+    p.add_argument("--out", required=True, metavar="FILE", help="the new pack")
+    p.add_argument("--json", action="store_true", help="print the counts as one JSON object")
+    args = p.parse_args(argv)
+    counts = join(args.packs, args.out)
+    print(json.dumps(counts) if args.json else
+          f"{args.out}: {counts['recordings']} recordings ({counts['twice']} were there twice), "
+          f"{counts['test']} of them for testing")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The host in C (examples/c_host) against the simulated board and the reference."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw.config import PRESETS
+from sim.board import build
+from sim.serve import Board
+from sw import flat_image, reference
+from sw.compiler import DoesNotFit, compile_network
+from sw.errors import SpikeTicketError
+
+from .random_networks import random_input, random_network
+from .random_spikeformers import random_spikeformer
+
+SOURCE = Path(__file__).parents[1] / "examples" / "c_host" / "spiketicket.c"
+TINY = PRESETS["tiny"]
+
+pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    """The program, compiled with every warning and with checks of memory and arithmetic."""
+    program = tmp_path_factory.mktemp("c_host") / "spiketicket"
+    checks = ["-Wall", "-Wextra", "-Wconversion", "-Werror", "-fsanitize=address,undefined",
+              "-fno-sanitize-recover=all"]
+    subprocess.run(["gcc", "-std=c11", "-D_DEFAULT_SOURCE", "-O1", *checks, "-o", program, SOURCE],
+                   check=True)
+    return program
+
+
+@pytest.fixture(scope="module")
+def board():
+    with Board(TINY, library=build(TINY, progress=False)) as board:
+        yield board
+
+
+def networks():
+    """Random networks that fit, static inputs and event frames, few and many timesteps."""
+    rng = np.random.default_rng(3)
+    found: dict[tuple, tuple] = {}
+    while len(found) < 4:
+        network = random_network(rng)
+        kind = network.input.static, network.timesteps > 4
+        if kind in found:
+            continue
+        try:
+            image = compile_network(network, TINY)
+        except DoesNotFit:
+            continue
+        found[kind] = network, image, np.stack([random_input(rng, network) for _ in range(3)])
+    return list(found.values())
+
+
+def run(host, board, folder, image, inputs, logits):
+    out = folder / "net.txt"
+    flat_image.write(image, out)
+    flat_image.write_inputs(inputs, logits, out)
+    return subprocess.run([host, board.port, out, f"{out}.inputs"], capture_output=True, text=True,
+                          timeout=120)
+
+
+@pytest.mark.parametrize("network, image, inputs", networks(), ids=lambda value: getattr(
+    value, "name", ""))
+def test_logits_are_the_references(host, board, tmp_path, network, image, inputs):
+    logits = reference.run(network, inputs).logits
+    done = run(host, board, tmp_path, image, inputs, logits)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (tmp_path / "net.txt.logits").read_text()
+    assert done.stderr.count("cycles") == len(inputs)
+
+
+def test_a_line_with_rubbish_on_it(host, board, tmp_path):
+    network, image, inputs = networks()[0]
+    with open(board.port, "wb", buffering=0) as port:
+        port.write(b"half a frame of another program")
+    done = run(host, board, tmp_path, image, inputs, reference.run(network, inputs).logits)
+    assert done.stdout == (tmp_path / "net.txt.logits").read_text(), done.stderr
+
+
+def test_what_is_wrong_is_said(host, board, tmp_path):
+    network, image, inputs = networks()[0]
+    out = tmp_path / "net.txt"
+    logits = reference.run(network, inputs).logits
+    assert run(host, board, tmp_path, image, inputs[:0], logits).returncode == 0
+    text = flat_image.to_text(image)
+
+    def said(content=text, port=board.port, given=b"x"):
+        out.write_text(content)
+        (tmp_path / "in").write_bytes(given)
+        done = subprocess.run([host, port, out, tmp_path / "in"], capture_output=True, text=True,
+                              timeout=60)
+        assert done.returncode == 1
+        return done.stderr
+
+    assert "ends within an input" in said()
+    assert "damaged" in said(text.replace("layouts", "layouty"))
+    assert "no network to be read" in said("")
+    assert "cannot be opened as a serial port" in said(port=str(tmp_path / "none"))
+    assert "cannot be opened as a serial port" in said(port="/dev/null")
+    other = compile_network(network, PRESETS["a35t"])
+    assert "the network is for" in said(flat_image.to_text(other))
+
+
+def test_no_board(host, tmp_path):
+    """A port where nothing answers."""
+    import os
+    import pty
+    network, image, inputs = networks()[0]
+    ours, theirs = pty.openpty()
+    try:
+        class Silent:
+            port = os.ttyname(theirs)
+        logits = reference.run(network, inputs).logits
+        done = run(host, Silent, tmp_path, image, inputs, logits)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == 1 and "no answer" in done.stderr
+
+
+def test_gates_that_hosts_choose_are_refused():
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        network = random_spikeformer(rng)
+        if any(gate.mode == "host" for gate in network.gates.values()):
+            try:
+                image = compile_network(network, TINY)
+            except DoesNotFit:
+                continue
+            with pytest.raises(SpikeTicketError, match="host that chooses patches"):
+                flat_image.to_text(image)
+            return
+    pytest.fail("no such network drawn")
+
+
+def test_command(tmp_path, capsys):
+    out = tmp_path / "scnn.txt"
+    assert flat_image.main(["fmnist-scnn", "--out", str(out), "--inputs", "2"]) == 0
+    assert "fmnist" in capsys.readouterr().out
+    assert len((tmp_path / "scnn.txt.inputs").read_bytes()) == 2 * 28 * 28
+    assert len((tmp_path / "scnn.txt.logits").read_text().splitlines()) == 2
+    assert flat_image.main(["fmnist-scnn", "--out", str(tmp_path / "no" / "x")]) == 2
+    assert flat_image.main(["fmnist-scnn", "--out", str(out), "--inputs", "-1"]) == 2

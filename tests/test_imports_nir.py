@@ -1,0 +1,499 @@
+"""NIR graphs: written by other libraries, read and run as integers; tickets written as NIR."""
+
+import itertools
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sw import ticket
+from sw.errors import SpikeTicketError
+from sw.imports import compare, from_nir, to_nir
+from sw.imports.__main__ import main
+from sw.integer import IntegerNetwork
+from sw.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
+from tests import nir_writers
+from tests.random_networks import random_input, random_network
+
+nir = pytest.importorskip("nir")
+pytestmark = pytest.mark.usefixtures("one_thread")
+BUNDLED = Path(__file__).resolve().parent.parent / "bundled"
+
+
+def written(library: str, seed: int) -> nir_writers.Written:
+    """What a library writes; skips, with its name, where it is not installed."""
+    try:
+        return nir_writers.LIBRARIES[library](seed)
+    except ImportError as error:
+        pytest.skip(f"{library} is not installed ({error})")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("library", nir_writers.LIBRARIES)
+def test_integers_give_the_library_s_spikes(library, seed, tmp_path):
+    graph, x, theirs = written(library, seed)
+    source = graph
+    if library != "norse":      # which leaves out shapes that nir.write needs
+        source = tmp_path / "graph.nir"
+        nir.write(source, graph)
+    imported = from_nir(source, timesteps=nir_writers.T, dialect_of=library, input_bits=2)
+    assert imported.notes == ()
+    ours = {}
+    logits = IntegerNetwork(imported.network)(x, ours)
+    assert len(ours) == len(theirs) == 2
+    for spikes, expected in zip(ours.values(), theirs, strict=True):
+        assert 0.02 < expected.mean() < 0.98
+        assert torch.equal(spikes.flatten(2).float(), expected.flatten(2).float())
+    assert torch.equal(logits, theirs[-1].flatten(2).sum(0).long())     # spikes are counted
+
+
+def test_the_comparison_matters(tmp_path):
+    """The same graph, read as two libraries do, is two networks."""
+    graph, x, _ = written("snntorch", 0)
+    networks = [from_nir(graph, timesteps=4, dialect_of=d, input_bits=2).network
+                for d in ("snntorch", "spikingjelly")]
+    counts = []
+    for network in networks:
+        spikes = {}
+        IntegerNetwork(network)(x, spikes)
+        counts.append(int(next(iter(spikes.values())).sum()))
+    assert counts[0] < counts[1]
+    assert [n.layers[0].neuron.v_reset for n in networks] == [1, 0]
+
+
+def chain(*nodes, channels=2):
+    """input 2x4x4 -> nodes -> output, with shapes where nir needs them."""
+    names = ["input", *(f"n{i}" for i in range(len(nodes))), "output"]
+    ends = [nir.Input(np.array([channels, 4, 4])), *nodes, nir.Output(np.array([3]))]
+    edges = list(itertools.pairwise(names))
+    return nir.NIRGraph(dict(zip(names, ends, strict=True)), edges, type_check=False)
+
+
+def conv(seed=0, out=3, low=-7, high=8, channels=2, kernel=3, bias=None, **options):
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(low, high, (out, channels, kernel, kernel)).astype(np.float32)
+    bias = rng.integers(-3, 4, out).astype(np.float32) if bias is None else bias
+    options = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1, **options}
+    return nir.Conv2d((4, 4), weight, bias=bias, **options)
+
+
+def dense(seed=1, features=48):
+    rng = np.random.default_rng(seed)
+    return nir.Linear(rng.integers(-7, 8, (3, features)).astype(np.float32))
+
+
+def events(seed: int, network: Network, count: int = 20) -> np.ndarray:
+    spec = network.input
+    shape = (count, network.timesteps, spec.channels, spec.height, spec.width)
+    return np.random.default_rng(seed).integers(0, 1 << spec.bits, shape)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([">", ">="]), st.sampled_from([0, 1, 2, 3, 8]),
+       st.integers(1, 30), st.integers(1, 16))
+def test_both_comparisons_are_exact_for_decays_of_powers_of_two(seed, fires, m, theta, steps):
+    kept = 2.0 ** -m if m else 0.0
+    node = nir_writers.lif((3, 4, 4), theta, tau=1e-4 / (1 - kept), r=1 / (1 - kept))
+    graph = chain(conv(seed % 97, low=-3, high=4), node, nir.Flatten(None, 0, -1), dense())
+    imported = from_nir(graph, timesteps=steps, fires=fires, input_bits=1, bits=3)
+    agreement = compare(imported, events(seed, imported.network))
+    assert not any("decay" in note for note in imported.notes)
+    assert agreement.spikes["n1"] == 1.0
+
+
+@pytest.mark.parametrize("fires", [">", ">="])
+def test_other_decays_are_noted_and_close(fires):
+    node = nir_writers.lif((3, 4, 4), 9.0, tau=1e-3, r=10.0)
+    graph = chain(conv(), node, nir.Flatten(None, 0, -1), dense())
+    imported = from_nir(graph, timesteps=4, fires=fires, input_bits=2)
+    assert "layer 'n1': decay 0.9 becomes 230/256" in imported.notes
+    assert compare(imported, events(0, imported.network)).spikes["n1"] > 0.97
+
+
+def test_the_ceiling_follows_any_decay():
+    """Z = V + c runs V = ceil(lambda V) + x with the core's floors (`sw.imports.integers`)."""
+    from sw.imports.integers import _ceiling
+    for leak in range(1, 257):
+        c, d = _ceiling(leak)
+        for v in range(-40, 41):
+            assert (leak * (v + c) >> 8) - d + (c - c) == -(-leak * v >> 8), leak
+            assert (leak * (v + c) >> 8) + (c - d) == -(-leak * v >> 8) + c
+    assert _ceiling(256) == (0, 0) and _ceiling(128) == (1, 0) and _ceiling(0) == (0, 0)
+
+
+def test_reset_rest_and_gain_by_channel():
+    r = np.array([1.0, 2.0, 0.5])[:, None, None] * np.ones((3, 4, 4)) * 2
+    node = nir_writers.lif((3, 4, 4), 6.0, v_leak=-2.0, v_reset=-2.0)
+    node.r = r
+    graph = chain(conv(), node, nir.Flatten(None, 0, -1), dense())
+    imported = from_nir(graph, timesteps=4, input_bits=2)
+    assert imported.network.layers[0].neuron == Neuron(128, "hard", 1)      # 1: the ceiling
+    assert compare(imported, events(1, imported.network)).identical
+
+
+def test_a_reset_beside_rest_needs_one_integer():
+    node = nir_writers.lif((3, 4, 4), 6.0, v_reset=-3.0)
+    graph = chain(conv(), node, nir.Flatten(None, 0, -1), dense())
+    imported = from_nir(graph, timesteps=4, input_bits=2, fires=">=")
+    assert imported.network.layers[0].neuron.v_reset == -3
+    assert compare(imported, events(2, imported.network)).identical
+    node.v_reset = np.full((3, 4, 4), -3.3)
+    with pytest.raises(SpikeTicketError, match=r"node 'n1' .*|layer 'n1': v_reset is .* v_leak"):
+        from_nir(chain(conv(), node, nir.Flatten(None, 0, -1), dense()), timesteps=4)
+
+
+def test_threshold_and_integrator_nodes():
+    shape = (3, 4, 4)
+    graph = chain(conv(), nir.Threshold(np.full(shape, 5.0)), nir.Flatten(None, 0, -1), dense(),
+                  nir.I(np.full(3, 1e4)))
+    imported = from_nir(graph, timesteps=4, input_bits=2)
+    assert imported.network.layers[0].neuron.leak == 0
+    assert compare(imported, events(3, imported.network)).identical
+    assert [layer.name for layer in imported.network.layers] == ["n1", "readout"]
+
+
+def test_a_synapse_without_memory_is_a_gain():
+    full = {k: np.full((3, 4, 4), v) for k, v in {
+        "tau_syn": 1e-4, "tau_mem": 2e-4, "r": 2.0, "v_leak": 0.0, "v_threshold": 6.0,
+        "w_in": 2.0}.items()}
+    flat = (nir.Flatten(None, 0, -1), dense())
+    imported = from_nir(chain(conv(), nir.CubaLIF(**full), *flat), timesteps=4, input_bits=2)
+    twice = conv()
+    twice.weight, twice.bias = twice.weight * 2, twice.bias * 2
+    plain = from_nir(chain(twice, nir_writers.lif((3, 4, 4), 6.0), *flat), timesteps=4,
+                     input_bits=2, bits=5)
+    x = events(4, plain.network)
+    assert compare(imported, x).identical
+    spikes = []
+    for network in (imported.network, plain.network):
+        found = {}
+        IntegerNetwork(network)(torch.from_numpy(x).transpose(0, 1), found)
+        spikes.append(found["n1"])
+    assert torch.equal(*spikes)
+
+
+def test_grouped_dilated_and_uneven_convolutions_become_dense():
+    for options in ({"groups": 2, "out": 4, "channels": 1}, {"dilation": 2, "padding": 2},
+                    {"padding": (1, 0), "kernel": 2}, {"padding": "same", "kernel": 2}):
+        node = conv(**options)
+        out = node.weight.shape[0]
+        size = np.array(node.weight.shape[2:])
+        size = (size - 1) * np.array(node.dilation) + 1
+        edges = size - 1 if node.padding == "same" else 2 * np.broadcast_to(node.padding, 2)
+        height, width = (int(4 + e - k + 1) for e, k in zip(edges, size, strict=True))
+        graph = chain(node, nir_writers.lif((out, height, width), 7.0),
+                      nir.Flatten(None, 0, -1), dense(features=out * height * width))
+        imported = from_nir(graph, timesteps=3, input_bits=2)
+        x = events(5, imported.network)
+        assert compare(imported, x).identical, options
+        currents = _library_conv(node, torch.from_numpy(x[:, 0]).float())
+        module = IntegerNetwork(imported.network).layers[0]
+        ours = module.currents({"input": torch.from_numpy(x[:, :1]).transpose(0, 1)})[0]
+        shift = imported.network.layers[0].bias - np.asarray(node.bias).astype(int)
+        assert torch.equal(ours - torch.from_numpy(shift).view(-1, 1, 1), currents.long())
+
+
+def _library_conv(node, x):
+    with warnings.catch_warnings():     # PyTorch copies the input for "same" and even kernels
+        warnings.simplefilter("ignore")
+        return torch.nn.functional.conv2d(
+            x, torch.from_numpy(node.weight), torch.from_numpy(node.bias), 1, node.padding,
+            node.dilation, int(node.groups))
+
+
+def test_sums_of_edges_are_residuals():
+    shape = (3, 4, 4)
+    nodes = {"input": nir.Input(np.array([2, 4, 4])), "a": conv(0), "la": nir_writers.lif(shape, 7),
+             "b": conv(1, channels=3), "c": conv(2, channels=3, kernel=1, padding=0),
+             "lb": nir_writers.lif(shape, 9), "d": conv(3, channels=3),
+             "ld": nir_writers.lif(shape, 5), "flat": nir.Flatten(None, 0, -1), "w": dense(),
+             "output": nir.Output(np.array([3]))}
+    edges = [("input", "a"), ("a", "la"), ("la", "b"), ("la", "c"), ("b", "lb"), ("c", "lb"),
+             ("la", "d"), ("lb", "d"), ("d", "ld"), ("la", "ld"), ("ld", "flat"), ("flat", "w"),
+             ("w", "output")]
+    imported = from_nir(nir.NIRGraph(nodes, edges, type_check=False), timesteps=4, input_bits=2)
+    a, b, d, _ = imported.network.layers
+    assert [s.sources for s in b.synapses] == [("la",), ("la",)]
+    assert [s.sources for s in d.synapses] == [("la", "lb"), ("la",)]
+    assert a.name == "la" and imported.notes == ()
+    assert compare(imported, events(6, imported.network)).identical
+
+
+def test_a_pool_whose_neuron_one_spike_fires_is_an_or_pool():
+    shape, half = (3, 4, 4), np.full((3, 2, 2), 0.5)
+    pool = nir.SumPool2d(*(np.array([n, n]) for n in (2, 2, 0)))
+    graph = chain(conv(), nir_writers.lif(shape, 7.0), pool,
+                  nir.IF(np.full((3, 2, 2), 1e4), half), nir.Flatten(None, 0, -1),
+                  dense(features=12))
+    imported = from_nir(graph, timesteps=4, input_bits=2)
+    assert imported.network.layers[0].pool == Pool("or", 2)
+    assert [layer.name for layer in imported.network.layers] == ["n1", "readout"]
+    graph.nodes["n3"].v_threshold = half + 1        # two spikes: a layer of its own
+    imported = from_nir(graph, timesteps=4, input_bits=2)
+    assert [layer.name for layer in imported.network.layers] == ["n1", "n3", "readout"]
+    assert compare(imported, events(7, imported.network)).identical
+
+
+LIF = nir_writers.lif((3, 4, 4), 7.0) if nir else None
+FLAT = (nir.Flatten(None, 0, -1), dense())
+
+
+@pytest.mark.parametrize(("nodes", "message"), [
+    ((conv(), nir.LI(*(np.ones((3, 4, 4)),) * 3), *FLAT),
+     r"node 'n1' \(LI\): LI is not supported; the nearest is no neuron before the output"),
+    ((conv(), nir.Delay(np.ones((3, 4, 4))), LIF, *FLAT), r"'n1' \(Delay\).*no delay"),
+    ((conv(), nir.CubaLIF(*(np.full((3, 4, 4), 4e-4),) * 6), *FLAT),
+     r"'n1' \(CubaLIF\): tau_syn 0.0004 with dt 0.0001 filters"),
+    ((conv(), nir.I(np.ones((3, 4, 4))), *FLAT), r"'n1' \(I\).*I before the output"),
+    ((conv(), conv(channels=3), LIF, *FLAT), r"'n1' \(Conv2d\): two weighted operations"),
+    ((conv(), LIF, dense()), r"'n2' \(Linear\): a linear layer over the columns"),
+    ((conv(stride=(1, 2)), LIF, *FLAT), r"'n0' \(Conv2d\): stride 1x2 differs"),
+    ((conv(channels=3), LIF, *FLAT), r"'n0' \(Conv2d\): weight expects 3 channels"),
+    ((conv(), nir_writers.lif((3, 4, 4), -1.0), *FLAT), r"'n1' \(LIF\): channel 0 has v_threshold"),
+    ((conv(), nir_writers.lif((3, 4, 4), 2.0, tau=1e-5), *FLAT), "tau 1e-05 is shorter than"),
+    ((conv(), nir_writers.lif((3, 4, 4), np.nan), *FLAT), "v_threshold is empty or not a finite"),
+    ((conv(bias=np.array([1.0, np.inf, 0])), LIF, *FLAT), "weight or bias is not a finite number"),
+    ((conv(), LIF, conv(channels=3)), "the output is a map 3x4x4"),
+    ((nir.AvgPool2d(*(np.array([n, n]) for n in (3, 1, 1))), conv(), LIF, *FLAT),
+     "overlapping or padded windows"),
+])
+def test_what_is_not_supported_is_named_with_its_place(nodes, message):
+    with pytest.raises(SpikeTicketError, match=message):
+        from_nir(chain(*nodes), timesteps=4, input_bits=2)
+
+
+def test_parameters_that_a_layer_has_once():
+    node = nir_writers.lif((3, 4, 4), 7.0)
+    node.tau = node.tau * np.linspace(1, 2, 16).reshape(4, 4)
+    with pytest.raises(SpikeTicketError, match=r"tau spans 0.0002 \.\. 0.0004; a layer has one"):
+        from_nir(chain(conv(), node, *FLAT), timesteps=4)
+    node = nir_writers.lif((3, 4, 4), 7.0)
+    node.v_threshold[1, 2, 2] = 8
+    with pytest.raises(SpikeTicketError, match="v_threshold differs between the positions of "
+                                               "channel 1"):
+        from_nir(chain(conv(), node, *FLAT), timesteps=4)
+    soft = chain(conv(), nir_writers.lif((3, 4, 4), 7.0), *FLAT)
+    with pytest.raises(SpikeTicketError, match="v > theta with a subtracting reset"):
+        from_nir(soft, timesteps=4, reset="subtract")
+    assert from_nir(soft, timesteps=4, reset="subtract", fires=">=", input_bits=2).notes == ()
+
+
+def test_recurrent_graphs_are_refused():
+    graph = chain(conv(), nir_writers.lif((3, 4, 4), 7.0), *FLAT)
+    graph.nodes["back"] = conv(channels=3)
+    graph.edges += [("n1", "back"), ("back", "n1")]
+    with pytest.raises(SpikeTicketError, match=r"recurrent \('.*back.*; the nearest is a feed-for"):
+        from_nir(graph, timesteps=4)
+
+
+def test_recurrent_neurons_of_snntorch_are_refused():
+    snn = pytest.importorskip("snntorch", exc_type=ImportError)
+    from snntorch.export_nir import export_to_nir
+    net = torch.nn.Sequential(torch.nn.Linear(6, 5), snn.RLeaky(
+        torch.full((5,), 0.5), threshold=torch.full((5,), 3.0), linear_features=5,
+        init_hidden=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = export_to_nir(net, torch.rand(1, 6), ignore_dims=[0])
+    with pytest.raises(SpikeTicketError, match="recurrent"):
+        from_nir(graph, timesteps=4, dialect_of="snntorch")
+
+
+def test_graphs_that_are_no_chain_from_input_to_output():
+    def broken(change):
+        graph = chain(conv(), nir_writers.lif((3, 4, 4), 7.0), *FLAT)
+        change(graph)
+        with pytest.raises(SpikeTicketError) as error:
+            from_nir(graph, timesteps=4)
+        return str(error.value)
+    assert "'nowhere' is no node" in broken(lambda g: g.edges.append(("n0", "nowhere")))
+    assert "is there twice" in broken(lambda g: g.edges.append(("n0", "n1")))
+    assert "2 Input nodes" in broken(lambda g: g.nodes.update(x=nir.Input(np.array([3]))))
+    assert "nothing reads it" in broken(lambda g: (g.nodes.update(x=LIF),
+                                                   g.edges.append(("n0", "x"))))
+    assert "nothing leads to it" in broken(lambda g: (g.nodes.update(x=LIF),
+                                                      g.edges.append(("x", "n2"))))
+    assert "no number of timesteps" in _message(lambda: from_nir(chain(conv(), LIF, *FLAT)))
+    assert "is not one of nir, spikingjelly" in _message(
+        lambda: from_nir(chain(conv(), LIF, *FLAT), timesteps=4, dialect_of="brian"))
+    assert "fires '=>' is not one of" in _message(
+        lambda: from_nir(chain(conv(), LIF, *FLAT), timesteps=4, fires="=>"))
+    assert "not a nir.NIRGraph" in _message(lambda: from_nir(7, timesteps=4))
+
+
+def _message(call) -> str:
+    with pytest.raises(SpikeTicketError) as error:
+        call()
+    return str(error.value)
+
+
+@pytest.mark.parametrize("library", ["snntorch", "spikingjelly"])
+def test_imported_networks_run_on_the_software_core(library):
+    from hw.config import PRESETS
+    from sw import machine
+    from sw.compiler import compile_network
+    graph, x, _ = written(library, 3)
+    network = from_nir(graph, timesteps=4, dialect_of=library, input_bits=2).network
+    image = compile_network(network, PRESETS["a35t"])
+    expected = IntegerNetwork(network)(x)
+    for n in range(x.shape[1]):
+        array = x[:, n].numpy().astype(np.uint8)
+        found = machine.logits(image, machine.run(image, array))
+        assert np.array_equal(found, expected[n].numpy())
+
+
+# Export
+
+def test_the_bundled_ticket_comes_back_byte_for_byte(tmp_path):
+    network = ticket.load(BUNDLED / "fmnist-scnn.safetensors").network
+    to_nir(network, tmp_path / "scnn.nir")
+    imported = from_nir(tmp_path / "scnn.nir")
+    assert imported.notes == ()
+    assert ticket.to_bytes(imported.network) == ticket.to_bytes(network)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_exported_networks_come_back_with_the_same_spikes(seed):
+    rng = np.random.default_rng(seed)
+    network = random_network(rng, max_size=8, max_channels=4)
+    try:
+        imported = from_nir(to_nir(network))
+    except SpikeTicketError as error:
+        assert any(text in str(error) for text in (
+            "soft reset", "no max pool", "at or below rest", "nothing reads it")), str(error)
+        return
+    if any("rounded (" in note for note in imported.notes):     # -128, which 8 bits hold once
+        assert any(int(s.weight.min(initial=0)) == -128 for _, s in network.synapses())
+        return
+    x = torch.from_numpy(np.stack([random_input(rng, network) for _ in range(2)]))
+    x = x if network.input.static else x.transpose(0, 1)
+    spikes, again = {}, {}
+    logits = IntegerNetwork(network)(x, spikes)
+    assert torch.equal(IntegerNetwork(imported.network)(x, again), logits)
+    assert list(again) == list(spikes)
+    assert all(torch.equal(again[name], spikes[name]) for name in spikes)
+
+
+def layer(name, source, shape, threshold, leak, pool=None, seed=0, **options):
+    weight = np.random.default_rng(seed).integers(-7, 8, shape).astype(np.int8)
+    bias = np.random.default_rng(seed + 1).integers(-4, 5, shape[0])
+    return Layer(name, (Synapses(weight, (source,), **options),), bias,
+                 np.full(shape[0], threshold), Neuron(leak) if threshold else None, pool)
+
+
+def test_spikingjelly_runs_an_exported_ticket():
+    exchange = pytest.importorskip("spikingjelly.activation_based.nir_exchange")
+    network = Network(InputSpec(2, 8, 8, 2, False), 4, (
+        layer("a", "input", (4, 2, 3, 3), 12, 128, Pool("or", 2), padding=1),
+        layer("b", "a", (6, 4, 3, 3), 9, 256, padding=1, seed=2),
+        layer("c", "b", (5, 6, 2, 2), 9, 128, sum_pool=2, seed=4),
+        layer("readout", "c", (5, 5, 1, 1), 0, 0, seed=6)))
+    x = torch.randint(0, 4, (4, 3, 2, 8, 8), generator=torch.Generator().manual_seed(0))
+    module = exchange.import_from_nir(to_nir(network, pools="avg"))
+    total, state = 0, None
+    for step in x:
+        out, state = module(step.float(), state)
+        total = total + out
+    assert torch.equal(IntegerNetwork(network)(x), total.long())
+    assert torch.equal(total, total.round())
+
+
+def test_snntorch_runs_an_exported_ticket_of_lif_layers():
+    pytest.importorskip("snntorch", exc_type=ImportError)
+    from snntorch.import_nir import import_from_nir
+    network = Network(InputSpec(2, 6, 6, 2, False), 4, (
+        layer("a", "input", (4, 2, 3, 3), 12, 128, padding=1),
+        layer("b", "a", (5, 4, 6, 6), 9, 128, seed=2),
+        layer("readout", "b", (3, 5, 1, 1), 0, 0, seed=6)))
+    x = torch.randint(0, 4, (4, 3, 2, 6, 6), generator=torch.Generator().manual_seed(0))
+    module = import_from_nir(to_nir(network, pools="avg"))
+    total, state = 0, None
+    for step in x:
+        out, state = module(step.float(), state)
+        total = total + out
+    assert torch.equal(IntegerNetwork(network)(x), total.reshape(3, 3).long())
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda: layer("a", "input", (4, 2, 3, 3), 9, 128, Pool("max", 2), padding=1), "no max pool"),
+    (lambda: Layer("a", layer("a", "input", (4, 2, 3, 3), 9, 128, padding=1).synapses,
+                   np.zeros(4, np.int64), np.full(4, 9), Neuron(128, "soft")), "no soft reset"),
+    (lambda: layer("a/b", "input", (4, 2, 3, 3), 9, 128, padding=1), "cannot be a NIR node's"),
+])
+def test_what_nir_cannot_say_is_named(change, message):
+    first = change()
+    readout = layer("readout", first.name, (3, 4, 1, 1), 0, 0)
+    network = Network(InputSpec(2, 8, 8, 2, False), 4, (first, readout))
+    with pytest.raises(SpikeTicketError, match=message):
+        to_nir(network)
+
+
+def test_gates_and_attention_are_not_exported():
+    network = ticket.load(BUNDLED / "fmnist-spikeformer.safetensors").network
+    with pytest.raises(SpikeTicketError, match=r"layer 'gate': NIR has no node for gate"):
+        to_nir(network)
+
+
+# The command
+
+def test_the_command_goes_both_ways(tmp_path, capsys):
+    graph, scnn = tmp_path / "scnn.nir", BUNDLED / "fmnist-scnn.safetensors"
+    assert main([str(scnn), "--out", str(graph)]) == 0
+    assert main([str(graph), "--out", str(tmp_path / "t.safetensors"), "--json"]) == 0
+    shown = capsys.readouterr().out
+    values = json.loads(shown[shown.index("{"):])
+    assert values["notes"] == [] and values["timesteps"] == 4
+    again = ticket.load(tmp_path / "t.safetensors")
+    assert ticket.to_bytes(again.network) == ticket.to_bytes(ticket.load(scnn).network)
+    assert again.metadata["source"] == "nir"
+
+
+def test_the_command_compares_and_calibrates_on_a_data_set(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    images = {f"x_{split}": rng.integers(0, 256, (12, 4, 4), np.uint8)
+              for split in ("train", "test")}
+    labels = {f"y_{split}": np.arange(12, dtype=np.uint8) % 3 for split in ("train", "test")}
+    np.savez(tmp_path / "data.npz", **images, **labels)
+    first, last = conv(channels=1), dense()
+    first.weight = first.weight * np.pi / 10        # off every grid
+    graph = chain(first, nir_writers.lif((3, 4, 4), 3.0), nir.Flatten(np.array([3, 4, 4]), 0, -1),
+                  last, channels=1)
+    nir.write(tmp_path / "g.nir", graph)
+    arguments = [str(tmp_path / "g.nir"), "--out", str(tmp_path / "t.safetensors"), "--timesteps",
+                 "4", "--static", "--bits", "2", "--data", str(tmp_path / "data.npz"),
+                 "--calibrate", "8", "--images", "10"]
+    assert main([*arguments, "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["agreement"]["inputs"] == 10 and values["calibrated_on"] == 8
+    assert 0 <= values["agreement"]["equal_labels"] <= 1 and "n1" in values["notes"][0]
+    found = ticket.load(tmp_path / "t.safetensors")
+    assert found.metadata["agreement"] == values["agreement"] and found.network.input.static
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "biases corrected on 8 inputs" in shown and "10 inputs:" in shown
+
+
+def test_the_command_s_errors_are_one_line(tmp_path, capsys):
+    graph = tmp_path / "g.nir"
+    nir.write(graph, chain(conv(), nir_writers.lif((3, 4, 4), 7.0),
+                           nir.Flatten(np.array([3, 4, 4]), 0, -1), dense()))
+    out = str(tmp_path / "t.safetensors")
+    for arguments, message in (
+            ([str(graph), "--out", out], "give timesteps (--timesteps), 1 to 16"),
+            ([str(graph), "--out", out, "--timesteps", "99"], "timesteps 99 are outside 1..16"),
+            ([str(graph), "--out", out, "--timesteps", "4", "--bits", "9"],
+             "weight bits 9 are outside 1..8"),
+            ([str(graph), "--out", out, "--timesteps", "4", "--calibrate", "3"], "needs --data"),
+            ([str(graph), "--out", str(tmp_path / "h.nir")], "one of the two must be a ticket"),
+            ([str(tmp_path / "none.nir"), "--out", out], "cannot be read (No such file")):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1, error
+    assert main([str(graph), "--out", out, "--timesteps", "4", "--input-bits", "2"]) == 0
+    assert "exact: integers give the spikes of the graph" in capsys.readouterr().out

@@ -1,0 +1,121 @@
+"""`sw.link_speed`, and how many bytes an input takes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw.config import PRESETS
+from hw.registers import MAGIC, REPLY, Space
+from sim.board import SimTransport, build
+from sw import link_speed
+from sw.compiler import compile_network
+from sw.driver import Accelerator
+from sw.jobs import input_job
+from sw.network import InputSpec, Layer, Network, Synapses
+from sw.packing import pack, to_words, writes
+from sw.protocol import Read, Request, Run, decode_frame, encode_frame
+
+TINY = PRESETS["tiny"]
+
+
+def readout(spec, timesteps=4):
+    """One readout of ten classes that looks at every position."""
+    rng = np.random.default_rng(3)
+    shape = (10, spec.channels, spec.height, spec.width)
+    weight = (rng.integers(1, 4, shape) * (rng.random(shape) < 0.05)).astype(np.int8)
+    zeros = np.zeros(10, np.int64)
+    layer = Layer("out", (Synapses(weight),), zeros, zeros, neuron=None)
+    return Network(spec, timesteps, (layer,), "readout")
+
+
+@pytest.mark.parametrize(("bits", "words"), [(1, 28), (4, 4 * 28), (8, 8 * 28)])
+def test_static_images_send_their_bit_planes_alone(bits, words):
+    """28 rows in a pitch of 32: 4 bytes a row and plane, a bit for each position."""
+    image = compile_network(readout(InputSpec(1, 28, 28, bits=bits)), PRESETS["a35t"])
+    array = np.full((1, 28, 28), (1 << bits) - 1, np.uint8)
+    [request] = input_job(image, array, None, ("expand",))
+    assert len(request.write.words) == words and request.write.expand == 15
+    array[:] = 0
+    array[0, 14, 14] = 1
+    [request] = input_job(image, array, None)
+    assert len(request.write.words) <= 2, "one active position"
+
+
+def test_event_frames_send_their_events():
+    """Few events, few bytes: about two for each of them, whatever the frames hold."""
+    spec = InputSpec(2, 32, 32, bits=4, static=False)
+    image = compile_network(readout(spec, 8), PRESETS["a35t"])
+    array = np.zeros((8, 2, 32, 32), np.uint8)
+    rng = np.random.default_rng(5)
+    events = 200
+    array[rng.integers(0, 8, events), rng.integers(0, 2, events), rng.integers(0, 32, events),
+          rng.integers(0, 32, events)] += 1
+    plain = sum(len(r.write.payload) for r in input_job(image, array, None, ("plain",)))
+    sent = sum(len(r.write.payload) for r in input_job(image, array, None))
+    assert 4 * plain == 8192 and 4 * sent < 3.5 * events
+
+
+def test_speed_on_the_board():
+    """At a low rate the line sets the pace, and the rate is that of its bytes."""
+    image = compile_network(readout(InputSpec(1, 16, 16, bits=4)), TINY)
+    rng = np.random.default_rng(1)
+    inputs = rng.integers(0, 16, (7, 1, 16, 16)).astype(np.uint8)
+    transport = SimTransport(TINY, baud=3_000_000, library=build(TINY, progress=False))
+    with Accelerator(transport, TINY) as board:
+        loaded = link_speed.load_speed(board, image)
+        line = loaded["bytes"][0] * 10 / 3e6
+        assert line < loaded["seconds"] < 1.5 * line
+        at = link_speed.inference_speed(board, image, inputs)
+    assert at["bound"] == "line"
+    assert at["frames_per_s"] == pytest.approx(at["frames_per_s_line"], rel=0.03)
+    forms = link_speed.forms_of(image, inputs)
+    assert forms["sent"] == at["bytes_per_image"][0] <= min(forms.values())
+
+
+def test_synthetic_network():
+    network = link_speed.synthetic(20_000)
+    assert network.weights_surviving == 20_000
+    with pytest.raises(ValueError, match="2000000 weights are more than the network has"):
+        link_speed.synthetic(2_000_000)
+
+
+def test_command(monkeypatch, capsys):
+    at = {"baud": 3_000_000, "frames_per_s": 480.0, "frames_per_s_before": 324.0, "bound": "line",
+          "frames_per_s_core": 3800.0, "bytes_per_image": [626.0, 58.0], "payload": 0.93,
+          "load_line_s": 0.1}
+    load = {"baud": 3_000_000, "seconds": 0.4, "bytes": [117_000, 99], "payload": 0.96}
+    monkeypatch.setattr(link_speed, "measure", lambda name, bauds, images: {
+        "ticket": name, "weights_surviving": 5, "bytes_by_form": {"sent": 626}, "load": load,
+        "rates": [at | {"baud": baud} for baud in bauds]})
+    monkeypatch.setattr(link_speed, "measure_load", lambda: {
+        "ticket": "100,000 weights", "weights_surviving": 100_000, "load": load})
+    assert link_speed.main([]) == 0
+    shown = capsys.readouterr().out
+    assert "nmnist-spikeformer" in shown and "0.400 s at 3 Mbaud" in shown and "626 + 58" in shown
+    assert link_speed.main(["--json", "--ticket", "fmnist-scnn", "--baud", "1000000"]) == 0
+    [row] = json.loads(capsys.readouterr().out)["tickets"]
+    assert [rate["baud"] for rate in row["rates"]] == [1_000_000]
+    for wrong in (["--images", "3"], ["--baud", "7"]):
+        assert link_speed.main(wrong) == 2
+        assert wrong[0] in capsys.readouterr().err
+
+
+def test_examples_of_the_specification():
+    """The frames that docs/link.md shows are what the driver sends and reads."""
+    text = " ".join((Path(__file__).parents[1] / "docs" / "link.md").read_text().split())
+
+    def shown(data):
+        return data.hex(" ") in text
+    masks = np.zeros((24, 8), np.uint8)
+    masks[0, 0], masks[0, 7], masks[2, 1] = 1, 8, 5
+    assert pack(masks) == bytes.fromhex("05 81 81 02 05 00 01")
+    [write] = writes(Space.MAP, 0x40, to_words(masks), forms=("packed",))
+    sync = Request(sync=True, read=Read(Space.REGISTER, 0, 1)).encode(0x1234)
+    run = Request(write, Run(max_cycles=1_000_000), Read(Space.MAP, 0x800, 10, 4)).encode(0x1235)
+    assert shown(sync) and shown(run)
+    fields = (2 | 1 << 4 | 0x1234 << 16, 0x1235 | 1 << 16, 0, MAGIC)
+    assert len(fields) == len(REPLY) + 1 and shown(encode_frame(np.array(fields, np.uint32)))
+    for frame in (sync, run):
+        assert f"0x{decode_frame(frame[:-1])[0]:08X}" in text

@@ -1,0 +1,225 @@
+"""Serial ports: which belong to supported boards, what answers there, ports that come and go."""
+
+import json
+import os
+import pty
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from hw import registers
+from hw.config import PRESETS
+from sim.board import SimTransport, build
+from sw import identities, opening, ports
+from sw.driver import Accelerator
+from sw.errors import SpikeTicketError
+from sw.transport import SerialTransport
+
+TINY = PRESETS["tiny"]
+
+
+def info(device, vid=None, pid=None, location=None, serial=None, product=None):
+    """A port as pyserial describes it."""
+    return SimpleNamespace(device=device, vid=vid, pid=pid, location=location,
+                           serial_number=serial, product=product, manufacturer=None)
+
+
+FT2232H = (0x0403, 0x6010)
+LISTED = [
+    info("/dev/ttyS0"),
+    info("/dev/ttyUSB0", *FT2232H, "1-2:1.0", "210319A", "Digilent USB Device"),
+    info("/dev/ttyUSB1", *FT2232H, "1-2:1.1", "210319A", "Digilent USB Device"),
+    info("/dev/ttyUSB2", 0x0403, 0x6015, "1-3:1.0", "D00123", "ULX3S FPGA 85K v3.0.8"),
+    info("/dev/ttyACM0", 0x2341, 0x0043, "1-4:1.0", "42"),
+    info("COM4", *FT2232H, None, "210319B"),
+    info("COM3", *FT2232H, None, "210319A"),
+    info("/dev/cu.usbserial-2103191", *FT2232H, "20-1"),
+]
+
+
+class Served:
+    """A pseudo-terminal with a simulated board at its far end."""
+
+    def __init__(self, board):
+        self.board = board
+        self.far, near = pty.openpty()
+        self.port, self.stop = os.ttyname(near), False
+        os.close(near)
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        os.set_blocking(self.far, False)
+        while not self.stop:
+            try:
+                self.board.write(os.read(self.far, 4096))
+            except OSError:  # nothing there, or nobody has it open
+                time.sleep(0.002)
+            while data := self.board.read(1e-3):
+                os.write(self.far, data)
+
+    def close(self):
+        self.stop = True
+        self.thread.join()
+        os.close(self.far)
+        self.board.close()
+
+
+@pytest.fixture
+def served():
+    found = Served(SimTransport(TINY, library=build(TINY, progress=False)))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def listed(monkeypatch):
+    def show(ports_there):
+        monkeypatch.setattr(ports, "list_ports", lambda: ports_there)
+    show(LISTED)
+    return show
+
+
+def test_ports_of_supported_boards(listed):
+    found = {port.device: port.boards for port in ports.find()}
+    arty = ("arty_a7", "arty_a7_100", "ecpix5_85f", "versa_ecp5")
+    assert found == {"/dev/ttyUSB1": arty, "/dev/ttyUSB2": ("ulx3s_85f",), "COM4": arty,
+                     "/dev/cu.usbserial-2103191": arty}
+    assert [port.device for port in ports.find("ulx3s_85f")] == ["/dev/ttyUSB2"]
+    assert ports.named("/dev/ttyUSB2").title == "ULX3S FPGA 85K v3.0.8"
+    assert ports.named("/dev/other") == ports.Port("/dev/other")
+
+
+def test_a_board_says_what_it_is(served, listed, capsys):
+    answer = ports.ask(ports.Port(served.port))
+    assert not answer.trouble and answer.preset == "tiny" and answer.clock_hz == TINY.clock_hz
+    assert answer.identity == f"{registers.identity(TINY):016x}" and int(answer.build, 16)
+    assert ports.main(["--port", served.port, "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["preset"] == "tiny" and row["port"]["device"] == served.port
+    assert ports.main(["--port", served.port]) == 0
+    assert "core tiny at 100 MHz" in capsys.readouterr().out
+
+
+def test_open_finds_the_board_by_itself(served, listed):
+    with pytest.raises(SpikeTicketError, match="no USB bridge of one is plugged in"):
+        listed([])
+        Accelerator.open("auto")
+    listed([info(served.port, 0x0403, 0x6015, "1-3:1.0", "D1")])
+    for where in ("auto", "ulx3s_85f", served.port):
+        with Accelerator.open(where) as board:
+            assert board.config == TINY and board.trials == []
+    with pytest.raises(SpikeTicketError, match="no board arty_a7 answers"):
+        Accelerator.open("arty_a7")
+    with Accelerator.open(served.port, manifest=TINY) as board:
+        assert board.identify().preset == "tiny"
+
+
+def test_several_boards_or_none_that_answers(served, listed):
+    usb = (0x0403, 0x6015, "1-3:1.0", "D1")
+    listed([info(served.port, *usb), info("/dev/nothing", *usb)])
+    assert ports.choose().port.device == served.port
+    listed([info("/dev/nothing", *usb)])
+    with pytest.raises(SpikeTicketError, match="/dev/nothing: cannot be opened"):
+        ports.choose()
+    live = ports.Answer(ports.Port("/dev/a"), "", "1" * 16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ports, "ask", lambda port: live)
+        listed([info("/dev/a", *usb), info("/dev/b", *usb)])
+        with pytest.raises(SpikeTicketError, match="2 boards answer"):
+            ports.choose()
+
+
+def test_command_without_a_board(listed, capsys):
+    listed([])
+    assert ports.main([]) == 1
+    assert "no port of a supported board" in capsys.readouterr().out
+    assert ports.main(["--list", "--json"]) == 1 and capsys.readouterr().out == "[]\n"
+    listed(LISTED)
+    assert ports.main(["--list"]) == 0
+    assert "ULX3S FPGA 85K" in capsys.readouterr().out
+    assert ports.main(["--port", "/dev/nothing"]) == 1
+    assert "cannot be opened" in capsys.readouterr().out
+
+
+def test_a_port_belongs_to_one_program(served):
+    first = SerialTransport(served.port)
+    try:
+        with pytest.raises(SpikeTicketError, match="another program uses it"):
+            SerialTransport(served.port)
+    finally:
+        first.close()
+    with pytest.raises(SpikeTicketError, match="was closed; open it again"):
+        first.write(b"x")
+
+
+def test_a_port_that_vanishes_and_comes_back(served, tmp_path, monkeypatch):
+    """Also under another name, if its USB serial number is known."""
+    link = tmp_path / "board"
+    link.symlink_to(served.port)
+    usb = (0x0403, 0x6015, "1-3:1.0", "D1")
+    there = [info(str(link), *usb)]
+    monkeypatch.setattr(ports, "list_ports", lambda: there)
+    with Accelerator(SerialTransport(str(link)), TINY) as board:
+        board.identify()
+
+        def gone(_):
+            raise OSError("device disconnected")
+
+        monkeypatch.setattr(board.transport._serial, "write", gone)
+        with pytest.raises(SpikeTicketError, match="the board is gone"):
+            board.identify()
+        link.unlink()
+        with pytest.raises(SpikeTicketError, match="cannot be opened"):
+            board.identify()
+        moved = tmp_path / "moved"
+        moved.symlink_to(served.port)
+        there[:] = [info(str(moved), *usb)]
+        assert board.identify().preset == "tiny"
+        assert board.transport.name == str(moved)
+
+
+def manifest(folder, **more):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(registers.manifest(TINY) | more))
+    return path
+
+
+def test_known_identities(tmp_path, monkeypatch):
+    for name in ("arty_a7", "stale"):
+        (tmp_path / name).mkdir()
+    build_id = "0123456789abcdef" * 2
+    manifest(tmp_path / "arty_a7", board="arty_a7", build_id=build_id, baud=1_000_000)
+    (tmp_path / "stale" / "manifest.json").write_text("{}")
+    monkeypatch.setattr(identities, "builds",
+                        lambda folder=tmp_path, read=identities.builds: read(folder))
+    found = identities.find(registers.identity(TINY), int(build_id[:16], 16))
+    assert (found.board, found.preset, found.baud) == ("arty_a7", "tiny", 1_000_000)
+    assert identities.find(registers.identity(TINY), 5).board == ""
+    assert identities.find(registers.identity(TINY)).preset == "tiny"
+    assert identities.find(registers.identity(PRESETS["e45f"])).preset == "e45f"
+    assert identities.find(12345) is None
+    assert identities.first_rates() == (registers.DEFAULT_BAUD, 1_000_000)
+
+
+@pytest.mark.parametrize("damage", [
+    {"format": "other"}, {"id": "0"}, {"config": {"engines": -1}}, {"config": 7}, {"baud": "x"},
+    {"baud": 0}, {"board": 7}, {"build_id": "xyz"}, {"build_id": 7}])
+def test_manifests_that_lie(tmp_path, damage):
+    with pytest.raises(SpikeTicketError, match=r"manifest\.json: "):
+        identities.read_manifest(manifest(tmp_path, **damage))
+
+
+def test_manifests_as_files(tmp_path, served):
+    path = manifest(tmp_path, baud=3_000_000)
+    assert identities.read_manifest(path).config == TINY
+    with Accelerator.open(served.port, manifest=path) as board:
+        assert board.config == TINY
+    for text in ("[]", "{", "[" * 100_000, "\xff"):
+        path.write_text(text)
+        with pytest.raises(SpikeTicketError, match="not a manifest"):
+            Accelerator(SimTransport(TINY, library=build(TINY, progress=False)), path)
+    with pytest.raises(SpikeTicketError, match="'nothing' is unknown"):
+        opening.transport_for("sim:nothing")

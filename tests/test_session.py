@@ -1,0 +1,148 @@
+"""The session on lines that fail in ways of their own: resets without end, silence, slow clocks."""
+
+import time
+
+import numpy as np
+import pytest
+
+from hw.config import PRESETS
+from hw.registers import Register, Space
+from sim.board import SimTransport, build
+from sw import reference
+from sw.compiler import compile_network
+from sw.driver import Accelerator
+from sw.errors import SpikeTicketError
+from sw.protocol import Read, Request, Write, words
+from sw.session import Session
+
+from .faulty import FaultyTransport
+from .random_networks import random_input, random_network
+
+TINY = PRESETS["tiny"]
+PROBE = Request(read=Read(Space.REGISTER, Register.MAGIC, 1))
+
+
+@pytest.fixture
+def transport():
+    transport = SimTransport(TINY, library=build(TINY, progress=False))
+    yield transport
+    transport.close()
+
+
+@pytest.fixture(scope="module")
+def case():
+    rng = np.random.default_rng(67)
+    network = random_network(rng)
+    inputs = np.stack([random_input(rng, network) for _ in range(3)])
+    return compile_network(network, TINY), inputs, reference.run(network, inputs).logits
+
+
+class BrownOut(FaultyTransport):
+    """Loses power before every `every`-th write."""
+
+    every = 0
+
+    def write(self, data):
+        if self.every and self.writes % self.every == 0:
+            self.inner.power_cycle()
+        super().write(data)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 4, 5])
+def test_a_board_that_resets_again_and_again(transport, case, every):
+    image, inputs, logits = case
+    line = BrownOut(transport)
+    with Accelerator(line, TINY) as board:
+        board.load(image)
+        line.every = every
+        with pytest.raises(SpikeTicketError, match=r"keeps resetting|times in a row"):
+            board.infer(np.concatenate([inputs] * 100))
+        line.every = 0
+        assert (board.infer(inputs).logits == logits).all()
+        assert board.verify()
+
+
+def test_a_reload_that_fails_is_made_up_for(transport, case):
+    """A board that lost its state must not be run before it has been loaded again."""
+    image, inputs, logits = case
+    line = FaultyTransport(transport)
+    with Accelerator(line, TINY) as board:
+        board.load(image)
+        transport.power_cycle()
+        restore, board._session.on_reset = board._session.on_reset, lambda: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            board.infer(inputs)
+        board._session.on_reset = restore
+        assert (board.infer(inputs).logits == logits).all()
+
+
+def test_jobs_are_taken_as_there_is_room(transport):
+    session = Session(transport, TINY.clock_hz)
+    ahead, done = [], []
+    big = [Request(Write(Space.WEIGHT, 0, words(range(400))))]
+
+    def jobs():
+        for number in range(8):
+            ahead.append(number - len(done))
+            yield big
+
+    assert len(session.exchange(jobs(), done.append)) == len(done) == 8
+    assert max(ahead) == 2  # two fit the buffer
+
+
+def test_take_is_asked_again_after_every_reply(transport):
+    session = Session(transport, TINY.clock_hz)
+    supply, answers = [[PROBE]], []
+
+    def take():
+        if not supply:
+            raise StopIteration
+        return supply.pop()
+
+    def done(replies):
+        answers.append(replies)
+        if len(answers) < 5:
+            supply.append([PROBE])
+
+    session.run(take, done)
+    assert len(answers) == 5 and not session._sent
+
+
+def test_strict_ends_at_the_first_trouble(transport):
+    line = FaultyTransport(transport)
+    session = Session(line, TINY.clock_hz)
+    session.ask(PROBE)
+    line.events[line.writes + 1] = lambda: transport.write(b"xyz\0")  # a damaged frame before it
+    with session.strict(), pytest.raises(SpikeTicketError, match="damaged, 1 times in a row"):
+        session.ask(PROBE)
+    line.events[line.writes + 2] = lambda: transport.write(b"xyz\0")
+    assert len(session.ask(PROBE).words) == 1 and session.statistics.recoveries >= 1
+
+
+class Clock(FaultyTransport):
+    """Counts its own seconds: a tenth for each look at it. Answers get lost, but for those to a
+    request to start anew."""
+
+    seconds = 0.0
+    deaf = False
+
+    def now(self):
+        self.seconds += 0.1
+        return self.seconds
+
+    def read(self, timeout):
+        data = super().read(timeout)
+        return b"" if self.deaf and len(data) > 24 else data
+
+
+def test_no_job_for_too_long_is_an_error(transport):
+    line = Clock(transport)
+    session = Session(line, TINY.clock_hz, retries=10**6, limit=5.0)
+    session.ask(PROBE)
+    line.deaf = True
+    began = time.monotonic()
+    with pytest.raises(SpikeTicketError, match=r"no answer, [0-9]+ times in a row"):
+        session.ask(Request(read=Read(Space.REGISTER, 0, len(Register))))
+    assert 5 < line.seconds < 30 and time.monotonic() - began < 20
+    line.deaf = False
+    assert len(session.ask(PROBE).words) == 1

@@ -1,0 +1,153 @@
+"""The results page: stored tables, fields of its template, and that it is up to date."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sw import sweep
+from sw.errors import SpikeTicketError
+from sw.results import __main__ as cli
+from sw.results import page, tables, tickets
+from sw.sweep_plan import read_plan
+from sw.tickets.config import RunConfig
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+PLAN = """\
+base: {model: 4p-6, data: PACK, timesteps: 2, epochs: 1, rewind_epoch: 0, epochs_round: 1,
+       epochs_final: 1, epochs_integer: 0, batch_size: 16, prune_rate: 0.5}
+sweep:
+  - {method: scores, binary: true, sparsity: [0.5, 0.9]}
+  - {method: imp, sparsity: 0.75, early_time: true}
+seed: [0, 1]
+"""
+TEMPLATE = """\
+{{setup tiny}}
+{{mean tiny method=scores sparsity=0.5}} {{mean tiny method=none}}
+{{gap tiny method=scores sparsity=0.5 : method=scores sparsity=0.5}}
+{{value tiny sparsity_mask method=imp seed=1}} {{median_seconds tiny}}
+{{sweep tiny sparsity}}
+{{analysis tiny}}
+"""
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory):
+    """A sweep of two small searches, run and stored."""
+    import numpy as np
+
+    from .test_tickets_run import TEST, TRAIN
+    root = tmp_path_factory.mktemp("results")
+    np.savez(root / "stripes.npz", x_train=TRAIN.images, y_train=TRAIN.labels, x_test=TEST.images,
+             y_test=TEST.labels)
+    docs = root / "docs"
+    for folder in ("sweeps", "results", "img"):
+        (docs / folder).mkdir(parents=True)
+    (docs / "sweeps" / "tiny.yaml").write_text(PLAN.replace("PACK", str(root / "stripes.npz")))
+    (docs / "results" / "template.md").write_text(TEMPLATE)
+    (docs / "results" / "tickets.yaml").write_text(
+        "tiny: {a: method=scores sparsity=0.5 seed=0, b: method=imp seed=0}\n")
+    rows = sweep.run_plan(read_plan(docs / "sweeps" / "tiny.yaml"), root / "runs" / "tiny",
+                          pool="processes", jobs=1)
+    assert {row["status"] for row in rows} == {"done"}
+    assert cli.main(["--docs", str(docs), "--collect", str(root / "runs")]) == 0
+    return docs, rows
+
+
+def test_the_tables_are_the_sweep_s(collected):
+    docs, rows = collected
+    held = tables.read(docs / "results" / "tiny.csv")
+    assert [row["cell"] for row in held] == [row["cell"] for row in rows]
+    for row, original in zip(held, rows, strict=True):
+        assert row["accuracy_ticket"] == pytest.approx(original["accuracy_ticket"], abs=1e-5)
+        assert row["weights"] == 4 * 9 + 6 * 4 * 9 + 2 * 6 and row["seed"] == original["seed"]
+        assert row["binary"] is (original["method"] == "scores")
+    assert "device" not in held[0] and "lr" not in held[0]  # defaults in every cell
+    rounds = tables.read(docs / "results" / "tiny-rounds.csv")
+    assert [row["stage"] for row in rounds] == ["dense", "round 1", "round 2"] * 2
+    assert [row["sparsity"] for row in rounds[:3]] == pytest.approx([0, 0.5, 0.75], abs=0.01)
+    last = tables.matching(held, {"method": "imp", "seed": "0"})
+    assert rounds[2]["accuracy"] == last[0]["accuracy_ticket"]
+    assert rounds[1]["timesteps"] == last[0]["timesteps_search"] and rounds[2]["timesteps"] == 2
+
+
+def test_the_page(collected, capsys):
+    docs, rows = collected
+    text = (docs / "results.md").read_text()
+    lines = text.splitlines()
+    assert lines[0] == "`4p-6`, 264 weights; stripes.npz, 96 training and 40 test samples"
+    mean = sum(row["accuracy_ticket"] for row in rows[:2]) / 2
+    assert lines[1].startswith(f"{100 * mean:.1f} ± ") and lines[1].endswith(" not run")
+    assert lines[2] == "0.0" and lines[3].split()[0] == f"{100 * rows[-1]['sparsity_mask']:.2f}"
+    assert lines[4] == "| sparsity | 0.5 | 0.9 |"
+    assert "| a and b | " in text and "| conv1 | conv2 | readout |" in text
+    assert (docs / "img" / "results-tiny-accuracy-sparsity.svg").exists()
+    assert (docs / "img" / "results-tiny-overlap.svg").exists()
+    capsys.readouterr()
+    assert cli.main(["--docs", str(docs), "--check"]) == 0
+    (docs / "results.md").write_text(text.replace("0.0", "0.1"))
+    assert cli.main(["--docs", str(docs), "--check"]) == 1
+    assert "is not what the tables give" in capsys.readouterr().out
+    assert cli.main(["--docs", str(docs)]) == 0 and (docs / "results.md").read_text() == text
+
+
+@pytest.mark.parametrize("field, message", [
+    ("nonsense", "'nonsense' is unknown"), ("mean none", r"none\.csv: cannot be read"),
+    ("mean tiny x", "field 'mean tiny x'"), ("gap tiny a=b", "field 'gap tiny a=b'"),
+    ("value tiny accuracy_ticket method=scores", "field 'value tiny"),
+    ("value tiny x method=imp seed=0", "field 'value tiny x"), ("setup", "field 'setup'"),
+    ("analysis none", r"none\.json: cannot be read")])
+def test_bad_fields_are_named(collected, field, message):
+    docs, _ = collected
+    with pytest.raises(SpikeTicketError, match=message):
+        page.Page(docs / "results", docs / "sweeps").render(f"{{{{{field}}}}}")
+
+
+def test_what_is_missing_is_named(collected, tmp_path, capsys):
+    docs, _ = collected
+    assert cli.main(["--docs", str(tmp_path)]) == 2
+    assert "template.md: missing" in capsys.readouterr().err
+    assert cli.main(["--docs", str(docs), "--collect", str(tmp_path)]) == 2
+    assert "no finished cell" in capsys.readouterr().err
+    copy = tmp_path / "docs"
+    shutil.copytree(docs, copy)
+    (copy / "results" / "tickets.yaml").write_text("tiny: {a: method=scores}")
+    assert cli.main(["--docs", str(copy), "--collect", str(docs.parent / "runs")]) == 2
+    assert "'method=scores' are 4 finished cells, not one" in capsys.readouterr().err
+    (copy / "results" / "tickets.yaml").write_text("tiny: [1]")
+    with pytest.raises(SpikeTicketError, match="tiny must be labels with settings"):
+        tickets.read_choice(copy / "results" / "tickets.yaml")
+
+
+def test_the_papers_tables_are_whole():
+    rows = tables.read(DOCS / "results" / "paper.csv")
+    counts = {source: sum(row["source"] == source for row in rows)
+              for source in ("table1", "table2", "imp")}
+    assert counts == {"table1": 4 * 4 * 2, "table2": 3 * 4 * 2, "imp": 3 * 4}
+    assert all(50 < row["value"] < 100 for row in rows)
+
+
+def test_the_committed_page_is_what_its_tables_give():
+    assert (DOCS / "results.md").read_text() == cli.page(DOCS)
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_committed_sweeps_are_plans_of_their_tables(path):
+    plan = read_plan(path)
+    stored = DOCS / "results" / f"{path.stem}.csv"
+    assert plan.cells and all(cell.settings.keys() == RunConfig().__dict__.keys()
+                              for cell in plan.cells)
+    if stored.exists():
+        assert {row["cell"] for row in tables.read(stored)} <= {cell.id for cell in plan.cells}
+        assert f"docs/sweeps/{path.name}" in path.read_text()
+
+
+def test_stored_analyses_are_of_chosen_tickets():
+    for name, labels in tickets.read_choice(DOCS / "results" / "tickets.yaml").items():
+        path = DOCS / "results" / f"{name}.json"
+        if path.exists():
+            assert set(json.loads(path.read_text())["tickets"]) <= set(labels)
