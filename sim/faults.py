@@ -1,6 +1,6 @@
 """Faults on the way to a board, injected and survived.
 
-    python -m sim.faults                        # 10 MB, about ten minutes
+    python -m sim.faults                        # 10 MB, about five minutes
     python -m sim.faults --megabytes 1 --json
     python -m sim.faults --only drop "power cut in load" --seed 7
 

@@ -86,11 +86,11 @@ def test_the_stated_time_is_the_sessions():
 
 
 def test_byte_errors_at_every_rate_are_survived(library):
-    done = inject(*ByteFaults.KINDS, megabytes=0.6, seed=2)
+    done = inject(*ByteFaults.KINDS, megabytes=0.4, seed=2)
     assert [t.kind for t in faults.by_kind(done)] == list(ByteFaults.KINDS)
     total = faults.total(done)
     assert total.passed, faults.table(done)
-    assert total.bytes > 600_000 and total.runs > 150 and total.faults > 80
+    assert total.bytes > 400_000 and total.runs > 100 and total.faults > 50
     assert all(t.faults > 3 for t in done if t.rate == 1e-3)
 
 
@@ -104,7 +104,7 @@ def test_single_faults_are_survived(library):
 
 
 def test_faults_at_the_pins_are_survived(library):
-    done = {t.kind: t for t in inject(*PINS, faults.NOISE, runs=2, megabytes=1, rates=[1e-3])}
+    done = {t.kind: t for t in inject(*PINS, faults.NOISE, runs=2, megabytes=0.5, rates=[1e-3])}
     assert all(t.passed and t.faults for t in done.values()), faults.table([*done.values()])
     assert any("does not hold what was sent" in text for text in done["weight bits"].messages)
 

@@ -10,6 +10,7 @@ A template's fields stand in double braces:
     {{setup NAME}}                     networks, data and length of a sweep's runs
     {{analysis NAME}} {{images}}       docs/results/NAME.json, see `sw.results.tickets`
     {{median_seconds NAME}}            of training, of a sweep's runs
+    {{pictures NAME}} {{beyond NAME...}}
 """
 
 from __future__ import annotations
@@ -154,6 +155,28 @@ class Page:
     def field_analysis(self, name: str) -> str:
         return tickets.markdown(self.folder / f"{name}.json")
 
+    def field_pictures(self, name: str) -> str:
+        """The sweep's plots, and which patches its tickets keep, as far as there are any."""
+        files = sorted((self.folder.parent / "img").glob(f"results-{name}-*.svg"))
+        return "\n".join(f"![{file.stem}](img/{file.name})" for file in files
+                         if "-layers" not in file.name)
+
+    def field_beyond(self, *names: str) -> str:
+        """Dense network, ticket and integer ticket of each sweep of one search that was run."""
+        text = ["| | network | trained on | connections removed | patches kept | accuracy (%) |",
+                "|---" * 6 + "|"]
+        for row in (row for name in names for row in self.rows(name)):
+            gone, kept = f"{100 * row['sparsity_mask']:.2f} %", f"{row['tokens_kept']:.0f}"
+            whole = f"{row['tokens']:.0f}"
+            for what, removed, patches, key in (
+                    ("dense, float", "0 %", whole, "dense"),
+                    ("ticket, float", gone, kept, "ticket"),
+                    (f"**ticket, {row.get('bits', 4):.0f}-bit integers**", gone, kept, "integer")):
+                text.append(f"| {what} | `{row['model']}`, {row['weights']:,.0f} weights | "
+                            f"{data_name(row)}, {row['images_train']:,.0f} samples | {removed} | "
+                            f"{patches} of {whole} | {100 * row[f'accuracy_{key}']:.2f} |")
+        return "\n".join(text)
+
     def field_images(self) -> str:
         return str(tickets.IMAGES)
 
@@ -194,7 +217,11 @@ class Page:
             return NO_BINARY
         rows = self.rows(name, f"{conditions} {MAIN} {model}")
         found = tables.mean(rows)
-        return "not run" if found is None else f"**{tables.percent(found)}**{self._note(rows[0])}"
+        if found is None:
+            return "not run"
+        seeds = f"{found[2]} seed{'s' * (found[2] > 1)}"
+        note = self._note(rows[0]).replace("</sub>", f", {seeds}</sub>")
+        return f"**{tables.percent(found)}**{note}"
 
 
 def data_name(row: Row) -> str:

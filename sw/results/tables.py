@@ -105,8 +105,8 @@ def read(path: Path) -> list[Row]:
     """Rows of a table, numbers as floats, True and False as such, empty cells as None."""
     try:
         with open(path, newline="") as file:
-            return [{key: _value(text) for key, text in row.items()}
-                    for row in csv.DictReader(file)]
+            return [{key: text if key == "cell" else _value(text)  # "12e345678901" is a cell
+                     for key, text in row.items()} for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SpikeTicketError(f"{path}: cannot be read ({error}); python -m sw.results --collect "
                                "writes it") from error

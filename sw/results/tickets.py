@@ -59,7 +59,7 @@ def store(name: str, chosen: dict[str, str], sweep: Path, docs: Path) -> list[Pa
     result = analysis.analyse([s for s, _ in subjects], subjects[0][1], images=IMAGES)
     files = []
     for path in analysis_plots.write_all(result, sweep / "analysis"):
-        if path.suffix != ".json":
+        if path.suffix != ".json" and path.name != "layers.svg":  # the page has it as a table
             target = docs / "img" / f"results-{name}-{path.name}"
             shutil.copyfile(path, target)
             files.append(target)
