@@ -21,7 +21,7 @@ class HostBus(wiring.Signature):
 
     space: a `registers.Space`. addr: 32-bit word address in the space. In the map space a map word
     is map_bits / 32 consecutive addresses; a write is carried out with its last one.
-    r_valid follows r_en after 3 cycles, in order.
+    r_valid follows r_en after 4 cycles, in order.
     """
 
     def __init__(self):

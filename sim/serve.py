@@ -159,7 +159,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print port and identity as JSON")
     options = parser.parse_args(arguments)
     config = PRESETS[options.preset]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Interrupts too: a shell starts background jobs with these ignored.
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.default_int_handler)
     try:
         with Board(config, link=options.link) as board:
             shown = {"port": board.port, "link": options.link, "preset": options.preset,

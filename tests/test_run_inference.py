@@ -216,7 +216,7 @@ def test_without_a_compiler(files, capsys, monkeypatch, tmp_path):
 def test_a_failing_compiler_is_an_error(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("SPIKETICKET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CXX", "/bin/false")
-    monkeypatch.setattr(sim_board, "_verilog", lambda _: "module top(input clk); endmodule")
+    monkeypatch.setattr(sim_board, "gateware", lambda _: "module top(input clk); endmodule")
     assert sim_board.main(["--build", "--preset", "tiny"]) == 2
     assert "failed in false" in capsys.readouterr().err
     assert not list((tmp_path / "cache").glob("*"))

@@ -14,7 +14,7 @@ from sim.helpers import CoreBus, settings, start
 from sim.streams import seeded
 from sw.image import Image, encode_input
 
-READ_CYCLES = 3
+READ_CYCLES = 4
 
 
 def spaces(config) -> dict[int, int]:
@@ -26,7 +26,7 @@ def spaces(config) -> dict[int, int]:
 
 @cocotb.test()
 async def write_and_read(dut):
-    """What is written comes back, in any order of addresses, 3 cycles after it was asked for."""
+    """What is written comes back, in any order of addresses, 4 cycles after it was asked for."""
     config = Image.load(settings()["image"]).config
     rng = seeded(settings()["seed"], "write_and_read")
     bus = CoreBus(dut, config)
