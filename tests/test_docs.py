@@ -108,7 +108,7 @@ def test_troubleshooting_quotes_real_messages():
     source = texts_of_the_source()
     for message in quoted:
         # Parts of a message may come from several places; each part must be there.
-        parts = [part.strip(" ,") for part in re.split(r"…|[;:] ", message)]
+        parts = [part.strip(" ,") for part in re.split(r"…|[;:] | \(", message)]
         parts = [part for part in parts if len(part) > 4]
         assert parts, message
         for part in parts:
