@@ -1,8 +1,8 @@
 """What the host can reach over the link: memory spaces, registers, frame headers, identity.
 
-Plain Python, the one place for both sides: the gateware (`hw.link`) and the host (`sw.protocol`)
-read these tables. `docs/link.md` explains them. Field tables are written as in `hw.program`: least
-significant first, one table per 32-bit word.
+Plain Python, the one place for both sides: the gateware (`hw.link`) and the host
+(`sw.board.protocol`) read these tables. `docs/link.md` explains them. Field tables are written as
+in `hw.program`: least significant first, one table per 32-bit word.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ from tqdm import tqdm
 from hw.boards import BOARDS
 from hw.config import PRESETS, CoreConfig
 from hw.registers import build_number
+from sw.board.transport import Transport
 from sw.errors import SpikeTicketError, command
-from sw.transport import Transport
 
 if TYPE_CHECKING:
     from amaranth import Module, Signal

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from hw.config import CoreConfig
-from sw import reference
-from sw.compiler import DoesNotFit, compile_network
-from sw.driver import Accelerator, Inference
-from sw.image import Image
-from sw.network import Network
+from sw.board.driver import Accelerator, Inference
+from sw.compile.compiler import DoesNotFit, compile_network
+from sw.compile.image import Image
+from sw.integer import reference
+from sw.integer.network import Network
 from tests.random_networks import random_input, random_network
 from tests.random_spikeformers import random_masks, random_spikeformer
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sw.driver import Accelerator
+from sw.board.driver import Accelerator
+from sw.board.transport import SerialTransport
 from sw.errors import SpikeTicketError, command
-from sw.transport import SerialTransport
 
 from .fault_board import CONFIG
 from .fault_cases import draw

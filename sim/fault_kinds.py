@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 from hw import registers
 from hw.config import PRESETS
-from sw.driver import Accelerator
-from sw.protocol import FrameError, decode_frame
+from sw.board.driver import Accelerator
+from sw.board.protocol import FrameError, decode_frame
 
 from .fault_board import BREAK_CYCLES, PinTransport
 from .fault_lab import Lab, Tally

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from sw.driver import Accelerator
+from sw.board.driver import Accelerator
 from sw.errors import SpikeTicketError
 
 from .board import SimTransport
@@ -18,8 +18,8 @@ from .fault_cases import Case
 from .fault_lines import Device, Line
 
 LIMIT, SLACK, SYNCS = 20.0, 0.5, 10
-"""Of `sw.session.Session`: seconds within which a job must be done beyond what bytes and cycles
-take, seconds that a reply may be late, attempts to start anew. A test compares them."""
+"""Of `sw.board.session.Session`: seconds within which a job must be done beyond what bytes and
+cycles take, seconds that a reply may be late, attempts to start anew. A test compares them."""
 
 WATCHDOG = 300
 """Seconds of this computer's time after which a run counts as hanging."""

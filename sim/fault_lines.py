@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable
 
-from sw.transport import Transport
+from sw.board.transport import Transport
 
 from .board import SimTransport
 

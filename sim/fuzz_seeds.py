@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sw import arrays
+from sw.data import arrays
 from tests import event_writers as writers
 
 from .fuzz_mutations import pack_zip

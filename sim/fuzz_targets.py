@@ -20,21 +20,14 @@ from safetensors.numpy import save as pack_safetensors
 
 from hw import registers
 from hw.config import PRESETS, CoreConfig
-from sw import (
-    cifar,
-    datasets,
-    event_files,
-    events,
-    gate,
-    identities,
-    live_inputs,
-    replay,
-    sweep_plan,
-    ticket,
-)
-from sw.compiler import compile_network
+from sw import live_inputs, replay, ticket
+from sw.board import identities
+from sw.compile.compiler import compile_network
+from sw.compile.image import Image
+from sw.data import cifar, datasets, event_files, events
 from sw.errors import SpikeTicketError
-from sw.image import Image
+from sw.integer import gate
+from sw.sweeps import plan as sweep_plan
 from sw.tickets import checkpoint
 from sw.tickets import config as run_config
 from tests import event_writers as writers
@@ -141,7 +134,7 @@ def _image_member(rng: random.Random, data: bytes) -> bytes:
 
 
 def _use_image(path: Path) -> None:
-    from sw.jobs import cycle_limit, input_job, load_job
+    from sw.board.jobs import cycle_limit, input_job, load_job
     image = Image.load(path)
     load_job(image)
     cycle_limit(image)

@@ -10,7 +10,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from hw.registers import COUNTER_WORDS, COUNTERS, Space
-from sw.image import Image, encode_input, gate_input
+from sw.compile.image import Image, encode_input, gate_input
 
 CLOCK_NS = 10
 

@@ -1,6 +1,6 @@
 """Pure-Python models of the units, each written from `docs/core.md`, not from the gateware.
 
-`sw.machine` models the whole core; here is what one unit must answer to one input. Values are
+`sw.core.machine` models the whole core; here is what one unit must answer to one input. Values are
 Python integers, so nothing overflows by accident. Fields of the layer are those of
 `hw.program.HEADER`, as a dict.
 """

@@ -264,7 +264,7 @@ COMPILER = [
          ("step.score, step.score_clear = True, step is scored[0]",
           "step.score, step.score_clear = True, step is scored[-1]",
           "scores are cleared between two maps")),
-    *_in("sw/image_gate.py",
+    *_in("sw/compile/image_gate.py",
          ("return row * self.pitch + column", "return row * self.grid[1] + column",
           "masks by token, not by flat position"),
          ("return array, self.words(mask)", "return array, self.words(~mask)",
@@ -295,7 +295,7 @@ COMPILER = [
 ]
 
 REFERENCE = [
-    *_in("sw/reference.py",
+    *_in("sw/integer/reference.py",
          ("s = v >= theta", "s = v > theta", "fires only above the threshold"),
          ("v >>= 8 ", "v += 128; v >>= 8 ", "leak rounds to nearest"),
          ("if neuron.reset == \"hard\" else", "if neuron.reset == \"soft\" else",
@@ -303,7 +303,7 @@ REFERENCE = [
          ("v = np.full(current.shape[1:], neuron.v_reset, np.int64)",
           "v = np.zeros(current.shape[1:], np.int64)", "membranes start from 0"),
          ("axis=(0, 3, 4)) * repeats", "axis=(0, 3, 4))", "readout of one timestep")),
-    *_in("sw/machine_kernel.py",
+    *_in("sw/core/machine_kernel.py",
          ("if v >= threshold:", "if v > threshold:", "fires only above the threshold"),
          ("((h[_LEAK] * v) >> 8)", "((h[_LEAK] * v + 128) >> 8)", "leak rounds to nearest"),
          ("masks[out] |= fired", "masks[out] = fired", "the pool's last visit instead of the OR")),
@@ -334,7 +334,7 @@ LINK = [
          ("header.packed | (payload != 0)", "payload != 0", "packed without a write does nothing"),
          ("            | no_number | ", "            | ", "a packed write needs no number"),
          tests=_BOARD),
-    *_in("sw/packing.py",
+    *_in("sw/board/packing.py",
          ("before + room - 3", "before + room + 4", "a frame longer than was asked for"),
          ("np.minimum(_RUN, b - run) - 1", "np.minimum(_RUN, b - run)", "a silent group too many"),
          ("return (value or 15) if", "return value if", "silence has no common mask"),

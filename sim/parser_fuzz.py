@@ -31,8 +31,8 @@ from tqdm import tqdm
 from hw import registers
 from hw.config import PRESETS, CoreConfig
 from hw.registers import Space, Status
+from sw.board.protocol import FrameError, Read, Reply, Request, Splitter
 from sw.errors import SpikeTicketError, command
-from sw.protocol import FrameError, Read, Reply, Request, Splitter
 
 from . import board
 from .board import SimTransport, cache_directory, compile_verilog, keep_newest

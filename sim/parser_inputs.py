@@ -9,7 +9,7 @@ import numpy as np
 
 from hw import program, registers
 from hw.registers import PROTOCOL, REQUEST, Space
-from sw.protocol import FrameError, cobs_encode, decode_frame, encode_frame
+from sw.board.protocol import FrameError, cobs_encode, decode_frame, encode_frame
 
 MOST_CYCLES = 3000
 """Limit of a run: a board may take as long as it was allowed to."""

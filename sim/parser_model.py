@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hw import program, registers
 from hw.config import CoreConfig
 from hw.registers import PROTOCOL, REQUEST, Space, Status
-from sw.protocol import FrameError, decode_frame
+from sw.board.protocol import FrameError, decode_frame
 
 READ_CYCLES, WRITE_CYCLES, FIXED_CYCLES = 16, 16, 200 + registers.FRAME_WORDS
 """Clock cycles that a word read (and sent) or written takes at most, and everything else: taking

@@ -23,12 +23,8 @@ import numpy as np
 
 from hw import program
 from hw.config import PRESETS
-from sw import cycles, machine, reference
-from sw.compile.listing import LayerCode, read_program
-from sw.compiler import compile_network
-from sw.errors import SpikeTicketError
-from sw.gate import Gate
-from sw.image import (
+from sw.compile.compiler import compile_network
+from sw.compile.image import (
     Image,
     decode_logits,
     encode_input,
@@ -36,7 +32,12 @@ from sw.image import (
     lanes_to_words,
     words_to_lanes,
 )
-from sw.network import INPUT, Layer, Network
+from sw.compile.listing import LayerCode, read_program
+from sw.core import cycles, machine
+from sw.errors import SpikeTicketError
+from sw.integer import reference
+from sw.integer.gate import Gate
+from sw.integer.network import INPUT, Layer, Network
 from tests.random_networks import random_input, random_network
 from tests.random_spikeformers import random_masks, random_spikeformer
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .driver import Accelerator
+    from .board.driver import Accelerator
     from .errors import SpikeTicketError
     from .pool import Pool
 
 __all__ = ["Accelerator", "Pool", "SpikeTicketError"]
 
-_PLACES = {"Accelerator": "driver", "Pool": "pool", "SpikeTicketError": "errors"}
+_PLACES = {"Accelerator": "board.driver", "Pool": "pool", "SpikeTicketError": "errors"}
 
 
 def __getattr__(name: str):

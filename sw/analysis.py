@@ -6,11 +6,12 @@ For every ticket, on the images of its own data set (or --data):
 * sparsity of each layer, and of all;
 * spike rate (mean of the spike map over images, neurons, timesteps) and active neurons (at least
   one spike in four timesteps);
-* synaptic operations per image: executed (spikes through surviving weights; `sw.reference.sop`),
-  the same spikes through all weights, removed ones too, as SpikingJelly's `SynOpCounter` counts
-  them (only where the input is spikes), and dense (all weights, all neurons firing);
-* analytic energy of these operations (published 45 nm costs, `sw.energy`; memory traffic needs a
-  board, see `python -m sw.run_inference`);
+* synaptic operations per image: executed (spikes through surviving weights;
+  `sw.integer.reference.sop`), the same spikes through all weights, removed ones too, as
+  SpikingJelly's `SynOpCounter` counts them (only where the input is spikes), and dense (all
+  weights, all neurons firing);
+* analytic energy of these operations (published 45 nm costs, `sw.core.energy`; memory traffic needs
+  a board, see `python -m sw.run_inference`);
 * with a patch gate: how often each patch is kept, by class.
 
 Between tickets of the same shape: survivors of both over survivors of either (Jaccard), by layer,
@@ -29,9 +30,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from . import datasets, energy, reference, ticket
+from . import ticket
+from .core import energy
+from .data import datasets
 from .errors import SpikeTicketError, command
-from .network import Layer, Network
+from .integer import reference
+from .integer.network import Layer, Network
 from .overlap import Masks, masks_of, overlap
 
 EXAMPLES = """\
@@ -146,7 +150,7 @@ def synops(network: Network, images: np.ndarray) -> dict[str, int]:
     import torch
     from spikingjelly.activation_based.op_counter import DispatchCounterMode, SynOpCounter
 
-    from .integer import IntegerNetwork
+    from .integer.spikingjelly import IntegerNetwork
     model = IntegerNetwork(network)
     x = torch.from_numpy(images.astype(np.int64))
     counter = SynOpCounter()
@@ -264,7 +268,7 @@ def main(argv: list[str] | None = None) -> int:
         subjects.append(subject)
     result = analyse(subjects, args.data, args.data_root, args.images)
     if args.out:
-        from .analysis_plots import write_all
+        from .plots.analysis import write_all
         for path in write_all(result, Path(args.out)):
             print(f"wrote {path}", file=sys.stderr)
     if args.json:

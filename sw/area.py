@@ -163,7 +163,7 @@ def most_engines(config: CoreConfig, device: Area) -> int:
 
 def measure() -> dict[str, dict[str, int]]:
     """Synthesise the blocks with Yosys; see the module's docstring."""
-    from . import area_yosys
+    from .core import area_yosys
     return area_yosys.measure(_DEFAULT)
 
 

@@ -34,7 +34,7 @@ def find(name: str) -> Path:
 
 def data_for(found: Ticket) -> str:
     """Bundled samples of the data set that a ticket was trained on, in the ticket's size, for
-    `sw.datasets.for_network`. Raises SpikeTicketError where none are bundled."""
+    `sw.data.datasets.for_network`. Raises SpikeTicketError where none are bundled."""
     trained_on = str(found.metadata.get("data", "")).split(":")[0].split("+")[0]
     if trained_on not in SAMPLES:
         raise SpikeTicketError(f"no samples of {trained_on or 'its data set'!r} are bundled for "

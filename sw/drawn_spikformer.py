@@ -19,13 +19,15 @@ from spikingjelly.activation_based import functional, neuron
 from spikingjelly.activation_based.model import spikformer
 from torch import Tensor, nn
 
-from . import datasets, reference, ticket
+from . import ticket
+from .data import datasets
 from .errors import SpikeTicketError, command
-from .gate import Gate
-from .network import InputSpec, Network
-from .quantize import convert
-from .spikeformer_layers import Bits
-from .spikingjelly_spikformer import spikingjelly_layers
+from .integer import reference
+from .integer.gate import Gate
+from .integer.network import InputSpec, Network
+from .integer.quantize import convert
+from .nets.spikeformer_layers import Bits
+from .nets.spikingjelly_spikformer import spikingjelly_layers
 from .tickets.masks import by_score
 
 CALIBRATION = 16

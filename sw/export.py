@@ -3,8 +3,9 @@
 A ticket is the integer network that a search (`sw.tickets`) ends with. On samples of its data set,
 
 1. the integer SpikingJelly network (what its accuracy was measured by),
-2. the reference (`sw.reference`: integer arithmetic in NumPy), and
-3. the core's machine model (`sw.machine`, which the RTL is held to), running the compiled image,
+2. the reference (`sw.integer.reference`: integer arithmetic in NumPy), and
+3. the core's machine model (`sw.core.machine`, which the RTL is held to), running the compiled
+   image,
 
 must give the same spikes in every map of every timestep, and the same logits. Then the image is
 written: everything that a driver sends to a board.
@@ -22,12 +23,15 @@ import numpy as np
 from hw.boards import BOARDS, DEFAULT_BOARD
 from hw.config import PRESETS
 
-from . import bundled, cores, datasets, machine, reference, ticket
-from .compiler import compile_network
+from . import bundled, ticket
+from .compile.compiler import compile_network
+from .compile.image import Image
+from .core import cores, machine
+from .data import datasets
 from .errors import SpikeTicketError, command
-from .gate import check_masks
-from .image import Image
-from .network import INPUT, Network
+from .integer import reference
+from .integer.gate import check_masks
+from .integer.network import INPUT, Network
 
 EXAMPLES = """\
 examples:
@@ -134,7 +138,7 @@ def compare(network: Network, image: Image, inputs: np.ndarray,
     that differs."""
     import torch
 
-    from .integer import IntegerNetwork
+    from .integer.spikingjelly import IntegerNetwork
     expected = reference.run(network, inputs, masks=masks)
     spikes: dict[str, torch.Tensor] = {}
     x = torch.from_numpy(inputs.astype(np.int64))

@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
 def _search(args: argparse.Namespace, options, arguments: list[str]) -> int:
     import torch
 
-    from . import datasets
+    from .data import datasets
     from .errors import SpikeTicketError
     from .tickets import training
     from .tickets.imp import Search

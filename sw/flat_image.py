@@ -35,11 +35,14 @@ from hw import registers
 from hw.boards import BOARDS, DEFAULT_BOARD
 from hw.config import PRESETS
 
-from . import bundled, cores, datasets, reference, ticket
-from .compiler import compile_network
+from . import bundled, ticket
+from .board.jobs import cycle_limit, memories
+from .compile.compiler import compile_network
+from .compile.image import Image
+from .core import cores
+from .data import datasets
 from .errors import SpikeTicketError, command
-from .image import Image
-from .jobs import cycle_limit, memories
+from .integer import reference
 
 WORDS_A_LINE = 12
 
@@ -48,7 +51,7 @@ def to_text(image: Image) -> str:
     """The file of an image. Raises SpikeTicketError where inputs need more than their values."""
     if image.gate is not None and image.gate.mode in ("host", "input"):
         raise SpikeTicketError(f"network {image.name!r}: its patch gate (mode {image.gate.mode}) "
-                               "needs a host that chooses patches; use sw.driver")
+                               "needs a host that chooses patches; use sw.board.driver")
     channels, height, width = image.input_shape
     name = re.sub(r"[^\w.-]", "_", image.name, flags=re.ASCII)[:60] or "network"
     config, lanes = image.config, registers.map_lanes(image.config)

@@ -27,13 +27,16 @@ from tqdm import tqdm
 from hw.boards import BOARDS, DEFAULT_BOARD
 from hw.config import PRESETS, CoreConfig
 
-from . import bundled, cores, cycles, datasets, reference, ticket
-from .compiler import compile_network
-from .cycles import Cycles
+from . import bundled, ticket
+from .compile.compiler import compile_network
+from .core import cores, cycles
+from .core.cycles import Cycles
+from .data import datasets
 from .errors import SpikeTicketError, command
-from .gate import Gate, Select
-from .network import INPUT, Layer, Network
-from .plot import check_format
+from .integer import reference
+from .integer.gate import Gate, Select
+from .integer.network import INPUT, Layer, Network
+from .plots.run import check_format
 
 PHASES = ("synapses", "attention", "weight decode", "neurons", "imbalance", "gate", "program")
 """synapses: updates, event scan, stalls. attention: the same in attention layers, and reading k
@@ -379,7 +382,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tqdm(total=steps(found.network), desc="networks on the cycle model", unit="network",
               disable=options.json) as bar:
         ladder = climb(found.network, config, samples.images, masks, options.ticket, bar.update)
-    from . import ladder_plots
+    from .plots import ladder as ladder_plots
     if options.plot:
         ladder_plots.plot_ladder(options.plot, ladder)
     if options.patches:

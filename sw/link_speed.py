@@ -34,14 +34,16 @@ from hw.boards import BOARDS
 from hw.config import PRESETS
 from hw.registers import PROTOCOL
 
-from . import bundled, cores, datasets, ticket
-from .compiler import compile_network
-from .driver import Accelerator
+from . import bundled, ticket
+from .board.driver import Accelerator
+from .board.jobs import inference_job, line_bytes, load_words
+from .board.packing import FORMS
+from .compile.compiler import compile_network
+from .compile.image import Image
+from .core import cores
+from .data import datasets
 from .errors import SpikeTicketError, command
-from .image import Image
-from .jobs import inference_job, line_bytes, load_words
-from .network import InputSpec, Layer, Network, Synapses
-from .packing import FORMS
+from .integer.network import InputSpec, Layer, Network, Synapses
 from .plan import recorded_activity
 
 BAUDS = (1_000_000, 3_000_000, 12_000_000)

@@ -25,15 +25,16 @@ import numpy as np
 
 from hw.config import CoreConfig
 
-from . import bundled, reference, ticket
-from .batches import Framing, Wanted
-from .connect import connect
-from .driver import Accelerator, Inference
+from . import bundled, ticket
+from .board.batches import Framing, Wanted
+from .board.connect import connect
+from .board.driver import Accelerator, Inference
+from .board.transport import Transport
 from .errors import SpikeTicketError
-from .gate import check_masks
+from .integer import reference
+from .integer.gate import check_masks
+from .integer.network import Network
 from .live_inputs import Source
-from .network import Network
-from .transport import Transport
 
 KEPT = 100_000
 """Latencies that the percentiles are taken of: the last ones."""
@@ -204,9 +205,9 @@ class _Lines:
 
 def _known_names(metadata: dict) -> Sequence[str]:
     """Class names of the data set that a ticket was trained on, if it is a known one."""
-    from .cifar import CIFAR10_LABELS
-    from .datasets import FASHION_LABELS
-    from .event_sets import SETS
+    from .data.cifar import CIFAR10_LABELS
+    from .data.datasets import FASHION_LABELS
+    from .data.event_sets import SETS
     name = str(metadata.get("data", "")).split(":")[0].split("+")[0]
     if name in SETS:
         return SETS[name].names

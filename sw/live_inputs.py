@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from . import event_files
-from .batches import Framing, Wanted, as_input
+from .board.batches import Framing, Wanted, as_input
+from .data import event_files
+from .data.events import Events
+from .data.image_fit import fit_images
 from .errors import SpikeTicketError
-from .events import Events
-from .image_fit import fit_images
 
 STDIN = "-"
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm")

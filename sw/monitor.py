@@ -25,12 +25,13 @@ from rich.live import Live
 from hw.boards import BOARDS, DEFAULT_BOARD
 from hw.config import PRESETS
 
-from . import bundled, datasets, ticket
-from .connect import Connection, connect
+from . import bundled, ticket
+from .board.connect import Connection, connect
+from .board.monitor_view import view
+from .board.readings import Readings
+from .data import datasets
 from .errors import SpikeTicketError, command
-from .gate import read_masks
-from .monitor_view import view
-from .readings import Readings
+from .integer.gate import read_masks
 
 DEFAULT_ONCE = 20
 """Inputs of `--once` where `--images` does not say."""

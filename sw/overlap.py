@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .network import Network
+from .integer.network import Network
 
 Masks = dict[str, np.ndarray]
 """bool arrays by layer, in the network's order; True survives."""

@@ -22,8 +22,10 @@ from tqdm import tqdm
 
 from hw.boards import BOARDS
 
-from . import bundled, cores, datasets, ticket
-from .driver import Accelerator
+from . import bundled, ticket
+from .board.driver import Accelerator
+from .core import cores
+from .data import datasets
 from .errors import SpikeTicketError, command
 
 BAUDS = (1_000_000, 3_000_000, 12_000_000)

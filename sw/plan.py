@@ -20,12 +20,15 @@ import numpy as np
 from hw.boards import BOARDS, DEFAULT_BOARD, Board
 from hw.config import PRESETS, CoreConfig
 
-from . import bundled, cores, cycles, datasets, reference, ticket
+from . import bundled, ticket
+from .compile.compiler import DoesNotFit, compile_network
 from .compile.fit import Memory
-from .compiler import DoesNotFit, compile_network
+from .compile.image import Image
+from .core import cores, cycles
+from .data import datasets
 from .errors import SpikeTicketError, command
-from .image import Image
-from .network import Network
+from .integer import reference
+from .integer.network import Network
 
 SAMPLE = 32
 """Images of `--data` that the activity is measured on."""
@@ -73,7 +76,7 @@ def on_core(found: ticket.Ticket, config: CoreConfig, data: str | None = None) -
 
 
 def sampled(network: Network, data: str) -> dict[str, np.ndarray]:
-    """Spikes of every map on the first images of a data set, as of `sw.reference.run`."""
+    """Spikes of every map on the first images of a data set, as of `sw.integer.reference.run`."""
     inputs = datasets.for_network(network, data, limit=SAMPLE).images
     masks = None
     for gate in network.gates.values():

@@ -30,13 +30,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from . import bundled, datasets, ticket
-from .batches import Framing, Loadable, Wanted, as_batch, opened
-from .driver import Accelerator
+from . import bundled, ticket
+from .board.batches import Framing, Loadable, Wanted, as_batch, opened
+from .board.driver import Accelerator
+from .board.inference import Inference
+from .compile.image import Image
+from .data import datasets
 from .errors import SpikeTicketError, command
-from .gate import check_masks
-from .image import Image
-from .inference import Inference
+from .integer.gate import check_masks
 from .ticket import Ticket
 
 
@@ -108,7 +109,7 @@ class Pool:
         where, at, host = member.rpartition("@")
         if not at:
             return _Member(f"{number}: {member}", Accelerator.open(member))
-        from .pool_ray import CHUNK, Cluster
+        from .board.pool_ray import CHUNK, Cluster
 
         if self._remote is None:
             self._remote = Cluster(ray)

@@ -21,9 +21,9 @@ from dataclasses import asdict, dataclass, replace
 
 from hw.boards import BOARDS
 
-from . import identities
+from .board import identities
+from .board.transport import SerialTransport
 from .errors import SpikeTicketError, command
-from .transport import SerialTransport
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def named(device: str) -> Port:
 
 def ask(port: Port, rates: Iterable[int] = ()) -> Answer:
     """Open a port and ask its board what it is, at each rate that boards have after power-up."""
-    from .driver import Accelerator
+    from .board.driver import Accelerator
 
     trouble = ""
     for baud in rates or identities.first_rates():

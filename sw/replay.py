@@ -29,8 +29,8 @@ from pathlib import Path
 from hw.config import CoreConfig
 from hw.registers import identity
 
+from .board.transport import Transport
 from .errors import SpikeTicketError, command
-from .transport import Transport
 
 FORMAT, VERSION = "spiketicket-recording", 1
 MAX_BYTES = 100 << 20

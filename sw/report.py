@@ -11,10 +11,11 @@ from rich.table import Table
 from hw.boards import BOARDS
 from hw.registers import COUNTERS
 
-from . import datasets, energy
-from .driver import Identity, Inference
-from .image import Image
-from .network import Network
+from .board.driver import Identity, Inference
+from .compile.image import Image
+from .core import energy
+from .data import datasets
+from .integer.network import Network
 
 TRACES = 20
 """Images whose spikes are kept for the report, of those that are traced."""

@@ -29,15 +29,17 @@ from hw.boards import BOARDS, DEFAULT_BOARD
 from hw.config import PRESETS, CoreConfig
 from hw.registers import DEFAULT_BAUD
 
-from . import bundled, datasets, reference, ticket
-from .connect import connect
-from .driver import Accelerator
+from . import bundled, ticket
+from .board.connect import connect
+from .board.driver import Accelerator
+from .board.jobs import load_words
+from .board.transport import Transport
+from .data import datasets
 from .errors import SpikeTicketError, command
-from .gate import check_masks, read_masks
-from .jobs import load_words
-from .network import INPUT, Layer
+from .integer import reference
+from .integer.gate import check_masks, read_masks
+from .integer.network import INPUT, Layer
 from .report import TRACES, Checked, agrees, print_table, print_tickets, report
-from .transport import Transport
 
 DEFAULT_TICKET = bundled.find(bundled.DEFAULT)
 DEFAULT_DATA = bundled.FOLDER / bundled.SAMPLES["fashion-mnist"]
@@ -53,9 +55,10 @@ def run(ticket_path: str, data: str | None = None, *, board: str = DEFAULT_BOARD
         config: CoreConfig | None = None) -> tuple[dict, Checked]:
     """Run and check; returns the report (JSON-serialisable) and what it was made from.
 
-    ticket_path: a file or the name of a bundled ticket. data: as of `sw.datasets.load`; None: the
+    ticket_path: a file or the name of a bundled ticket. data: as of `sw.data.datasets.load`; None:
+    the
         bundled samples that suit the ticket.
-    board, preset, port, baud: as of `sw.connect.connect`.
+    board, preset, port, baud: as of `sw.board.connect.connect`.
     masks: .npy file of kept tokens, bool [images, N], for a patch gate that takes them.
     images: how many of the data set's first images (None: DEFAULT_IMAGES, or all if fewer).
     traced: how many of these have every spike of every layer compared.
@@ -230,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.input is not None:
         return _live(options)
     if options.plot:
-        from .plot import check_format
+        from .plots.run import check_format
         check_format(options.plot)
     if options.report:
         from .html_report import check_name
@@ -240,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         port=options.port, baud=options.baud, images=options.images, traced=options.traced,
         masks=options.masks)
     if options.plot:
-        from .plot import plot_run
+        from .plots.run import plot_run
         plot_run(options.plot, values, checked)
     if options.report:
         from .html_report import write

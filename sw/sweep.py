@@ -30,9 +30,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .errors import SpikeTicketError, command
-from .sweep_plan import DEFAULT_RUN, Plan, read_plan
-from .sweep_pools import has_ray, on_processes, on_ray
-from .sweep_table import finished, rows_of, write_cell, write_table
+from .sweeps.plan import DEFAULT_RUN, Plan, read_plan
+from .sweeps.pools import has_ray, on_processes, on_ray
+from .sweeps.table import finished, rows_of, write_cell, write_table
 
 EXAMPLES = """\
 examples:
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
                         address=args.address)
     plots = []
     if not args.list:
-        from .sweep_plots import write_plots
+        from .sweeps.plots import write_plots
         plots = write_plots(rows, todo.axes, out / "plots", args.metric or todo.metric)
     if args.json:
         print(json.dumps({"out": str(out), "rows": rows, "plots": [str(p) for p in plots]}))

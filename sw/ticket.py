@@ -26,10 +26,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as _decode
 from safetensors.numpy import save as _encode
 
-from .attention import MAX_TOKENS, Attention, ColumnAttention
 from .errors import SpikeTicketError
-from .gate import Gate, Select
-from .network import InputSpec, Layer, Network, Neuron, Pool, Synapses
+from .integer.attention import MAX_TOKENS, Attention, ColumnAttention
+from .integer.gate import Gate, Select
+from .integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
 
 FORMAT = "spiketicket-1"
 MAX_FILE_BYTES = 256 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from sw.transport import Transport
+from sw.board.transport import Transport
 
 
 class FaultyTransport(Transport):

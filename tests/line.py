@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from hw.registers import DEFAULT_BAUD, Register, Space
-from sw.protocol import FrameError, Splitter, decode_frame
-from sw.transport import Transport
+from sw.board.protocol import FrameError, Splitter, decode_frame
+from sw.board.transport import Transport
 
 
 class Line(Transport):

@@ -6,16 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sw.network import (
-    INPUT,
-    InputSpec,
-    Layer,
-    Network,
-    Neuron,
-    Pool,
-    Shape,
-    Synapses,
-)
+from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Shape, Synapses
 
 ACCUMULATOR_LIMIT = (1 << 15) - 1
 DENSITIES = (0.0, 0.005, 0.02, 0.1, 0.3, 0.5, 1.0)

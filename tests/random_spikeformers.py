@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sw.attention import Attention, ColumnAttention
-from sw.gate import MODES, Gate, Select
-from sw.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Shape, Synapses
+from sw.integer.attention import Attention, ColumnAttention
+from sw.integer.gate import MODES, Gate, Select
+from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Shape, Synapses
 
 DENSITIES = (0.03, 0.1, 0.3, 0.6, 1.0)
 

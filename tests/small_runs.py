@@ -4,8 +4,8 @@ import numpy as np
 
 from hw.config import PRESETS
 from sw import ticket
-from sw.compiler import DoesNotFit, compile_network
-from sw.network import InputSpec, Layer, Network, Pool, Synapses
+from sw.compile.compiler import DoesNotFit, compile_network
+from sw.integer.network import InputSpec, Layer, Network, Pool, Synapses
 from tests.random_spikeformers import random_masks, random_spikeformer
 
 TITLES = ("a", "b", "c", "d")

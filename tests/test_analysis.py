@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from sw import analysis, datasets, reference, ticket
-from sw.datasets import Images
+from sw import analysis, ticket
+from sw.data import datasets
+from sw.data.datasets import Images
 from sw.errors import SpikeTicketError
-from sw.gate import Gate, Select
-from sw.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
+from sw.integer import reference
+from sw.integer.gate import Gate, Select
+from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
 
 from . import event_writers as write
 

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw.config import PRESETS
-from sw import reference, tokens
-from sw.attention import Attention, ColumnAttention
-from sw.compiler import compile_network
+from sw.compile.compiler import compile_network
 from sw.errors import SpikeTicketError
-from sw.integer import IntegerNetwork
-from sw.network import InputSpec, Layer, Network, Neuron, Pool, Shape, Synapses
+from sw.integer import reference, tokens
+from sw.integer.attention import Attention, ColumnAttention
+from sw.integer.network import InputSpec, Layer, Network, Neuron, Pool, Shape, Synapses
+from sw.integer.spikingjelly import IntegerNetwork
 
 from .random_networks import random_input
 from .random_spikeformers import random_masks, random_spikeformer

@@ -6,9 +6,9 @@ import torch
 
 from hw.config import PRESETS
 from sw import bundled, ticket
-from sw.batches import Framing, Wanted, as_batch, as_input, compiled, opened
+from sw.board.batches import Framing, Wanted, as_batch, as_input, compiled, opened
+from sw.data.events import Events, frames
 from sw.errors import SpikeTicketError
-from sw.events import Events, frames
 
 STATIC = Wanted("still", 4, (1, 3, 5), 8, True)
 MOVING = Wanted("moving", 4, (2, 6, 8), 4, False)

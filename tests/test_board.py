@@ -14,11 +14,11 @@ import pytest
 from hw import registers
 from hw.config import PRESETS
 from hw.registers import PROTOCOL, Space
-from sw import reference
-from sw.compiler import DoesNotFit, compile_network
-from sw.driver import Accelerator
+from sw.board.driver import Accelerator
+from sw.board.protocol import Request, Write
+from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
-from sw.protocol import Request, Write
+from sw.integer import reference
 from sw.replay import RecordingTransport, ReplayTransport
 
 from .random_networks import random_input, random_network

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from sw import bundled, datasets, reference, ticket
+from sw import bundled, ticket
+from sw.data import datasets
 from sw.errors import SpikeTicketError
-from sw.integer import IntegerNetwork, evaluate
+from sw.integer import reference
+from sw.integer.spikingjelly import IntegerNetwork, evaluate
 from sw.nets.spikeformer import parse
 from sw.tickets.config import from_yaml
 

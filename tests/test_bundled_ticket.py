@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from sw import datasets, ticket
+from sw import ticket
+from sw.data import datasets
 from sw.errors import SpikeTicketError
-from sw.integer import evaluate
+from sw.integer.spikingjelly import evaluate
 
 BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
 

@@ -10,9 +10,10 @@ import pytest
 from hw.config import PRESETS
 from sim.board import build
 from sim.serve import Board
-from sw import flat_image, reference
-from sw.compiler import DoesNotFit, compile_network
+from sw import flat_image
+from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
+from sw.integer import reference
 
 from .random_networks import random_input, random_network
 from .random_spikeformers import random_spikeformer

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sw import datasets
-from sw.cifar import read_python_batch
-from sw.datasets import Options
+from sw.data import datasets
+from sw.data.cifar import read_python_batch
+from sw.data.datasets import Options
 from sw.errors import SpikeTicketError
 
 from . import event_writers as write

@@ -10,13 +10,9 @@ import pytest
 
 from hw import program
 from hw.config import PRESETS, CoreConfig
-from sw import machine, reference
 from sw.compile.bounds import membrane_bounds
-from sw.compile.layout import allocate
-from sw.compile.listing import read_program
-from sw.compiler import DoesNotFit, compile_network
-from sw.errors import SpikeTicketError
-from sw.image import (
+from sw.compile.compiler import DoesNotFit, compile_network
+from sw.compile.image import (
     Image,
     MapLayout,
     decode_logits,
@@ -24,7 +20,12 @@ from sw.image import (
     encode_input,
     program_through,
 )
-from sw.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
+from sw.compile.layout import allocate
+from sw.compile.listing import read_program
+from sw.core import machine
+from sw.errors import SpikeTicketError
+from sw.integer import reference
+from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
 from tests.random_networks import random_input, random_network
 
 CONFIGS = {

@@ -10,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hw.config import PRESETS, CoreConfig
-from sw import machine, reference
-from sw.attention import Attention, ColumnAttention
+from sw.compile.compiler import DoesNotFit, LayoutError, compile_network
+from sw.compile.image import Image, gate_input
+from sw.compile.image_gate import GateInfo
 from sw.compile.listing import read_program
-from sw.compiler import DoesNotFit, LayoutError, compile_network
+from sw.core import machine
 from sw.errors import SpikeTicketError
-from sw.gate import MODES, Gate, Select
-from sw.image import Image, gate_input
-from sw.image_gate import GateInfo
-from sw.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
+from sw.integer import reference
+from sw.integer.attention import Attention, ColumnAttention
+from sw.integer.gate import MODES, Gate, Select
+from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
 from tests.random_networks import random_input
 from tests.random_spikeformers import random_masks, random_spikeformer
 

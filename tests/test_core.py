@@ -14,10 +14,13 @@ from hw.boards import BOARDS
 from hw.config import PRESETS, CoreConfig
 from hw.core import Core
 from sim.runner import run_bench
-from sw import bundled, cores, cycles, datasets, machine, reference, ticket
-from sw.compiler import DoesNotFit, compile_network
-from sw.image import Image, decode_logits, decode_map
-from sw.network import INPUT, Network
+from sw import bundled, ticket
+from sw.compile.compiler import DoesNotFit, compile_network
+from sw.compile.image import Image, decode_logits, decode_map
+from sw.core import cores, cycles, machine
+from sw.data import datasets
+from sw.integer import reference
+from sw.integer.network import INPUT, Network
 from tests.random_networks import random_input, random_network
 from tests.random_spikeformers import random_masks, random_spikeformer
 

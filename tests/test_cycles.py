@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS, CoreConfig
-from sw import cycle_arrays, cycles, machine, reference
-from sw.compiler import DoesNotFit, compile_network
+from sw.compile.compiler import DoesNotFit, compile_network
+from sw.core import cycle_arrays, cycles, machine
 from sw.errors import SpikeTicketError
-from sw.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
+from sw.integer import reference
+from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
 from tests.random_networks import random_input, random_network
 
 TINY = PRESETS["tiny"]
@@ -150,5 +151,5 @@ def test_constants_equal_the_gateware():
 
 
 def test_the_host_needs_no_amaranth():
-    code = "import sys, sw.cycles, sw.area; sys.exit('amaranth' in sys.modules)"
+    code = "import sys, sw.core.cycles, sw.area; sys.exit('amaranth' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

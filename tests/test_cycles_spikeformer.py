@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from hw.config import PRESETS, TIMESTEPS_PER_GROUP
 from sim import attention_models as models
-from sw import attention_items, cycles, machine, reference, synthetic
-from sw import cycle_kernel as kernel
-from sw.attention import Attention
-from sw.compiler import DoesNotFit, compile_network
+from sw.compile.compiler import DoesNotFit, compile_network
+from sw.core import attention_items, cycles, machine, synthetic
+from sw.core import cycle_kernel as kernel
 from sw.errors import SpikeTicketError
-from sw.gate import MODES
-from sw.network import InputSpec, Layer, Network, Neuron, Synapses
+from sw.integer import reference
+from sw.integer.attention import Attention
+from sw.integer.gate import MODES
+from sw.integer.network import InputSpec, Layer, Network, Neuron, Synapses
 from tests.random_networks import random_input
 from tests.random_spikeformers import random_masks, random_spikeformer
 

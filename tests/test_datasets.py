@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sw import datasets
+from sw.data import datasets
 from sw.errors import SpikeTicketError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,8 +18,8 @@ from hw.packer import Packer
 from hw.walker import Walker
 from sim import models
 from sim.runner import run_bench
+from sw.compile.compiler import DoesNotFit, compile_network
 from sw.compile.listing import read_program
-from sw.compiler import DoesNotFit, compile_network
 from tests.random_networks import random_network
 
 CONFIGS = {

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS
-from sw import drawn_spikformer, machine, reference, ticket
-from sw.compiler import compile_network
+from sw import drawn_spikformer, ticket
+from sw.compile.compiler import compile_network
+from sw.compile.image import decode_logits
+from sw.core import machine
 from sw.errors import SpikeTicketError
-from sw.image import decode_logits
-from sw.network import Layer
+from sw.integer import reference
+from sw.integer.network import Layer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = {"depth": 1, "width": 16, "heads": 2, "side": 16, "channels": 1, "classes": 3}

@@ -12,13 +12,13 @@ from hw import registers
 from hw.config import PRESETS
 from hw.registers import Space
 from sim.board import SimTransport, build
-from sw import reference
-from sw.compiler import DoesNotFit, compile_network
-from sw.driver import Accelerator
+from sw.board.driver import Accelerator
+from sw.board.jobs import load_words
+from sw.board.protocol import Request, Run, Write, words
+from sw.board.transport import SerialTransport, open_transport
+from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
-from sw.jobs import load_words
-from sw.protocol import Request, Run, Write, words
-from sw.transport import SerialTransport, open_transport
+from sw.integer import reference
 
 from .faulty import FaultyTransport
 from .random_networks import random_input, random_network

@@ -5,11 +5,11 @@ import pytest
 
 from hw.config import PRESETS
 from sim.board import SimTransport, build
-from sw import reference
-from sw.compiler import DoesNotFit, compile_network
-from sw.driver import Accelerator
+from sw.board.driver import Accelerator
+from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
-from sw.gate import MODES
+from sw.integer import reference
+from sw.integer.gate import MODES
 
 from .faulty import FaultyTransport
 from .random_networks import random_input, random_network

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sw import datasets
-from sw.cifar import CIFAR10_LABELS
+from sw.data import datasets
+from sw.data.cifar import CIFAR10_LABELS
 from sw.errors import SpikeTicketError
 
 from . import event_writers as write

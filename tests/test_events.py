@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sw import event_files, events
-from sw.arrays import read_npy, read_npz
-from sw.cifar import read_binary_batch, read_python_batch
+from sw.data import event_files, events
+from sw.data.arrays import read_npy, read_npz
+from sw.data.cifar import read_binary_batch, read_python_batch
+from sw.data.events import Events
 from sw.errors import SpikeTicketError
-from sw.events import Events
 
 from . import event_writers as write
 

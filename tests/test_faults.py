@@ -13,10 +13,10 @@ from sim.fault_cases import make_cases
 from sim.fault_kinds import BYTES, PINS
 from sim.fault_lab import Lab, Tally
 from sim.fault_lines import ByteFaults, Foreign, Line
-from sw import protocol
-from sw.driver import Accelerator
+from sw.board import protocol
+from sw.board.driver import Accelerator
+from sw.board.session import Session
 from sw.errors import SpikeTicketError
-from sw.session import Session
 
 TINY = PRESETS["tiny"]
 

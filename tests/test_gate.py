@@ -6,12 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sw import integer, reference, tokens
-from sw.attention import Attention
 from sw.errors import SpikeTicketError
-from sw.gate import Gate, Select, check_masks
-from sw.integer import IntegerNetwork
-from sw.network import InputSpec, Layer, Network, Neuron, Synapses
+from sw.integer import reference, tokens
+from sw.integer import spikingjelly as integer
+from sw.integer.attention import Attention
+from sw.integer.gate import Gate, Select, check_masks
+from sw.integer.network import InputSpec, Layer, Network, Neuron, Synapses
+from sw.integer.spikingjelly import IntegerNetwork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

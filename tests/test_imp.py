@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import save
 
 from sw import find_ticket, ticket
-from sw.datasets import Images
+from sw.data.datasets import Images
 from sw.errors import SpikeTicketError
 from sw.tickets import checkpoint, imp, training
 from sw.tickets.imp import Search, SearchOptions, global_masks

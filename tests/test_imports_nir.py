@@ -15,8 +15,8 @@ from sw import ticket
 from sw.errors import SpikeTicketError
 from sw.imports import compare, from_nir, to_nir
 from sw.imports.__main__ import main
-from sw.integer import IntegerNetwork
-from sw.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
+from sw.integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
+from sw.integer.spikingjelly import IntegerNetwork
 from tests import nir_writers
 from tests.random_networks import random_input, random_network
 
@@ -335,8 +335,8 @@ def _message(call) -> str:
 @pytest.mark.parametrize("library", ["snntorch", "spikingjelly"])
 def test_imported_networks_run_on_the_software_core(library):
     from hw.config import PRESETS
-    from sw import machine
-    from sw.compiler import compile_network
+    from sw.compile.compiler import compile_network
+    from sw.core import machine
     graph, x, _ = written(library, 3)
     network = from_nir(graph, timesteps=4, dialect_of=library, input_bits=2).network
     image = compile_network(network, PRESETS["a35t"])

@@ -18,8 +18,8 @@ from sw.imports import calibrate, compare, example, from_spikingjelly
 from sw.imports.floats import FloatNetwork
 from sw.imports.spikingjelly import run_module
 from sw.imports.weights import normal_conv
-from sw.integer import IntegerNetwork
-from sw.network import Neuron, Pool
+from sw.integer.network import Neuron, Pool
+from sw.integer.spikingjelly import IntegerNetwork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

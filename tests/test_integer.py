@@ -5,11 +5,12 @@ import pytest
 import torch
 from spikingjelly.activation_based import neuron
 
-from sw import integer, reference
 from sw.errors import SpikeTicketError
-from sw.integer import IntegerLIFNode, IntegerNetwork
+from sw.integer import reference
+from sw.integer import spikingjelly as integer
+from sw.integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
+from sw.integer.spikingjelly import IntegerLIFNode, IntegerNetwork
 from sw.models import CNNConfig, SpikingCNN
-from sw.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
 from sw.tickets.integer_training import IntegerTrainee
 
 # -- the neuron ---------------------------------------------------------------------------------
@@ -302,8 +303,8 @@ def test_gradients_reach_surviving_weights_only():
 
 def test_integer_surrogate_equals_the_float_networks():
     """With integer currents and unit gain 1/theta both networks have the same gradients."""
+    from sw.integer.trainee import IntegerLIF
     from sw.models import FusedLIFNode
-    from sw.trainee import IntegerLIF
     torch.manual_seed(2)
     theta = 16
     x = (torch.randint(-4, 10, (3, 2, 5, 4, 4)) * 4).double()

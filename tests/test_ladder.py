@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS
-from sw import ladder, reference, ticket
-from sw.gate import Gate, Select
-from sw.network import INPUT
+from sw import ladder, ticket
+from sw.integer import reference
+from sw.integer.gate import Gate, Select
+from sw.integer.network import INPUT
 from tests.random_networks import random_input, random_network
 from tests.random_spikeformers import random_masks, random_spikeformer
 

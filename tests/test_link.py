@@ -15,8 +15,8 @@ from hw.link import RegisterFile
 from hw.registers import PROTOCOL, REQUEST, Register, Space, Status
 from hw.top import Top
 from hw.uart import divisor_for
-from sw import packing
-from sw.protocol import (
+from sw.board import packing
+from sw.board.protocol import (
     MAX_PAYLOAD,
     FrameError,
     Read,

@@ -10,12 +10,12 @@ from hw.config import PRESETS
 from hw.registers import MAGIC, REPLY, Space
 from sim.board import SimTransport, build
 from sw import link_speed
-from sw.compiler import compile_network
-from sw.driver import Accelerator
-from sw.jobs import input_job
-from sw.network import InputSpec, Layer, Network, Synapses
-from sw.packing import pack, to_words, writes
-from sw.protocol import Read, Request, Run, decode_frame, encode_frame
+from sw.board.driver import Accelerator
+from sw.board.jobs import input_job
+from sw.board.packing import pack, to_words, writes
+from sw.board.protocol import Read, Request, Run, decode_frame, encode_frame
+from sw.compile.compiler import compile_network
+from sw.integer.network import InputSpec, Layer, Network, Synapses
 
 TINY = PRESETS["tiny"]
 

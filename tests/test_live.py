@@ -17,11 +17,12 @@ from PIL import Image
 from hw.config import PRESETS
 from hw.registers import DEFAULT_BAUD
 from sim.board import SimTransport
-from sw import live, reference, ticket
-from sw.batches import Framing, Wanted
+from sw import live, ticket
+from sw.board.batches import Framing, Wanted
+from sw.data.events import Events
+from sw.data.events import frames as event_frames
 from sw.errors import SpikeTicketError
-from sw.events import Events
-from sw.events import frames as event_frames
+from sw.integer import reference
 from sw.live_inputs import Source, frames, read_picture
 from sw.run_inference import main
 from tests import event_writers, small_runs

@@ -11,7 +11,7 @@ from hw.config import PRESETS
 from hw.core import Core, WriteArbiter
 from hw.memories import PairMemory
 from sim.runner import run_bench
-from sw.compiler import compile_network
+from sw.compile.compiler import compile_network
 from tests.random_networks import random_input, random_network
 
 CONFIG = PRESETS["tiny"]

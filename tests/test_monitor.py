@@ -11,11 +11,13 @@ from hw.config import PRESETS
 from hw.registers import DEFAULT_BAUD
 from sim import serve
 from sim.board import SimTransport
-from sw import bundled, datasets, reference, run_inference, ticket
-from sw.connect import connect
+from sw import bundled, run_inference, ticket
+from sw.board.connect import connect
+from sw.board.monitor_view import spark, view
+from sw.board.readings import Readings
+from sw.data import datasets
+from sw.integer import reference
 from sw.monitor import main, watch
-from sw.monitor_view import spark, view
-from sw.readings import Readings
 from tests import small_runs
 
 KEYS = {"ticket", "board", "transport", "images", "accuracy", "frames_per_s_host",

@@ -26,7 +26,7 @@ def test_list_covers_every_part():
     assert {f"hw/{name}.py" for name in ("neuron", "unit", "fetch", "decoder", "drain", "outputs",
                                          "packer", "core", "sequencer")} <= files
     assert any(file.startswith("sw/compile/") for file in files)
-    assert {"sw/reference.py", "sw/machine_kernel.py"} <= files
+    assert {"sw/integer/reference.py", "sw/core/machine_kernel.py"} <= files
     assert len({(m.file, m.old, m.new) for m in MUTATIONS}) == len(MUTATIONS)
 
 
@@ -48,9 +48,9 @@ def test_regression_has_every_feature():
 def test_verdicts(monkeypatch):
     chosen = [next(m for m in MUTATIONS if name in m.why and m.file.startswith("hw/"))
               for name in QUICK]
-    chosen.append(next(m for m in MUTATIONS if m.file == "sw/reference.py"))
+    chosen.append(next(m for m in MUTATIONS if m.file == "sw/integer/reference.py"))
     chosen.append(next(m for m in MUTATIONS if m.file == "sw/compile/rice.py"))
-    harmless = Mutation("sw/reference.py", "Plain numpy.", "Plain NumPy.", "a comment")
+    harmless = Mutation("sw/integer/reference.py", "Plain numpy.", "Plain NumPy.", "a comment")
     broken = Mutation("hw/neuron.py", "m = Module()", "m = Modul()", "does not run")
     monkeypatch.setattr(mutate, "MUTATIONS", (*chosen, harmless, broken))
     outcomes = mutate.run(range(len(chosen) + 2), 2, progress=False)

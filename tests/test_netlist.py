@@ -14,10 +14,11 @@ from sim import netlist
 from sim.board import SimTransport
 from sim.netlist import CELLS
 from sim.runner import run_bench
-from sw import cycles, reference
-from sw.compiler import DoesNotFit, compile_network
-from sw.driver import Accelerator
-from sw.network import INPUT
+from sw.board.driver import Accelerator
+from sw.compile.compiler import DoesNotFit, compile_network
+from sw.core import cycles
+from sw.integer import reference
+from sw.integer.network import INPUT
 
 from .cell_wrappers import Cells, Multipliers
 from .random_networks import random_input, random_network

@@ -6,11 +6,12 @@ import torch
 from spikingjelly.activation_based import neuron
 from torch import nn
 
-from sw import nets, reference
+from sw import nets
 from sw.errors import SpikeTicketError
-from sw.integer import IntegerNetwork
-from sw.network import InputSpec
-from sw.quantize import convert
+from sw.integer import reference
+from sw.integer.network import InputSpec
+from sw.integer.quantize import convert
+from sw.integer.spikingjelly import IntegerNetwork
 
 SMALL = ["4p-6p-f8", "4p-6", "resnet-tiny"]
 

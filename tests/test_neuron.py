@@ -11,8 +11,8 @@ from hw.config import PRESETS
 from hw.neuron import NeuronLane
 from sim import models
 from sim.runner import run_bench
-from sw import reference
-from sw.network import Layer, Neuron, Synapses
+from sw.integer import reference
+from sw.integer.network import Layer, Neuron, Synapses
 
 
 def test_neuron_lane():

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from hw.packing import Unpacker
 from hw.registers import Space
-from sw import packing
-from sw.packing import FORMS, common_mask, pack, to_masks, to_words, unpack, writes
+from sw.board import packing
+from sw.board.packing import FORMS, common_mask, pack, to_masks, to_words, unpack, writes
 
 from .test_link import STALLS, simulate
 

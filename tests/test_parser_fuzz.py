@@ -11,7 +11,16 @@ from hw.registers import REQUEST, Space, Status
 from sim import board, parser_fuzz
 from sim.parser_inputs import MOST_CYCLES, mutate, random_frame, random_input
 from sim.parser_model import ParserModel
-from sw.protocol import FrameError, Read, Request, Run, Write, decode_frame, encode_frame, words
+from sw.board.protocol import (
+    FrameError,
+    Read,
+    Request,
+    Run,
+    Write,
+    decode_frame,
+    encode_frame,
+    words,
+)
 
 TINY = PRESETS["tiny"]
 

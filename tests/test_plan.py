@@ -9,9 +9,10 @@ import pytest
 
 from hw.boards import BOARDS
 from hw.config import PRESETS
-from sw import bundled, cores, plan, ticket
-from sw.gate import MODES
-from sw.network import InputSpec, Layer, Network, Neuron, Synapses
+from sw import bundled, plan, ticket
+from sw.core import cores
+from sw.integer.gate import MODES
+from sw.integer.network import InputSpec, Layer, Network, Neuron, Synapses
 from tests.random_spikeformers import random_spikeformer
 
 

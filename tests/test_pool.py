@@ -10,11 +10,12 @@ import pytest
 from hw.config import PRESETS
 from sim.board import SimTransport, build
 from sw import pool as pools
-from sw import reference, ticket
-from sw.compiler import DoesNotFit, compile_network
-from sw.driver import Accelerator
+from sw import ticket
+from sw.board.driver import Accelerator
+from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
-from sw.gate import MODES
+from sw.integer import reference
+from sw.integer.gate import MODES
 from sw.pool import BoardLost, Pool
 
 from .faulty import FaultyTransport

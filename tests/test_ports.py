@@ -12,10 +12,11 @@ import pytest
 from hw import registers
 from hw.config import PRESETS
 from sim.board import SimTransport, build
-from sw import identities, opening, ports
-from sw.driver import Accelerator
+from sw import ports
+from sw.board import identities, opening
+from sw.board.driver import Accelerator
+from sw.board.transport import SerialTransport
 from sw.errors import SpikeTicketError
-from sw.transport import SerialTransport
 
 TINY = PRESETS["tiny"]
 

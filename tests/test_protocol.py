@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hw import program
 from hw.config import PRESETS, CoreConfig
 from hw.registers import REPLY, REQUEST, Space, Status, identity, manifest, manifest_config
-from sw.errors import SpikeTicketError
-from sw.protocol import (
+from sw.board.protocol import (
     MAX_PAYLOAD,
     FrameError,
     Read,
@@ -26,6 +25,7 @@ from sw.protocol import (
     digest,
     encode_frame,
 )
+from sw.errors import SpikeTicketError
 
 
 def reply_frame(words=(), **values):

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from spikingjelly.activation_based import neuron
 from torch import nn
 
-from sw import quantize
 from sw.errors import SpikeTicketError
-from sw.integer import IntegerNetwork
+from sw.integer import quantize
+from sw.integer.network import InputSpec, Neuron, Pool
+from sw.integer.quantize import Connection, FloatLayer, convert, identity
+from sw.integer.spikingjelly import IntegerNetwork
 from sw.models import CNNConfig, SpikingCNN
-from sw.network import InputSpec, Neuron, Pool
-from sw.quantize import Connection, FloatLayer, convert, identity
 
 STEPS = 4
 

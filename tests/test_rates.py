@@ -6,10 +6,11 @@ import pytest
 from hw.config import PRESETS
 from hw.registers import DEFAULT_BAUD
 from sim.board import SimTransport, build
-from sw import rates, reference
-from sw.compiler import compile_network
-from sw.driver import Accelerator
-from sw.protocol import Request
+from sw.board import rates
+from sw.board.driver import Accelerator
+from sw.board.protocol import Request
+from sw.compile.compiler import compile_network
+from sw.integer import reference
 
 from .line import Line
 from .random_networks import random_input, random_network

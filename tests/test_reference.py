@@ -7,9 +7,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from sw import reference
 from sw.errors import SpikeTicketError
-from sw.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
+from sw.integer import reference
+from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
 from tests.random_networks import random_input, random_network
 
 

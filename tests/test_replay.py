@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from hw.config import PRESETS
 from sw import replay
-from sw.driver import Accelerator
+from sw.board.driver import Accelerator
+from sw.board.transport import Transport
 from sw.errors import SpikeTicketError
 from sw.replay import RecordingTransport, ReplayTransport, read_recording
-from sw.transport import Transport
 
 TINY = PRESETS["tiny"]
 RECORDING = Path(__file__).with_name("recordings") / "the_board_says_what_it_is.jsonl"

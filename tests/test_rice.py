@@ -7,7 +7,7 @@ import pytest
 
 from hw import program
 from sw.compile import rice
-from sw.network import entropy_bits
+from sw.integer.network import entropy_bits
 
 HEADER = {"channel": 4095, "bias": -(1 << 17), "threshold": (1 << 23) - 1}
 

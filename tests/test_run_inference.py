@@ -11,8 +11,10 @@ import pytest
 
 from hw.config import PRESETS
 from sim import board as sim_board
-from sw import energy, reference, ticket
-from sw.driver import Accelerator
+from sw import ticket
+from sw.board.driver import Accelerator
+from sw.core import energy
+from sw.integer import reference
 from sw.report import agrees
 from sw.run_inference import DEFAULT_DATA, main
 from tests import event_writers

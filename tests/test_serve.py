@@ -12,11 +12,11 @@ import pytest
 from hw.config import PRESETS
 from sim.board import build
 from sim.serve import Board, main
-from sw import reference
-from sw.compiler import DoesNotFit, compile_network
-from sw.driver import Accelerator
+from sw.board.driver import Accelerator
+from sw.board.transport import SerialTransport
+from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
-from sw.transport import SerialTransport
+from sw.integer import reference
 
 from .random_networks import random_input, random_network
 

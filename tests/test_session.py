@@ -8,12 +8,12 @@ import pytest
 from hw.config import PRESETS
 from hw.registers import Register, Space
 from sim.board import SimTransport, build
-from sw import reference
-from sw.compiler import compile_network
-from sw.driver import Accelerator
+from sw.board.driver import Accelerator
+from sw.board.protocol import Read, Request, Write, words
+from sw.board.session import Session
+from sw.compile.compiler import compile_network
 from sw.errors import SpikeTicketError
-from sw.protocol import Read, Request, Write, words
-from sw.session import Session
+from sw.integer import reference
 
 from .faulty import FaultyTransport
 from .random_networks import random_input, random_network

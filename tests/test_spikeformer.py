@@ -9,17 +9,19 @@ import torch.nn.functional as F
 from spikingjelly.activation_based import neuron
 from torch import nn
 
-from sw import integer, quantize, reference, ticket, tokens
-from sw.attention import ColumnAttention
+from sw import ticket
 from sw.errors import SpikeTicketError
-from sw.gate import Gate, Select
-from sw.integer import IntegerNetwork
+from sw.integer import quantize, reference, tokens
+from sw.integer import spikingjelly as integer
+from sw.integer.attention import ColumnAttention
+from sw.integer.gate import Gate, Select
+from sw.integer.network import InputSpec, Layer, Pool
+from sw.integer.quantize import Connection, FloatAttention, FloatLayer, convert
+from sw.integer.spikingjelly import IntegerNetwork
+from sw.integer.trainee import NetworkTrainee
 from sw.models import FusedLIFNode
-from sw.network import InputSpec, Layer, Pool
-from sw.quantize import Connection, FloatAttention, FloatLayer, convert
-from sw.spikeformer import Spikeformer, SpikeformerConfig
-from sw.spikeformer_layers import float_layers, to_network, trainee
-from sw.trainee import NetworkTrainee
+from sw.nets.spikeformer_layers import float_layers, to_network, trainee
+from sw.nets.spikeformer_model import Spikeformer, SpikeformerConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -380,7 +382,7 @@ def test_spikingjellys_spikformer_converts_exactly(patch, size):
     """Weights and batch norms on a grid and IF neurons: quantisation loses nothing."""
     from spikingjelly.activation_based.model import spikformer
 
-    from sw.spikingjelly_spikformer import spikingjelly_layers
+    from sw.nets.spikingjelly_spikformer import spikingjelly_layers
     g = torch.Generator().manual_seed(1)
     model = spikformer.Spikformer(
         T=3, in_channels=2, img_size_h=size, img_size_w=size, patch_size=patch, num_classes=3,

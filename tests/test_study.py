@@ -10,9 +10,9 @@ import pytest
 
 from hw.config import PRESETS, CoreConfig
 from sw import area
-from sw.cycles import CAUSES
+from sw.core.cycles import CAUSES
 from sw.errors import SpikeTicketError
-from sw.network import INPUT, InputSpec, Network
+from sw.integer.network import INPUT, InputSpec, Network
 from sw.study import __main__ as command
 from sw.study import areas, gather, report, storage, workloads
 from sw.study.column import Column

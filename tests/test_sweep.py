@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sw import sweep, sweep_plots
+from sw import sweep
 from sw.errors import SpikeTicketError
-from sw.sweep_plan import DEFAULT_RUN, Cell, read_plan
-from sw.sweep_plan import plan as plan_of
-from sw.sweep_pools import run_cell
-from sw.sweep_table import write_table
+from sw.sweeps import plots as sweep_plots
+from sw.sweeps.plan import DEFAULT_RUN, Cell, read_plan
+from sw.sweeps.plan import plan as plan_of
+from sw.sweeps.pools import run_cell
+from sw.sweeps.table import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "tests.sweep_cells:run"

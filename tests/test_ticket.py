@@ -10,10 +10,10 @@ import torch
 from safetensors.numpy import save
 
 from sw import ticket
-from sw.attention import Attention
 from sw.errors import SpikeTicketError
-from sw.gate import Gate, Select
-from sw.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
+from sw.integer.attention import Attention
+from sw.integer.gate import Gate, Select
+from sw.integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
 
 from .random_spikeformers import random_spikeformer
 

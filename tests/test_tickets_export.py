@@ -8,10 +8,11 @@ import pytest
 
 from hw.config import PRESETS
 from sim.board import SimTransport, build
-from sw import export, reference, ticket
-from sw.driver import Accelerator
+from sw import export, ticket
+from sw.board.driver import Accelerator
+from sw.compile.image import Image
 from sw.errors import SpikeTicketError
-from sw.image import Image
+from sw.integer import reference
 from sw.tickets import run
 
 from .test_tickets_patches import PATCHES
@@ -87,7 +88,7 @@ def test_on_the_simulated_board(tmp_path, name):
     network = ticket.load(result["ticket"]).network
     core = PRESETS["tiny"]
     export.export(tmp_path, preset="tiny", data="noise", samples=1)
-    from sw.compiler import compile_network
+    from sw.compile.compiler import compile_network
     image = compile_network(network, core)
     inputs = TEST.images[:2]
     expected = reference.run(network, inputs)

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sw import nets, reference, ticket
+from sw import nets, ticket
 from sw.errors import SpikeTicketError
-from sw.integer import IntegerNetwork
+from sw.integer import reference
+from sw.integer.spikingjelly import IntegerNetwork
 from sw.tickets import checkpoint, export, masks, methods, run, training
 from sw.tickets.ecpt import ecpt
 from sw.tickets.patches import PatchGate, kept_count, kept_lists, zero_pixels

@@ -10,7 +10,7 @@ from sw import sweep
 from sw.errors import SpikeTicketError
 from sw.results import __main__ as cli
 from sw.results import page, tables, tickets
-from sw.sweep_plan import read_plan
+from sw.sweeps.plan import read_plan
 from sw.tickets.config import RunConfig
 
 DOCS = Path(__file__).parents[1] / "docs"

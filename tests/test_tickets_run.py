@@ -14,10 +14,11 @@ import pytest
 import torch
 import yaml
 
-from sw import reference, ticket
-from sw.datasets import Images
+from sw import ticket
+from sw.data.datasets import Images
 from sw.errors import SpikeTicketError
-from sw.integer import IntegerNetwork
+from sw.integer import reference
+from sw.integer.spikingjelly import IntegerNetwork
 from sw.tickets import __main__ as cli
 from sw.tickets import checkpoint, masks, methods, run, training
 from sw.tickets.config import RunConfig, from_dict, from_yaml

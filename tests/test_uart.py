@@ -14,7 +14,7 @@ from hw.top import SerialTop
 from hw.uart import FRACTION, UartReceiver, UartSender, divisor_for
 from sim.runner import run_bench
 from sim.uart_soak import UartPair
-from sw.protocol import Read, Reply, Request, Splitter, Write, words
+from sw.board.protocol import Read, Reply, Request, Splitter, Write, words
 
 from .stand_in import StandInCore
 

@@ -15,7 +15,7 @@ import cocotb
 import numpy as np
 
 from sim.helpers import CoreBus, settings, start
-from sw.image import Image
+from sw.compile.image import Image
 
 WATCHDOG = 3_000_000
 

@@ -12,7 +12,7 @@ from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
 from hw.registers import Space
 from sim.helpers import CoreBus, settings, start
 from sim.streams import seeded
-from sw.image import Image, encode_input
+from sw.compile.image import Image, encode_input
 
 READ_CYCLES = 4
 

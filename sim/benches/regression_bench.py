@@ -15,7 +15,7 @@ from cocotb.triggers import ClockCycles, FallingEdge, First, RisingEdge, Timer
 from hw.registers import COUNTERS
 from sim.helpers import CLOCK_NS, CoreBus, settings, start
 from sim.regression import Mismatch
-from sw.image import Image, decode_logits
+from sw.compile.image import Image, decode_logits
 
 WATCHDOG = 1_000_000
 TOLERANCE = 0.02

@@ -25,7 +25,17 @@ from hw.uart import divisor_for
 from sim import serial_line
 from sim.helpers import settings
 from sim.streams import seeded
-from sw.protocol import FrameError, Read, Reply, Request, Run, Splitter, Write, encode_frame, words
+from sw.board.protocol import (
+    FrameError,
+    Read,
+    Reply,
+    Request,
+    Run,
+    Splitter,
+    Write,
+    encode_frame,
+    words,
+)
 
 HEARTBEAT, ACTIVITY, ERROR = 1, 2, 4
 STUCK = 0xFFFF_FFFF

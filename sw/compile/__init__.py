@@ -1,1 +1,1 @@
-"""The compiler's parts; `sw.compiler` is the entrance."""
+"""The compiler's parts; `sw.compile.compiler` is the entrance."""

@@ -11,12 +11,12 @@ import numpy as np
 from hw import program
 from hw.config import WORD_BITS, CoreConfig
 
-from ..image import LayerInfo, MapLayout
-from ..network import INPUT, entropy_bits
+from ..integer.network import INPUT, entropy_bits
 from . import rice
 from .bounds import check_layer
 from .fit import LayoutError, Memory
 from .header import header_fields
+from .image import LayerInfo, MapLayout
 from .layout import Plan
 from .steps import Step
 from .taps import Tap, mask_bits, phase_planes
@@ -24,7 +24,8 @@ from .taps import Tap, mask_bits, phase_planes
 DEFAULT_ACTIVITY = 0.25
 
 Activity = Mapping[str, np.ndarray]
-"""Map name -> fraction of active (position, group), [planes, C] as `sw.reference.activity`."""
+"""Map name -> fraction of active (position, group), [planes, C] as
+`sw.integer.reference.activity`."""
 
 
 _NO_TAP = program.pack_words(program.TAP, {

@@ -11,7 +11,7 @@ import numpy as np
 from hw import program
 
 from ..errors import SpikeTicketError
-from ..network import LEAK_ONE, Layer, Network
+from ..integer.network import LEAK_ONE, Layer, Network
 
 MEMBRANE_BITS = 24
 RESULT_BITS = 32

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hw import program
 from hw.config import CoreConfig
 
-from ..image import MapLayout
-from ..network import LEAK_ONE
+from ..integer.network import LEAK_ONE
+from .image import MapLayout
 from .layout import Plan
 from .steps import Step, ceil_div
 

@@ -11,10 +11,10 @@ import numpy as np
 from hw import program
 from hw.config import CoreConfig
 
-from ..image import MapLayout
-from ..image_gate import GateInfo
-from ..network import INPUT, Network
+from ..integer.network import INPUT, Network
 from .fit import LayoutError
+from .image import MapLayout
+from .image_gate import GateInfo
 from .steps import Step, Version, ceil_div
 from .taps import MaskConflict, Tap, channel_words, make_taps
 from .tokens import check_tokens

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..gate import Gate
-from ..network import INPUT, Layer, Network, Neuron, Pool, Synapses
+from ..integer.gate import Gate
+from ..integer.network import INPUT, Layer, Network, Neuron, Pool, Synapses
 
 PHASES, WALK, EXPAND = range(3)
 """Ways to read the source of a stride or sum pool. PHASES: the map is split so that neighbouring

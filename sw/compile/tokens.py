@@ -8,10 +8,10 @@ import numpy as np
 
 from hw.config import KEY_WORDS, PRESETS, CoreConfig
 
-from ..attention import Attention, ColumnAttention
 from ..errors import SpikeTicketError
-from ..gate import Gate, Select
-from ..network import Layer, Network, Neuron
+from ..integer.attention import Attention, ColumnAttention
+from ..integer.gate import Gate, Select
+from ..integer.network import Layer, Network, Neuron
 from .fit import LayoutError
 from .steps import (
     PHASES,
@@ -46,7 +46,7 @@ def check_operators(network: Network, config: CoreConfig) -> None:
                 refuse(layer, f"a second patch gate after {gates[0].name!r}; the core has one")
         elif isinstance(layer.attention, ColumnAttention):
             refuse(layer, "the core has no column attention; use self-attention, or run the "
-                          "network with sw.integer or sw.reference")
+                          "network with sw.integer.spikingjelly or sw.integer.reference")
         elif layer.attention is not None and not config.attention:
             refuse(layer, f"this core has no attention; choose {_presets('attention')}")
         elif layer.pool is not None and not layer.pool.tiles:

@@ -8,7 +8,8 @@ import numpy as np
 
 from hw.registers import COUNTER_LAYERS, COUNTERS
 
-from .. import cycles, ladder
+from .. import ladder
+from ..core import cycles
 from ..report import Checked
 
 CAUSES = (*cycles.CAUSES, "sequencer")

@@ -18,7 +18,7 @@ from hw.boards import BOARDS
 
 from .. import bundled
 from ..errors import SpikeTicketError
-from ..network import Layer
+from ..integer.network import Layer
 from ..report import Checked, agrees
 from . import facts, pictures
 

@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 
-from ..plot import picture
+from ..plots.run import picture
 
 SPIKE = (42, 120, 214)
 """Colour of a spike in a PNG: legible on a light and on a dark page."""
@@ -32,7 +32,7 @@ def png(pixels: np.ndarray) -> str:
 
 
 def of_input(array: np.ndarray) -> str:
-    """An input of a network, as `sw.plot.picture` shows it."""
+    """An input of a network, as `sw.plots.run.picture` shows it."""
     found = picture(array)
     if found.dtype != np.uint8:
         found = np.rint(255 * found / max(1.0, float(found.max()))).astype(np.uint8)

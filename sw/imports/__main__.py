@@ -86,7 +86,7 @@ def _to_graph(options: argparse.Namespace) -> dict:
 
 
 def _to_ticket(options: argparse.Namespace) -> dict:
-    from .. import datasets
+    from ..data import datasets
     from .calibration import calibrate
     from .floats import compare
     from .nir_graph import from_nir

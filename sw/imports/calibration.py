@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..errors import SpikeTicketError
-from ..integer import IntegerLayer
-from ..network import INPUT, Network
-from ..quantize import BIAS_LIMIT
+from ..integer.network import INPUT, Network
+from ..integer.quantize import BIAS_LIMIT
+from ..integer.spikingjelly import IntegerLayer
 from .floats import FloatNetwork
 from .integers import Imported
 

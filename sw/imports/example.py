@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
 
-from .. import datasets
+from ..data import datasets
 from ..errors import SpikeTicketError, command
 from .calibration import calibrate
 from .floats import compare

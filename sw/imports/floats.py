@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
-from ..integer import IntegerNetwork
-from ..network import INPUT
-from ..quantize import FloatLayer, FoldedLayer, _geometry, _node, fold
+from ..integer.network import INPUT
+from ..integer.quantize import FloatLayer, FoldedLayer, _geometry, _node, fold
+from ..integer.spikingjelly import IntegerNetwork
 from .integers import EQUAL, GRID, Firing, Imported, _decay
 
 
@@ -22,10 +22,10 @@ class FloatNetwork(nn.Module):
     Dividing by a channel's unit changes no spike. Channels that are whole in it get exact integers,
     so that float noise does not decide where a membrane meets its threshold.
 
-    forward(x, spikes) is that of `sw.integer.IntegerNetwork`: integers [B, C, H, W] (static) or
-    [T, B, C, H, W] -> logits [B, classes], the sums over timesteps and positions; a dict `spikes`
-    receives every map, a dict `currents` the mean currents [B, C] of every layer, in units.
-    Attention and gates are not computed here (SpikeTicketError).
+    forward(x, spikes) is that of `sw.integer.spikingjelly.IntegerNetwork`: integers [B, C, H, W]
+    (static) or [T, B, C, H, W] -> logits [B, classes], the sums over timesteps and positions; a
+    dict `spikes` receives every map, a dict `currents` the mean currents [B, C] of every layer, in
+    units. Attention and gates are not computed here (SpikeTicketError).
     """
 
     def __init__(self, imported: Imported):

@@ -1,9 +1,9 @@
 """From float layers to the integer network, exact wherever the numbers allow it.
 
-`sw.quantize.fold` chooses a unit for every channel. Here a channel whose weights, bias, threshold
-and reset all are multiples of one number gets that number, so a network that was integers once (an
-exported ticket, or one trained on a grid) comes back as the same integers. Thresholds then follow
-the comparison that the source uses, in units, for the real membrane v and threshold theta:
+`sw.integer.quantize.fold` chooses a unit for every channel. Here a channel whose weights, bias,
+threshold and reset all are multiples of one number gets that number, so a network that was integers
+once (an exported ticket, or one trained on a grid) comes back as the same integers. Thresholds then
+follow the comparison that the source uses, in units, for the real membrane v and threshold theta:
 
 - v >= theta, a whole theta: threshold = theta. The core's membrane is floor(v) for decays 1/2^m
   (nested floors: floor((floor(v) + x) / n) = floor((v + x) / n)), and floor(v) >= theta says
@@ -32,8 +32,8 @@ from torch import Tensor
 
 from .. import ticket
 from ..errors import SpikeTicketError
-from ..network import LEAK_ONE, InputSpec, Layer, Network, Neuron
-from ..quantize import FloatOperation, FoldedLayer, _node, _to_grid, _top, fold
+from ..integer.network import LEAK_ONE, InputSpec, Layer, Network, Neuron
+from ..integer.quantize import FloatOperation, FoldedLayer, _node, _to_grid, _top, fold
 
 GRID = 1e-6
 """Relative distance from an integer that counts as one: float32 parameters are that far off."""

@@ -1,4 +1,4 @@
-"""From the operations of a foreign network to float layers that `sw.quantize` takes.
+"""From the operations of a foreign network to float layers that `sw.integer.quantize` takes.
 
 An importer walks its graph and calls one method of `Lowering` for every operation. Between them
 go two kinds of values: `Spikes`, sums of maps that earlier layers made (or the input), and
@@ -16,8 +16,8 @@ from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
-from ..network import INPUT, Pool
-from ..quantize import Connection, FloatLayer
+from ..integer.network import INPUT, Pool
+from ..integer.quantize import Connection, FloatLayer
 from .weights import channel_weight, conv_module
 
 SHORTCUT_BITS = 8

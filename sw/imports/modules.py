@@ -147,7 +147,7 @@ def _vote(low: Lowering, module: layer.VotingLayer, where: str, value: Value) ->
 
 
 def _node(module: nn.Module) -> nn.Module:
-    """The node as `sw.quantize` takes it: a learned time constant becomes a number."""
+    """The node as `sw.integer.quantize` takes it: a learned time constant becomes a number."""
     if type(module) is neuron.ParametricLIFNode:
         tau = 1.0 / float(module.w.detach().double().sigmoid())
         return neuron.LIFNode(tau, module.decay_input, module.v_threshold, module.v_reset)

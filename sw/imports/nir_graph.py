@@ -13,7 +13,7 @@ from spikingjelly.activation_based import neuron
 from torch import Tensor
 
 from ..errors import SpikeTicketError
-from ..network import INPUT, MAX_TIMESTEPS, InputSpec
+from ..integer.network import INPUT, MAX_TIMESTEPS, InputSpec
 from . import nir_file
 from .dialects import Dialect, by_channel, dialect, uniform
 from .integers import Firing, Imported, build
@@ -47,7 +47,8 @@ def from_nir(graph: object, *, timesteps: int | None = None, dialect_of: str = "
     dialect_of: the library that wrote the graph, one of `sw.imports.dialects.DIALECTS`, or "nir"
         for the words of NIR's specification; dt, fires and reset replace parts of it.
     bits: of the weights, 4, or one width by layer name (the neuron's node; "readout").
-    input_bits, static: see `sw.network.InputSpec`; 8, False. input_scale: float value of one
+    input_bits, static: see `sw.integer.network.InputSpec`; 8, False. input_scale: float value of
+    one
         integer input unit; 1/255 for static inputs, 1 for others.
 
     Raises SpikeTicketError naming the node that is not supported and the nearest form that is.

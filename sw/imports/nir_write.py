@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SpikeTicketError
-from ..gate import Gate, Select
-from ..network import INPUT, LEAK_ONE, Layer, Network, Shape, Synapses
+from ..integer.gate import Gate, Select
+from ..integer.network import INPUT, LEAK_ONE, Layer, Network, Shape, Synapses
 from ..tickets.checkpoint import replace
 from . import nir_file
 from .nir_graph import METADATA

@@ -16,13 +16,13 @@ from spikingjelly.activation_based.model import spikformer
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
+from ..integer.network import InputSpec
+from ..integer.quantize import FloatOperation, cnn_layers
 from ..models import SpikingCNN
 from ..nets.parts import SpikingNet
-from ..network import InputSpec
-from ..quantize import FloatOperation, cnn_layers
-from ..spikeformer import Spikeformer
-from ..spikeformer_layers import float_layers as spikeformer_layers
-from ..spikingjelly_spikformer import spikingjelly_layers
+from ..nets.spikeformer_layers import float_layers as spikeformer_layers
+from ..nets.spikeformer_model import Spikeformer
+from ..nets.spikingjelly_spikformer import spikingjelly_layers
 from .floats import FloatNetwork
 from .integers import Imported, build
 from .lowering import Bits, Size
@@ -43,9 +43,10 @@ def from_spikingjelly(model: nn.Module, input_shape: Size, timesteps: int | None
     timesteps: may be left out where the forward function repeats its input T times.
     bits: of the weights, 1 to 8, or one width by layer name. Layers are named as their neuron's
         module, the last one "readout".
-    input_bits, static: see `sw.network.InputSpec`; static means the same image at every timestep.
-    input_scale: float value of one integer input unit; 1/255 for static inputs, 1 for others.
-    check: run the imported float network against the module (not for networks of this project
+    input_bits, static: see `sw.integer.network.InputSpec`; static means the same image at every
+    timestep. input_scale: float value of one integer input unit; 1/255 for static inputs, 1 for
+    others. check: run the imported float network against the module (not for networks of this
+    project
         and Spikformers, which are not traced).
 
     Raises SpikeTicketError, naming the module, for what is not supported (docs/imports.md).
@@ -121,7 +122,7 @@ def _check(model: nn.Module, imported: Imported) -> None:
 @torch.no_grad()
 def run_module(model: nn.Module, x: Tensor, imported: Imported,
                spikes: dict[str, Tensor] | None = None) -> Tensor:
-    """Run a SpikingJelly network in float64 on integers, as `sw.integer.IntegerNetwork` takes them.
+    """Run a SpikingJelly network in float64 on integers, as the integer network takes them.
 
     Returns its output summed over timesteps, [B, classes]; `spikes` receives every neuron's
     spikes, [T, B, ...], by module name. The module is not changed.

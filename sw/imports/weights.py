@@ -82,7 +82,7 @@ def _edges(padding: object, size: list[int], stride: int, where: str) -> list[tu
 
 
 def conv_module(weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> nn.Conv2d:
-    """The nn.Conv2d that `sw.quantize` takes, in float64."""
+    """The nn.Conv2d that `sw.integer.quantize` takes, in float64."""
     out, channels, *size = weight.shape
     conv = nn.Conv2d(channels, out, tuple(size), stride, padding, bias=bias is not None,
                      device="meta")

@@ -12,9 +12,9 @@ from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
+from ..integer.network import INPUT, Pool
+from ..integer.quantize import Connection, FloatLayer
 from ..models import fire
-from ..network import INPUT, Pool
-from ..quantize import Connection, FloatLayer
 from .config import NetConfig
 
 
@@ -72,7 +72,7 @@ class SpikingNet(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def float_layers(self, bits: int) -> list[FloatLayer]:
-        """The layers in order of execution, for `sw.quantize.convert`."""
+        """The layers in order of execution, for `sw.integer.quantize.convert`."""
 
 
 class ConvBlock(nn.Module):

@@ -11,7 +11,7 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
-from ..quantize import Connection, FloatLayer, identity
+from ..integer.quantize import Connection, FloatLayer, identity
 from .config import NetConfig
 from .parts import ConvBlock, DenseBlock, SpikingNet, fire, source_of, width
 

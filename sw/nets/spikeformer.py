@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import SpikeTicketError
-from ..spikeformer import Spikeformer, SpikeformerConfig
 from .config import NetConfig
+from .spikeformer_model import Spikeformer, SpikeformerConfig
 
 GRID = 8
 """Rows and columns of tokens, at most, of the default stem."""

@@ -11,7 +11,7 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
-from ..quantize import Connection, FloatLayer
+from ..integer.quantize import Connection, FloatLayer
 from .config import NetConfig
 from .parts import ConvBlock, DenseBlock, SpikingNet, source_of, width
 

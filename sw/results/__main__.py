@@ -25,8 +25,8 @@ examples:
 
 def collect(sweeps: Path, docs: Path) -> list[Path]:
     """Tables and plots of every docs/sweeps/NAME.yaml that has finished cells in sweeps/NAME."""
-    from ..sweep_plan import read_plan
-    from ..sweep_plots import write_plots
+    from ..sweeps.plan import read_plan
+    from ..sweeps.plots import write_plots
     files = []
     for file in sorted((docs / "sweeps").glob("*.yaml")):
         folder = sweeps / file.stem

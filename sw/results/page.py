@@ -20,8 +20,8 @@ import statistics
 from pathlib import Path
 
 from ..errors import SpikeTicketError
-from ..sweep_plan import read_plan
-from ..sweep_plots import series
+from ..sweeps.plan import read_plan
+from ..sweeps.plots import series
 from . import tables, tickets
 from .tables import Row
 

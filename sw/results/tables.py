@@ -25,8 +25,8 @@ Row = dict[str, str | float | bool | None]
 def collect(sweep: Path, plan_file: Path, out: Path) -> list[Path]:
     """Write OUT/NAME.csv from a sweep's folder, OUT/NAME-rounds.csv where it has rounds of imp, and
     the log of a sweep of one cell; the files. NAME is that of the plan, kept in docs/sweeps."""
-    from ..sweep_plan import read_plan
-    from ..sweep_table import finished
+    from ..sweeps.plan import read_plan
+    from ..sweeps.table import finished
     from ..tickets.config import RunConfig
     plan, defaults = read_plan(plan_file), asdict(RunConfig())
     settings = [key for key in defaults if any(

@@ -10,8 +10,9 @@ import json
 import shutil
 from pathlib import Path
 
-from .. import analysis, analysis_plots
+from .. import analysis
 from ..errors import SpikeTicketError
+from ..plots import analysis as analysis_plots
 from . import tables
 
 IMAGES = 100

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import njit
+from ..core.jit import njit
 from .dataflow import Dataflow, Load, Outcome, deal
 
 UNITS = 8

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..network import INPUT, Network
+from ..integer.network import INPUT, Network
 from .workloads import Workload
 
 

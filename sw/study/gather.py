@@ -8,10 +8,11 @@ import numpy as np
 
 from hw.config import CoreConfig
 
-from .. import cycles, reference
-from ..compiler import DoesNotFit, compile_network
-from ..image import Image
-from ..network import INPUT, InputSpec, Layer, Network, Synapses
+from ..compile.compiler import DoesNotFit, compile_network
+from ..compile.image import Image
+from ..core import cycles
+from ..integer import reference
+from ..integer.network import INPUT, InputSpec, Layer, Network, Synapses
 from .workloads import Workload
 
 NAME = "row gather (ours)"

@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-from ..cycles import CAUSES
+from ..core.cycles import CAUSES
 
 plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "spiketicket", "font.size": 8,
                      "axes.spines.top": False, "axes.spines.right": False})

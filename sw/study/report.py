@@ -12,8 +12,8 @@ import numpy as np
 from hw.config import CoreConfig
 
 from .. import area
-from ..compiler import DoesNotFit
-from ..network import INPUT
+from ..compile.compiler import DoesNotFit
+from ..integer.network import INPUT
 from . import areas, gather, storage
 from .column import Column
 from .dataflow import loads
@@ -171,7 +171,7 @@ def event_driven(config: CoreConfig) -> list[Row]:
 
 def _square(activity: float, density: float, positions_kept: float) -> Workload:
     """Two convolutions 64 -> 64 on 16 x 16; the top rows of the maps are kept, the rest silent."""
-    from ..network import InputSpec, Network
+    from ..integer.network import InputSpec, Network
     from . import workloads as w
     rng = np.random.default_rng(5)
     layers = (w.layer("a", w.random_weights(rng, (64, 64, 3, 3), density, 4), "input"),

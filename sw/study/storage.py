@@ -7,7 +7,7 @@ import numpy as np
 from hw import program
 
 from ..compile import rice
-from ..network import entropy_bits
+from ..integer.network import entropy_bits
 
 POINTER_BITS = 11
 

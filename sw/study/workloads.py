@@ -1,10 +1,10 @@
 """Networks and spikes that the dataflows are compared on.
 
 A workload is an integer network and the spikes of every map for one or more images, as
-`sw.reference.Run.spikes` has them. Where no trained network is at hand the weights are random at
-the stated density, and the spikes random at the stated activity (fraction of (channel, position)
-with a spike in T = 4). Channels differ in their rates: a beta distribution with the stated mean,
-as trained networks have silent and busy channels alike.
+`sw.integer.reference.Run.spikes` has them. Where no trained network is at hand the weights are
+random at the stated density, and the spikes random at the stated activity (fraction of (channel,
+position) with a spike in T = 4). Channels differ in their rates: a beta distribution with the
+stated mean, as trained networks have silent and busy channels alike.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import reference, ticket
-from ..datasets import load_npz
+from .. import ticket
+from ..data.datasets import load_npz
 from ..errors import SpikeTicketError
-from ..network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
+from ..integer import reference
+from ..integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
 
 TIMESTEPS = 4
 BUNDLED = Path(__file__).parents[2] / "bundled"

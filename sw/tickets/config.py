@@ -34,8 +34,8 @@ class RunConfig:
     scores on frozen weights), "random" (the control: fresh weights under a random mask, or under
     `masks`, the masks.safetensors of another search), "patches" (a Spikeformer on part of the
     patches), "ecpt" (Algorithm 1: connections and patches).
-    model, data, data_root: see `sw.nets.build` and `sw.datasets.load`. train_images, test_images:
-    use only the first N.
+    model, data, data_root: see `sw.nets.build` and `sw.data.datasets.load`. train_images,
+    test_images: use only the first N.
 
     timesteps: T. decay: lambda, the share of the membrane that stays per timestep. theta,
     surrogate: of the neurons.

@@ -13,14 +13,14 @@ from torch import Tensor
 from hw.config import CoreConfig
 
 from ..compile.bounds import signed
-from ..datasets import Images
-from ..integer import evaluate
+from ..data.datasets import Images
+from ..integer.network import InputSpec, Layer, Network
+from ..integer.quantize import FloatLayer, FloatOperation
+from ..integer.spikingjelly import evaluate
+from ..integer.trainee import NetworkTrainee
 from ..nets.parts import width
-from ..network import InputSpec, Layer, Network
-from ..quantize import FloatLayer, FloatOperation
-from ..spikeformer import Spikeformer
-from ..spikeformer_layers import float_layers as spikeformer_layers
-from ..trainee import NetworkTrainee
+from ..nets.spikeformer_layers import float_layers as spikeformer_layers
+from ..nets.spikeformer_model import Spikeformer
 from . import checkpoint, parallel
 from .methods import Found
 from .patches import PatchGate, kept_count, square, zero_pixels
@@ -62,7 +62,7 @@ def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTr
 
 
 def float_layers(found: Found, bits: int) -> list[FloatOperation]:
-    """The layers of the ticket's network, gate included, for `sw.quantize`."""
+    """The layers of the ticket's network, gate included, for `sw.integer.quantize`."""
     model = found.model
     if not isinstance(model, Spikeformer):
         return model.float_layers(bits)

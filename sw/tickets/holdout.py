@@ -2,8 +2,8 @@
 pack has.
 
 Every recording of all packs of the set is taken once, training and test split alike, in their
-order. The new pack's name has no split in it, so that `sw.datasets.load` takes every fourth
-recording of a class for testing and the others for training (`sw.event_sets.load_pack`).
+order. The new pack's name has no split in it, so that `sw.data.datasets.load` takes every fourth
+recording of a class for testing and the others for training (`sw.data.event_sets.load_pack`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import events
+from ..data import events
 from ..errors import SpikeTicketError, command
 from .checkpoint import replace
 

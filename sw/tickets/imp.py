@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from ..datasets import Images
+from ..data.datasets import Images
 from ..errors import SpikeTicketError
 from ..models import CNNConfig, SpikingCNN
 from . import checkpoint, training

@@ -1,9 +1,9 @@
 """The integer network as something gradients flow through.
 
-The forward pass is the arithmetic of `sw.network`, in float32 that holds integers exactly (bounds
-are far below 2^24); rounding and floor pass gradients straight through, and a spike's surrogate
-is the float network's triangle over (v - theta) * gain, where gain is the size of one integer
-unit in float membranes. So learning rates mean what they meant before folding.
+The forward pass is the arithmetic of `sw.integer.network`, in float32 that holds integers exactly
+(bounds are far below 2^24); rounding and floor pass gradients straight through, and a spike's
+surrogate is the float network's triangle over (v - theta) * gain, where gain is the size of one
+integer unit in float membranes. So learning rates mean what they meant before folding.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..integer.network import LEAK_ONE, InputSpec, Layer, Network, Neuron, Pool, Synapses
+from ..integer.quantize import fold_block, weight_steps
+from ..integer.trainee import IntegerLIF, straight_through, whole_numbers
 from ..models import CNNConfig, SpikingCNN
-from ..network import LEAK_ONE, InputSpec, Layer, Network, Neuron, Pool, Synapses
-from ..quantize import fold_block, weight_steps
-from ..trainee import IntegerLIF, straight_through, whole_numbers
 
 
 class IntegerTrainee(nn.Module):
@@ -116,7 +116,7 @@ class IntegerTrainee(nn.Module):
         return 1 - sum(int(w.count_nonzero()) for w in weights) / sum(w.numel() for w in weights)
 
     def to_network(self, name: str = "ticket", labels: tuple[str, ...] = ()) -> Network:
-        """The same network as the `sw.network.Network` that is saved and compiled."""
+        """The same network as the `sw.integer.network.Network` that is saved and compiled."""
         layers, source = [], "input"
         with torch.no_grad():
             for i, block in enumerate(self.config.blocks):

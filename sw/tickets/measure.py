@@ -8,8 +8,8 @@ import torch
 from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 
-from ..datasets import Images
-from ..trainee import NetworkTrainee, TraineeLayer
+from ..data.datasets import Images
+from ..integer.trainee import NetworkTrainee, TraineeLayer
 from .scores import connections
 
 

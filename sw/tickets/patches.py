@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SpikeTicketError
-from ..tokens import count_scores, patch_scores, take, top_tokens, zero_patches
+from ..integer.tokens import count_scores, patch_scores, take, top_tokens, zero_patches
 
 RANKINGS = ("spikes", "input", "selector", "random")
 PLACES = ("tokens", "pixels")

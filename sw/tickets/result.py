@@ -13,8 +13,8 @@ import torch
 from tqdm import tqdm
 
 from .. import ticket
-from ..integer import evaluate
-from ..network import entropy_bits
+from ..integer.network import entropy_bits
+from ..integer.spikingjelly import evaluate
 
 
 def finish(search, data: str, command: str) -> dict:

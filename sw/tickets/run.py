@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
-from .. import datasets, ticket
-from ..datasets import Images
+from .. import ticket
+from ..data import datasets
+from ..data.datasets import Images
 from ..errors import SpikeTicketError
-from ..network import Network
+from ..integer.network import Network
 from . import checkpoint, export, methods, parallel
 from .config import RunConfig, from_dict, same_search
 from .ecpt import ecpt

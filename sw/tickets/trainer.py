@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .. import nets
-from ..datasets import Images
+from ..data.datasets import Images
 from ..errors import SpikeTicketError
 from . import checkpoint, parallel, training
 from .config import RunConfig, same_search

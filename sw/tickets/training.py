@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..datasets import Images
+from ..data.datasets import Images
 
 PAD = 2
 """Images are shifted by up to this many pixels in each direction when augmented."""

@@ -1,0 +1,356 @@
+"""Driver of a board: load a ticket, run inputs, read spikes and counters back.
+
+    from sw import Accelerator
+
+    with Accelerator.open("sim") as board:               # or "auto", or "/dev/ttyUSB1"
+        board.load("fmnist-scnn")
+        result = board.infer(images)                     # uint8 [B, C, H, W]
+        print(result.labels, result.cycles, board.counters()["conv2"].starved)
+        for one in board.stream(camera):                 # the next is sent while this one runs
+            print(one.labels[0])
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from hw import registers
+from hw.config import CoreConfig
+
+from ..compile.image import Image
+from ..compile.listing import read_program
+from ..errors import SpikeTicketError
+from ..integer.gate import check_masks
+from . import identities, rates, readback
+from .background import Background
+from .batches import Framing, Loadable, as_batch, as_input, compiled
+from .inference import Identity, Inference, LayerCounters, inference
+from .jobs import cycle_limit, inference_job, input_job, line_bytes
+from .protocol import Reply, Request, Run
+from .session import Job, Session, Statistics
+from .transport import Transport
+
+__all__ = ["Accelerator", "Identity", "Inference", "LayerCounters", "Statistics"]
+
+Progress = Callable[[int], object]
+
+
+class Accelerator:
+    """A board that runs compiled networks; `open` finds one, the constructor takes its line.
+
+    transport: how to reach it; closed with the accelerator.
+    manifest: what the board should be: a build's manifest (values or file) or its configuration.
+        The board's identity must match it. None: whatever the board says it is, if this version
+        knows it (`sw.board.identities`).
+
+    Every method raises SpikeTicketError, in words for the user, when the board does not answer or
+    is not what it should be; a result is only ever returned if it arrived whole and belongs to its
+    request. Methods may be called from several threads; they wait for each other, and for what was
+    submitted before.
+    """
+
+    def __init__(self, transport: Transport,
+                 manifest: Mapping | CoreConfig | str | Path | None = None):
+        try:
+            if isinstance(manifest, str | Path):
+                manifest = identities.read_manifest(manifest).config
+            self._config = (manifest if manifest is None or isinstance(manifest, CoreConfig)
+                            else registers.manifest_config(manifest))
+        except ValueError as error:
+            raise SpikeTicketError(str(error)) from None
+        self.transport = transport
+        self.image: Image | None = None
+        self.trials: list[rates.Trial] = []
+        self._framing = Framing()
+        self._limit = 0
+        self._maps_since = -1  # session.epoch when the board's maps were made
+        self._runs = 0
+        self._connected = False
+        self._session = Session(transport)
+        if self._config is not None:
+            self._session.clock_hz = self._config.clock_hz
+        self._session.on_reset = self._restore
+        self._background = Background(self._session)
+
+    @classmethod
+    def open(cls, where: str = "auto", *, manifest: Mapping | CoreConfig | str | Path | None = None,
+             max_baud: int | None = None, progress: bool = False) -> Accelerator:
+        """Connect to a board and raise its line's rate as far as it goes.
+
+        where: "sim" or "sim:PRESET", the simulated board; "auto", the one board that answers on
+            this computer's serial ports; a board of `hw.boards`, on whichever port it answers; a
+            port or pyserial URL; "replay:FILE", a recording (`sw.replay`).
+        max_baud: highest rate to try; None: what the USB bridge takes. The board's first rate, or
+            less, leaves it as it is.
+        progress: show the simulated board's first build.
+        """
+        from .opening import transport_for
+
+        transport, manifest, limit = transport_for(where, manifest, progress)
+        board = cls(transport, manifest).connect()
+        try:
+            board.raise_rate(limit if max_baud is None else min(max_baud, limit))
+        except BaseException:
+            board.close()
+            raise
+        return board
+
+    def connect(self) -> Accelerator:
+        """Reset the line and see that the board is what it should be. Closes it if it is not."""
+        try:
+            self.transport.reset()
+            self.identify()
+        except BaseException:
+            self.close()
+            raise
+        self._connected = True
+        return self
+
+    def __enter__(self) -> Accelerator:
+        return self if self._connected else self.connect()
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the board, after what is on its way; what was submitted beyond that fails."""
+        self._background.close()
+        self.transport.close()
+
+    @property
+    def config(self) -> CoreConfig:
+        """The board's configuration."""
+        if self._config is None:
+            raise SpikeTicketError("the board was not asked yet what it is; call connect() first")
+        return self._config
+
+    @property
+    def statistics(self) -> Statistics:
+        """Bytes, jobs and recoveries since the accelerator was made."""
+        return self._session.statistics
+
+    def identify(self) -> Identity:
+        """Ask the board what it is. Raises SpikeTicketError if it is not what was expected."""
+        with self._background.exclusive() as session:
+            found, self._config = readback.identify(session, self._config)
+            session.clock_hz = self._config.clock_hz
+        return found
+
+    def raise_rate(self, limit: int) -> list[rates.Trial]:
+        """Raise the serial line's rate to the highest, `limit` baud at most, that carries 61 KB of
+        random words each way unharmed. A line that cannot stays at its first rate, and one that
+        fails often later goes back to it. Overwrites the board's maps.
+        """
+        with self._exclusive_run() as session:
+            self._maps_since = -1
+            self.trials = rates.raise_rate(session, self.config, limit)
+        return self.trials
+
+    def load(self, what: Loadable, progress: Progress | None = None) -> int:
+        """Send a network and check that the board holds it; returns the bytes it took.
+
+        what: a ticket's file or bundled name, a Ticket or a Network (compiled for this board), or
+            an Image that was compiled for it.
+        progress: called with the number of words after each frame; `load_words` is the total.
+        """
+        image, framing = compiled(what, self.config)
+        with self._exclusive_run() as session:
+            self.image = None
+            before = self.statistics.bytes_sent
+            readback.write_image(session, image, progress)
+            self.image, self._framing = image, framing
+            self._limit = cycle_limit(image)
+            return self.statistics.bytes_sent - before
+
+    def verify(self) -> bool:
+        """Whether the board holds what was loaded (it computes CRCs of its memories)."""
+        image = self._loaded()
+        with self._background.exclusive() as session:
+            return readback.holds(session, image)
+
+    def infer(self, batch: object, masks: np.ndarray | None = None, *, counters: bool = False,
+              progress: Progress | None = None) -> Inference:
+        """Run a batch and wait for it.
+
+        batch: uint8 [B, C, H, W], or [B, T, C, H, W] if the network's input is not static; a NumPy
+            array, a torch tensor, or a list of either; or event streams, framed as the ticket's
+            data was (`sw.board.batches.as_batch`).
+        masks: tokens to keep, bool [B, N], for a patch gate of mode "host".
+        counters: also read the core's counters after every image.
+        progress: called with 1 after every image.
+        """
+        image = self._loaded()
+        sizes: list[tuple[int, int]] = []
+        jobs = self._jobs(image, batch, masks, counters, sizes)
+        with self._exclusive_run() as session:
+            replies = session.exchange(jobs, progress)
+            self._maps_since = session.epoch
+        return inference(image, replies, counters, sizes)
+
+    def submit(self, batch: object, masks: np.ndarray | None = None, *,
+               counters: bool = False) -> Future[Inference]:
+        """`infer` without waiting: a future of its result.
+
+        Batches are done in order, without a gap between them. An error ends all that was submitted
+        and not yet done; what is submitted after it is tried again. Callbacks of the future must
+        not use the board.
+        """
+        image = self._loaded()
+        sizes: list[tuple[int, int]] = []
+        jobs = list(self._jobs(image, batch, masks, counters, sizes))
+        self._runs += 1
+
+        def check() -> None:
+            if self.image is not image:
+                raise SpikeTicketError(f"network {image.name!r} was replaced before this batch was "
+                                       "sent; submit it again")
+
+        def finish(replies: list[list[Reply]]) -> Inference:
+            self._maps_since = self._session.epoch
+            return inference(image, replies, counters, sizes)
+
+        return self._background.submit(jobs, check, finish)
+
+    def stream(self, inputs: Iterable, masks: Iterable | None = None, *, ahead: int = 8,
+               counters: bool = False) -> Iterator[Inference]:
+        """Run inputs one by one as they come; yields the result of each (a batch of one), in order.
+
+        inputs: each as one of `infer`'s batch. masks: of each, for a gate that takes them.
+        ahead: inputs taken before the result of the first must be there. 0 gives each result
+            before the next input is taken, so nothing overlaps; from 3 on the line is busy all the
+            time where one input fits a third of the board's buffer.
+        Results that are there are given before the next input is waited for.
+        """
+        if ahead < 0:
+            raise SpikeTicketError(f"ahead {ahead} is negative")
+        each = iter(masks) if masks is not None else None
+        waiting: deque[Future[Inference]] = deque()
+        try:
+            for one in inputs:
+                mask = None if each is None else np.asarray(next(each))[None]
+                waiting.append(self.submit([one], mask, counters=counters))
+                while waiting and (waiting[0].done() or len(waiting) > ahead):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def counters(self) -> dict[str, LayerCounters]:
+        """What each layer did in the last run, by its name, in order; of the first 32 steps of the
+        program. (`infer(..., counters=True)` reads them after every image.)"""
+        image = self._loaded()
+        with self._background.exclusive() as session:
+            self._check_epoch()
+            found = readback.read_counters(session, image)
+            self._check_epoch()
+        return found
+
+    def trace(self, one: object, mask: np.ndarray | None = None, *,
+              layer: str | None = None) -> Iterator[tuple[str, np.ndarray]]:
+        """Run one input, with the mask of its tokens if it needs one, layer by layer and read every
+        map as it is made.
+
+        one: as one of `infer`'s batch. layer: read this map only, and end there.
+        Yields (map name, uint8 [T, C, H, W]) with the rows and columns that are stored (see
+        `Image.maps`), the input first, which holds its values.
+        """
+        image = self._loaded()
+        if layer is not None:
+            self._known_map(image, layer)
+        array = as_input(image, one, self._framing)
+        with self._exclusive_run() as session:
+            session.exchange([input_job(image, array, mask)])
+            self._maps_since = session.epoch
+        mine = self._runs
+        layers = read_program(image.program, self.config)
+        for step in range(-1, len(layers)):
+            if step >= 0:
+                run = Run(layers[step].address, stop_after=1, max_cycles=self._limit)
+                with self._background.exclusive() as session:
+                    self._check_run(mine)
+                    session.ask(Request(run=run))
+            for name, layout in image.maps.items():
+                if layout.born == step and layer in (None, name):
+                    self._check_run(mine)
+                    yield name, self._read_map(name)
+                    if name == layer:
+                        return
+
+    def read_map(self, name: str) -> np.ndarray:
+        """A map as it is in the board's memory now: uint8 [T, C, H, W].
+
+        After `infer` a map is still there unless a later one uses its words (`Image.keep_all`).
+        """
+        self._known_map(self._loaded(), name)
+        return self._read_map(name)
+
+    def kept(self) -> np.ndarray:
+        """Tokens that the patch gate kept in the last run: bool [N]."""
+        image = self._loaded()
+        if image.gate is None:
+            raise SpikeTicketError(f"network {image.name!r} has no patch gate")
+        with self._background.exclusive() as session:
+            kept = readback.read_mask(session, image)
+            self._check_epoch()
+        return kept
+
+    @contextmanager
+    def _exclusive_run(self) -> Iterator[Session]:
+        """The session, for something after which the board's maps are others."""
+        with self._background.exclusive() as session:
+            self._runs += 1
+            yield session
+
+    def _loaded(self) -> Image:
+        if self.image is None:
+            raise SpikeTicketError("no network is loaded; call load() first")
+        return self.image
+
+    def _jobs(self, image: Image, batch: object, masks: np.ndarray | None, counters: bool,
+              sizes: list[tuple[int, int]]) -> Iterator[Job]:
+        """A job for each input, made when it is asked for; its bytes are added to `sizes`. Inputs
+        and masks are checked at once."""
+        arrays = as_batch(image, batch, self._framing)
+        masks = (image.gate.check_masks(masks, len(arrays)) if image.gate is not None
+                 else check_masks({}, masks, len(arrays)))
+
+        def job(array: np.ndarray, mask: np.ndarray | None) -> Job:
+            made = inference_job(image, array, mask, self._limit, counters)
+            sizes.append(line_bytes(made[:-1] if counters else made))
+            return made
+
+        return map(job, arrays, [None] * len(arrays) if masks is None else masks)
+
+    def _known_map(self, image: Image, name: str) -> None:
+        if name not in image.maps:
+            raise SpikeTicketError(f"network {image.name!r} has no map {name!r}; it has "
+                                   f"{', '.join(image.maps)}")
+
+    def _read_map(self, name: str) -> np.ndarray:
+        image = self._loaded()
+        with self._background.exclusive() as session:
+            found = readback.read_map(session, image, name)
+            self._check_epoch()
+        return found
+
+    def _check_epoch(self) -> None:
+        if self._session.epoch != self._maps_since:
+            raise SpikeTicketError(f"{self.transport.name}: the board was reset and lost its maps; "
+                                   "run the input again")
+
+    def _check_run(self, mine: int) -> None:
+        if self._runs != mine:
+            raise SpikeTicketError("another run has begun while this one was traced; trace again")
+
+    def _restore(self) -> None:
+        """The board was reset: load again."""
+        if self.image is not None:
+            readback.write_image(self._session, self.image)

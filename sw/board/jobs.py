@@ -1,0 +1,99 @@
+"""What a board is asked to do: requests that load a network, write an input, run and read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from hw import registers
+from hw.registers import Space
+
+from ..compile.image import Image, encode_input, gate_input
+from ..compile.listing import read_program
+from .packing import FORMS, writes
+from .protocol import Read, Request, Run, Write
+
+BULK_WORDS = 240
+"""Words of a bulk write frame: 96 % of its bytes are payload, and repeating one costs little."""
+
+
+def memories(image: Image) -> list[tuple[Space, int, np.ndarray]]:
+    """(space, address, words) of everything that is loaded once."""
+    parts = [(Space.PROGRAM, 0, image.program)]
+    for pair, words in enumerate(image.weights):
+        parts.append((Space.WEIGHT, pair * image.config.weight_words, words))
+    if image.gate is not None:
+        parts.append((Space.GATE, 0, np.array(image.gate.mask, np.uint32)))
+    return [part for part in parts if len(part[2])]
+
+
+def load_words(image: Image) -> int:
+    """Words that `Accelerator.load` sends."""
+    return sum(len(words) for *_, words in memories(image))
+
+
+def load_job(image: Image) -> list[Request]:
+    """Requests that write everything that is loaded once."""
+    return [Request(Write(space, address + start, words[start:start + count]))
+            for space, address, words in memories(image)
+            for start, count in chunks(0, len(words), BULK_WORDS)]
+
+
+def input_job(image: Image, array: np.ndarray, mask: np.ndarray | None,
+              forms: tuple[str, ...] = FORMS) -> list[Request]:
+    """Requests that write one input, and first the mask of a gate that has one for each.
+
+    forms: that the input may take, see `sw.board.packing`; the shortest is sent.
+    """
+    lanes = registers.map_lanes(image.config)
+    array, chosen = gate_input(image, np.asarray(array), mask)
+    requests = []
+    if chosen is not None and not image.gate.mask:
+        requests.append(Request(Write(Space.GATE, 0, chosen)))
+    for address, data in encode_input(image, array):
+        words = np.ascontiguousarray(data).reshape(-1).view("<u4").astype(np.uint32)
+        requests += [Request(write)
+                     for write in writes(Space.MAP, address * lanes, words, forms=forms)]
+    return requests
+
+
+def inference_job(image: Image, array: np.ndarray, mask: np.ndarray | None, limit: int,
+                  counters: bool, forms: tuple[str, ...] = FORMS) -> list[Request]:
+    """Requests that write an input, run it (for `limit` cycles at most) and read the logits, at the
+    end the counters."""
+    lanes = registers.map_lanes(image.config)
+    *first, last = input_job(image, array, mask, forms)
+    job = [*first, Request(
+        last.write, Run(max_cycles=limit),
+        Read(Space.MAP, image.results * lanes, image.classes, stride=lanes))]
+    if counters:
+        job.append(Request(read=Read(Space.COUNTER, 0,
+                                     registers.COUNTER_WORDS * len(image.layers))))
+    return job
+
+
+def cycle_limit(image: Image) -> int:
+    """Cycles that no inference of this network can exceed: every weight one by one, all active."""
+    config = image.config
+    words = max(layout.channel_words for layout in [*image.maps.values(), *image.inputs])
+    work = 0
+    for layer, code in zip(image.layers, read_program(image.program, config), strict=True):
+        rows = sum(map(len, layer.rows_of_engine))
+        # In attention every timestep has a weight of its own for each channel of the head.
+        weights = layer.stored + rows * 4 * code.header["head_width"]
+        work += weights * max(1, layer.planes) * layer.groups * layer.strips
+    return 1_000_000 + 20 * work * words * config.subs
+
+
+def chunks(start: int, total: int, size: int) -> Iterator[tuple[int, int]]:
+    """(start, count) of parts of at most `size`."""
+    for offset in range(0, total, size):
+        yield start + offset, min(size, total - offset)
+
+
+def line_bytes(job: Sequence[Request]) -> tuple[int, int]:
+    """Bytes of a job on the line, each way (its stuffing counted, the reply's at its longest)."""
+    sent = sum(len(request.encode(1)) for request in job)
+    words = sum(len(registers.REPLY) + request.reply_words + 1 for request in job)
+    return sent, 4 * words + words * 4 // 254 + 2 * len(job)

@@ -1,0 +1,64 @@
+"""From what a user calls a board to the line that leads to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hw.boards import BOARDS, nearest
+from hw.config import PRESETS, CoreConfig
+
+from .. import ports
+from ..errors import SpikeTicketError
+from . import identities, rates
+from .transport import SerialTransport, Transport
+
+Manifest = Mapping | CoreConfig | str | Path | None
+
+
+def transport_for(where: str, manifest: Manifest = None,
+                  progress: bool = False) -> tuple[Transport, Manifest, int]:
+    """(line to the board, what it should be, highest baud of its USB bridge).
+
+    See `sw.board.driver.Accelerator.open`. Raises SpikeTicketError.
+    """
+    kind, _, rest = where.partition(":")
+    if kind == "sim":
+        config = manifest if isinstance(manifest, CoreConfig) else _simulated(rest)
+        from sim.board import SimTransport
+
+        return SimTransport(config, progress=progress), manifest or config, 0
+    if kind == "replay":
+        from ..replay import ReplayTransport
+
+        transport = ReplayTransport(rest)
+        return transport, manifest or transport.config, 0
+    if where == "auto" or where in BOARDS:
+        answer = ports.choose(None if where == "auto" else where)
+        transport = SerialTransport(answer.port.device, answer.baud)
+        return transport, manifest, rates.fastest(answer.port.usb)
+    port = ports.named(where)
+    return SerialTransport(where, _first_rate(port, manifest)), manifest, rates.fastest(port.usb)
+
+
+def _simulated(name: str) -> CoreConfig:
+    if not name:
+        return BOARDS["sim"].config
+    if name in PRESETS:
+        return PRESETS[name]
+    if name in BOARDS:
+        return BOARDS[name].config
+    raise SpikeTicketError(f"simulated board {name!r} is unknown; {nearest(name, list(PRESETS))}")
+
+
+def _first_rate(port: ports.Port, manifest: Manifest) -> int:
+    """Rate of the board at a port after power-up: as its manifest says, else as it answers."""
+    if isinstance(manifest, str | Path):
+        return identities.read_manifest(manifest).baud
+    known = identities.first_rates()
+    if isinstance(manifest, Mapping):
+        return int(manifest.get("baud", known[0]))
+    if len(known) == 1:
+        return known[0]
+    answer = ports.ask(port)
+    return known[0] if answer.trouble else answer.baud

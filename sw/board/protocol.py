@@ -1,0 +1,229 @@
+"""Frames between host and board, on the host's side: stuffing, CRC, request and reply.
+
+`docs/link.md` specifies the protocol, `hw.registers` holds its tables, `hw.framing` is the other
+side.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hw import program, registers
+from hw.registers import PROTOCOL, REPLY, REQUEST, Space, Status
+
+from ..errors import SpikeTicketError
+
+MAX_PAYLOAD = registers.FRAME_WORDS - len(REQUEST) - 1
+"""Most words a request can write."""
+
+_MAX_REPLY_BYTES = 4 * (len(REPLY) + 0xFFFF + 1) * 255 // 254 + 2
+
+
+class FrameError(ValueError):
+    """Bytes between two zeros are not a frame; the message says why."""
+
+
+def cobs_encode(data: bytes) -> bytes:
+    """Consistent overhead byte stuffing (Cheshire and Baker 1999) without the final zero."""
+    out = bytearray()
+    for block in data.split(b"\0"):
+        while len(block) >= 254:
+            out += b"\xff" + block[:254]
+            block = block[254:]
+        out.append(len(block) + 1)
+        out += block
+    return bytes(out)
+
+
+def cobs_decode(data: bytes) -> bytes:
+    """Inverse of `cobs_encode`. Raises FrameError if `data` breaks off within a block."""
+    out = bytearray()
+    place = 0
+    while place < len(data):
+        code = data[place]
+        block = data[place + 1:place + code]
+        if len(block) != code - 1:
+            raise FrameError("the frame breaks off")
+        if code == 0 or 0 in block:
+            raise FrameError("a zero byte inside a frame")
+        out += block
+        place += code
+        if code != 0xFF and place < len(data):
+            out.append(0)
+    return bytes(out)
+
+
+def encode_frame(words: np.ndarray) -> bytes:
+    """A frame of 32-bit words, stuffed and ended by a zero; the CRC is added here."""
+    data = np.ascontiguousarray(words, dtype="<u4").tobytes()
+    return cobs_encode(data + zlib.crc32(data).to_bytes(4, "little")) + b"\0"
+
+
+def decode_frame(frame: bytes) -> np.ndarray:
+    """Words (uint32) of a frame without its final zero. Raises FrameError if it is damaged."""
+    data = cobs_decode(frame)
+    if len(data) % 4 or len(data) < 8:
+        raise FrameError(f"{len(data)} bytes are no frame")
+    if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        raise FrameError("the CRC does not match")
+    return np.frombuffer(data[:-4], dtype="<u4").astype(np.uint32)
+
+
+def digest(words: np.ndarray) -> int:
+    """CRC-32 the board computes of these words in its memory."""
+    return zlib.crc32(np.ascontiguousarray(words, dtype="<u4").tobytes())
+
+
+def words(values: Iterable[int] = ()) -> np.ndarray:
+    """Integers as words of a frame: uint32 [n]."""
+    return np.array(list(values), np.uint32)
+
+
+@dataclass(frozen=True, eq=False)
+class Write:
+    """Words to write: uint32 [n] from `address` on.
+
+    expand: 0 writes the words as they are. Otherwise every bit of every word becomes a 4-bit spike
+    mask, `expand` where it is 1, so that a word fills 4 words of memory (a static input).
+    packed: 0, or the number of words of memory that `words` fill, which are in the format of
+    `sw.board.packing` then (with `expand` the mask of all active positions).
+    """
+
+    space: Space
+    address: int
+    words: np.ndarray = field(default_factory=words)
+    expand: int = 0
+    packed: int = 0
+
+    @property
+    def payload(self) -> np.ndarray:
+        """Words of the frame between header and CRC: uint32."""
+        if not self.packed:
+            return self.words
+        return np.concatenate([np.array([self.packed], np.uint32), self.words])
+
+    @property
+    def frame_words(self) -> int:
+        """Words of the frame, CRC included; as many of the board's buffer does it take."""
+        return len(REQUEST) + 1 + len(self.words) + (self.packed > 0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the core from program word `start`, of `stop_after` layers (0: all).
+
+    The board gives up after `max_cycles`, resets the core and says so.
+    """
+
+    start: int = 0
+    stop_after: int = 0
+    max_cycles: int = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Read:
+    """`count` words, `stride` apart; with `digest` their CRC-32 instead (one word)."""
+
+    space: Space
+    address: int
+    count: int
+    stride: int = 1
+    digest: bool = False
+
+    @property
+    def reply_words(self) -> int:
+        return 1 if self.digest else self.count
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one frame asks for, in this order: write, run, read."""
+
+    write: Write | None = None
+    run: Run | None = None
+    read: Read | None = None
+    sync: bool = False
+
+    @property
+    def frame_words(self) -> int:
+        """Words of the frame, CRC included; as many of the board's buffer does it take."""
+        return self.write.frame_words if self.write else len(REQUEST) + 1
+
+    @property
+    def reply_words(self) -> int:
+        """Words that the reply carries if all goes well."""
+        return self.read.reply_words if self.read else 0
+
+    def encode(self, seq: int) -> bytes:
+        """The frame. Raises ValueError naming a field that does not fit."""
+        write = self.write or Write(Space.MAP, 0)
+        run = self.run or Run(max_cycles=0)
+        read = self.read or Read(Space.MAP, 0, 0)
+        payload = write.payload
+        if len(payload) > MAX_PAYLOAD:
+            raise ValueError(f"{len(payload)} words to write are more than {MAX_PAYLOAD}")
+        header = program.pack_words(REQUEST, {
+            "version": PROTOCOL, "reply": 0, "sync": self.sync, "write": self.write is not None,
+            "run": self.run is not None, "read": self.read is not None, "digest": read.digest,
+            "packed": write.packed > 0, "unused": 0, "seq": seq,
+            "write_addr": write.address, "write_space": write.space, "expand": write.expand,
+            "read_addr": read.address, "read_space": read.space,
+            "read_count": read.count, "read_stride": read.stride,
+            "start": run.start, "stop_after": run.stop_after, "max_cycles": run.max_cycles,
+        })
+        return encode_frame(np.concatenate([np.array(header, np.uint32), payload]))
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """The board's answer. cycles: of the run, 0 without one. words: what was read, uint32."""
+
+    status: Status
+    seq: int
+    expected: int
+    cycles: int
+    words: np.ndarray
+
+    @classmethod
+    def decode(cls, frame: bytes) -> Reply:
+        """Raises FrameError if the bytes (without the final zero) are no whole reply.
+
+        Raises SpikeTicketError if they are one of another protocol version.
+        """
+        words = decode_frame(frame)
+        if len(words) < len(REPLY):
+            raise FrameError(f"{len(words)} words are no reply")
+        values = program.unpack_words(REPLY, [int(w) for w in words[:len(REPLY)]])
+        if not values["reply"]:
+            raise FrameError("a request came back: the line is looped")
+        if values["version"] != PROTOCOL:
+            raise SpikeTicketError(
+                f"the board speaks protocol {values['version']}, this host {PROTOCOL}; "
+                "use a bitstream and a host of one version")
+        if values["count"] != len(words) - len(REPLY) or values["status"] not in set(Status):
+            raise FrameError("the reply's header contradicts itself")
+        return cls(Status(values["status"]), values["seq"], values["expected"], values["cycles"],
+                   words[len(REPLY):])
+
+
+class Splitter:
+    """Cuts received bytes into frames at their zeros; bytes may come in any portions."""
+
+    def __init__(self):
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Complete frames, without their zeros. Overlong garbage is dropped."""
+        self._rest += data
+        *frames, rest = self._rest.split(b"\0")
+        self._rest = bytearray(rest[-_MAX_REPLY_BYTES:])
+        for frame in frames:
+            if frame:
+                yield bytes(frame)
+
+    def clear(self) -> None:
+        self._rest.clear()

@@ -1,0 +1,345 @@
+"""Reliable exchange of requests and replies with a board over any transport.
+
+A job is a few requests that must be done in order and undisturbed (write an input, run, read). Jobs
+are sent ahead of the replies as far as the board can buffer. After any trouble (a damaged frame, a
+reply that does not come) the line is left to calm down, the sequence starts anew, and every job
+whose last reply is missing is sent again from its beginning: a job is done whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from hw import registers
+from hw.registers import STATUS_TEXT, Register, Space, Status
+
+from ..errors import SpikeTicketError
+from .protocol import FrameError, Read, Reply, Request, Splitter, Write, words
+from .transport import Transport
+
+Job = Sequence[Request]
+
+_AGAIN = {Status.BAD_FRAME, Status.OVERRUN, Status.ORDER}
+"""Answers after which the same request may well succeed."""
+
+_MAX_STALE = 1000
+"""Answers to nothing that was asked, in a row, before the line counts as disturbed."""
+
+_SYNC_ROOM = 16
+"""Words of the board's buffer kept free, so that a request to start anew always fits."""
+
+_WINDOW, _TROUBLES = 64, 8
+"""So many recoveries within so many jobs, and a line whose rate was raised goes back to its first.
+"""
+
+MAX_RESETS = 5
+"""Resets of the board within one job, after which it is not worth another attempt."""
+
+KEEPS_RESETTING = "the board keeps resetting; check its power supply and its reset button"
+
+_RESET_AFTER = 3
+"""Attempts to start anew without an answer before the line is reset: the board's rate may be
+another than the host's, since it lost power or since the request that set it got lost."""
+
+_CHECK = "check cable, port, baud rate and that the bitstream is SpikeTicket's"
+
+
+@dataclass
+class Statistics:
+    """What went over the line since the session began."""
+
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    jobs: int = 0
+    recoveries: int = 0
+
+
+@dataclass(eq=False)
+class _Job:
+    """A job and the replies to what of it has been done."""
+
+    requests: Job
+    replies: list[Reply] = field(default_factory=list)
+
+
+@dataclass
+class _Sent:
+    """A request on its way: of `job`, `last` if it ends the job."""
+
+    job: _Job
+    last: bool
+    seq: int
+    request: Request
+    seconds: float
+    """That the board may take, the time of the bytes on the line included."""
+
+
+@dataclass
+class _Streak:
+    """Failures since the last job was done: at `epoch` and time `since`; `allowed`: seconds that
+    the open jobs may take."""
+
+    epoch: int
+    since: float
+    failures: int = 0
+    allowed: float = 0.0
+
+
+class Session:
+    """See the module.
+
+    transport: the line; the session does not close it.
+    clock_hz: of the board, to turn cycle limits into seconds; may be changed.
+    retries: times in a row that jobs may fail before SpikeTicketError is raised.
+    slack: seconds that a reply may be late beyond what its bytes and cycles take.
+    limit: seconds beyond the bytes and cycles of the open jobs within which a job must be done;
+    after the first failure past them SpikeTicketError is raised.
+    on_reset: called when the board turns out to have lost its state, to put it back.
+    """
+
+    SYNC_RETRIES = 10
+
+    def __init__(self, transport: Transport, clock_hz: int = 1_000_000, *, retries: int = 100,
+                 slack: float = 0.5, limit: float = 20.0):
+        self.transport, self.statistics = transport, Statistics()
+        self.on_reset: Callable[[], None] | None = None
+        self.clock_hz, self._retries, self._slack = clock_hz, retries, slack
+        self._limit = limit
+        self._splitter = Splitter()
+        self._arrived: deque[Reply] = deque()
+        self._sent: deque[_Sent] = deque()
+        self.epoch = 0  # grows whenever the board turns out to have lost its state
+        self._synced = False
+        self._seq = 0
+        self._nonce: int | None = None
+        self._naming = self._restoring = False
+        self._troubles: deque[int] = deque()  # jobs done at each of the last recoveries
+
+    @contextlib.contextmanager
+    def strict(self) -> Iterator[None]:
+        """Within it the first trouble is an error, instead of the hundredth in a row."""
+        kept, self._retries = self._retries, 0
+        try:
+            yield
+        finally:
+            self._retries = kept
+
+    def set_rate(self, baud: int, divisor: int) -> None:
+        """Change the line's rate, at the board (`divisor`: 1/16 clock cycles) and here.
+
+        Should the answer get lost, the next exchange finds no board and goes back to the first
+        rate.
+        """
+        self.ask(Request(Write(Space.REGISTER, Register.DIVISOR, words([divisor]))))
+        self.transport.set_baud(baud)
+
+    def restore_rate(self) -> None:
+        """Back to the line's first rate at both ends (a break)."""
+        self._troubles.clear()
+        self._synced = False
+        self.transport.reset()
+
+    def ask(self, request: Request) -> Reply:
+        """One request, one reply."""
+        return self.exchange([[request]])[0][0]
+
+    def exchange(self, jobs: Iterable[Job],
+                 progress: Callable[[int], object] | None = None) -> list[list[Reply]]:
+        """Do all jobs; returns the replies of each. `progress` is called with 1 per job done.
+
+        `jobs` are taken one by one as the board has room, so that a generator makes the next while
+        the board is at work. Raises as `run`.
+        """
+        results: list[list[Reply]] = []
+
+        def done(replies: list[Reply]) -> None:
+            results.append(replies)
+            if progress is not None:
+                progress(1)
+
+        self.run(iter(jobs).__next__, done)
+        return results
+
+    def run(self, take: Callable[[], Job], done: Callable[[list[Reply]], object]) -> None:
+        """Do jobs in order until there is none left and none unanswered.
+
+        take: gives the next job, called whenever the board may have room for one; raises
+        StopIteration where there is none now (it is asked again after the next reply).
+        done: called with the replies of each job, in order; an exception in it ends the run.
+
+        Raises SpikeTicketError if the board refuses a request or stays silent; the next run finds
+        the line usable again, whatever ended this one.
+        """
+        todo: deque[_Job] = deque()  # taken, not sent or to be sent again
+        streak = _Streak(self.epoch, self.transport.now())
+        self._sent.clear()
+        try:
+            while True:
+                self._send_ahead(todo, take)
+                if not self._sent:
+                    return
+                streak.allowed = max(streak.allowed, self._patience())
+                found, trouble = self._next_done()
+                if found is not None:
+                    item, reply = found
+                    item.job.replies.append(reply)
+                    if item.last:
+                        self.statistics.jobs += 1
+                        done(item.job.replies)
+                        streak = _Streak(self.epoch, self.transport.now())
+                    continue
+                self._give_up_or_not(streak, trouble)
+                self._recover(todo)
+        except BaseException:
+            self._synced = False
+            raise
+
+    def _send_ahead(self, todo: deque[_Job], take: Callable[[], Job]) -> None:
+        """Send what the board has room for, of `todo` first, then of what `take` gives."""
+        while True:
+            if not todo:
+                try:
+                    todo.append(_Job(take()))
+                except StopIteration:
+                    return
+            if not self._synced:
+                self._synchronise()
+            if not self._has_room(todo[0].requests):
+                return
+            job = todo.popleft()
+            job.replies = []
+            for part, request in enumerate(job.requests):
+                self._sent.append(self._send(request, job, part == len(job.requests) - 1))
+
+    def _give_up_or_not(self, streak: _Streak, trouble: str) -> None:
+        """One more failure without a job done in between; raises if it is one too many."""
+        streak.failures += 1
+        resets = self.epoch - streak.epoch
+        seconds = self.transport.now() - streak.since - streak.allowed
+        name = self.transport.name
+        if resets >= MAX_RESETS:
+            raise SpikeTicketError(f"{name}: {KEEPS_RESETTING}")
+        if streak.failures > self._retries or seconds > self._limit:
+            raise SpikeTicketError(f"{name}: {trouble}, {streak.failures} times in a row; {_CHECK}")
+
+    def _recover(self, todo: deque[_Job]) -> None:
+        """What is not finished starts again; a line that fails often goes back to its first rate.
+        """
+        self.statistics.recoveries += 1
+        todo.extendleft(reversed(list(dict.fromkeys(item.job for item in self._sent))))
+        self._synced = False
+        self._troubles.append(self.statistics.jobs)
+        while self._troubles[0] + _WINDOW < self.statistics.jobs:
+            self._troubles.popleft()
+        if len(self._troubles) >= _TROUBLES and self.transport.faster:
+            self.restore_rate()
+
+    def _next_done(self) -> tuple[tuple[_Sent, Reply] | None, str]:
+        """The oldest request with its reply, or (None, what is wrong)."""
+        for _ in range(_MAX_STALE):
+            reply = self._reply(self._patience())
+            if reply is None:
+                for item in self._sent:
+                    item.seconds = 0.0  # waited for now
+                return None, "no answer"
+            place = next((i for i, item in enumerate(self._sent) if item.seq == reply.seq), None)
+            if reply.status in _AGAIN:
+                return None, STATUS_TEXT[reply.status]
+            if place is None:
+                continue  # a second copy of an answer
+            if reply.status != Status.OK:
+                remedy = (f" ({reply.cycles} cycles); load the network again"
+                          if reply.status == Status.TIMEOUT
+                          else "; use a board and a host of one version")
+                raise SpikeTicketError(
+                    f"{self.transport.name}: {STATUS_TEXT[reply.status]}{remedy}")
+            if place > 0 or len(reply.words) != self._sent[0].request.reply_words:
+                return None, "answers are missing"
+            return (self._sent.popleft(), reply), ""
+        return None, "stale answers"
+
+    def _has_room(self, job: Job) -> bool:
+        """Whether the job may be sent ahead: what is unanswered must fit the board's buffer."""
+        waiting = sum(item.request.frame_words for item in self._sent)
+        need = sum(request.frame_words for request in job)
+        return not waiting or waiting + need < registers.BUFFER_WORDS - _SYNC_ROOM
+
+    def _send(self, request: Request, job: _Job | None = None, last: bool = True,
+              lead: bytes = b"") -> _Sent:
+        data = lead + request.encode(self._seq)
+        seconds = request.run.max_cycles / self.clock_hz if request.run else 0.0
+        if self.transport.baud:
+            seconds += 10 * (len(data) + 4 * request.reply_words + 32) / self.transport.baud
+        item = _Sent(job or _Job(()), last, self._seq, request, seconds)
+        self._seq = (self._seq + 1) & 0xFFFF
+        self.transport.write(data)
+        self.statistics.bytes_sent += len(data)
+        return item
+
+    def _patience(self) -> float:
+        return sum(item.seconds for item in self._sent) + self._slack
+
+    def _reply(self, timeout: float) -> Reply | None:
+        """The next whole reply; None if none comes in time. Damaged ones are dropped."""
+        deadline = self.transport.now() + timeout
+        while not self._arrived:
+            data = self.transport.read(timeout)
+            self.statistics.bytes_received += len(data)
+            for frame in self._splitter.feed(data):
+                try:
+                    self._arrived.append(Reply.decode(frame))
+                except FrameError:
+                    continue
+            if not data or self.transport.now() > deadline:
+                break
+        return self._arrived.popleft() if self._arrived else None
+
+    def _synchronise(self) -> None:
+        """Start the sequence anew; every answer to what was sent before comes before this one's.
+
+        A number kept in the board's scratch register tells whether the board kept its state.
+        """
+        patience = self._patience()
+        self._sent.clear()
+        read = Read(Space.REGISTER, Register.SCRATCH, 1)
+        for attempt in range(self.SYNC_RETRIES):
+            if attempt == _RESET_AFTER:
+                self.restore_rate()
+            self._seq = self.transport.random_below(1 << 16)
+            item = self._send(Request(read=read, sync=True), lead=b"\0")
+            for _ in range(_MAX_STALE):
+                reply = self._reply(patience + item.seconds)
+                patience = self._slack  # whatever the board was at, it has ended
+                if reply is None:
+                    break
+                if (reply.seq, reply.status, len(reply.words)) == (item.seq, Status.OK, 1):
+                    self._synced = True
+                    if int(reply.words[0]) != self._nonce:
+                        self._new_board(first=self._nonce is None)
+                    return
+        raise SpikeTicketError(f"{self.transport.name}: no answer; {_CHECK}")
+
+    def _new_board(self, first: bool) -> None:
+        self.epoch += 1
+        if self._naming:  # a reset before it had its number: the request with it is sent again
+            return
+        self._naming = True
+        try:
+            nonce = self.transport.random_below((1 << 32) - 1) + 1
+            self.ask(Request(Write(Space.REGISTER, Register.SCRATCH, words([nonce]))))
+            self._nonce = nonce
+        finally:
+            self._naming = False
+        if not first and self.on_reset is not None and not self._restoring:
+            # A reset meanwhile shows in `epoch`, and what puts the state back begins again.
+            self._restoring = True
+            try:
+                self.on_reset()
+            except BaseException:
+                self._nonce = -1  # the state is not back: the next start finds a reset board again
+                raise
+            finally:
+                self._restoring = False

@@ -1,0 +1,182 @@
+"""A layer's program, weights and spikes as the arrays that `sw.core.cycle_kernel` steps through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hw import program
+from hw.config import (
+    DRAIN_MARGIN,
+    DRAIN_QUEUE,
+    FETCH_QUEUE,
+    QUEUE_MARGIN,
+    TIMESTEPS_PER_GROUP,
+    CoreConfig,
+)
+
+from ..compile.listing import LayerCode
+from . import attention_items
+from . import cycle_kernel as kernel
+from .jit import njit
+
+MAX_LISTED = 256
+"""Tokens of a listed walk whose count is given as 0."""
+
+DRAIN_STAGES = 21
+"""Visits in the pipeline from the drain walk to its queue (`hw.drain`, `hw.neuron.LATENCY`)."""
+
+NO_CODES = np.zeros(0, np.int64)
+
+_TAP = ("base", "channel_stride", "word_offset", "shift", "extra", "edge", "plane_start",
+        "plane_count", "channel_words")
+_LAYER = ("n_groups", "n_strips", "strip_words", "strip_words_last", "row_words_mask",
+          "planes_per_group", "pair", "pair_merge", "pool_max", "readout", "flush_strip",
+          "out_pitch", "positions", "positions_last", "strip_step", "attention", "key_words",
+          "head_width")
+"""Fields in the order of the kernel's columns."""
+
+
+def layer_arrays(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, config: CoreConfig,
+                 skip_silent: bool, tokens: np.ndarray | None) -> tuple:
+    """Arguments of `cycle_kernel.run_layer`, but for `served`; see `cycles.run_layer`."""
+    h = code.header
+    size = np.array([config.engines, config.units, config.window, config.queue_depth,
+                     QUEUE_MARGIN, DRAIN_STAGES, skip_silent, FETCH_QUEUE, DRAIN_QUEUE,
+                     DRAIN_MARGIN], np.int64)
+    layer = np.array([h[name] for name in _LAYER], np.int64)
+    taps = np.array([[tap[name] for name in _TAP] for tap in code.taps], np.int64)
+    planes = np.array([plane["offset"] for plane in code.planes], np.int64)
+    row_start, code_start, code_tap, code_channel = _streams(code, weights, config)
+    bits = np.uint64(1) << np.arange(config.window, dtype=np.uint64)
+    active = ((lanes != 0) * bits).sum(1, dtype=np.uint64)
+    spikes = np.zeros((0, TIMESTEPS_PER_GROUP), np.uint64)
+    channels, (steps, item_channel, *passes) = NO_CODES, attention_items.no_items()
+    if h["attention"]:
+        spikes = np.stack([((lanes >> t & 1) * bits).sum(1, dtype=np.uint64)
+                           for t in range(TIMESTEPS_PER_GROUP)], axis=1)
+        channels = _channels(code, weights)
+        steps, item_channel, *passes = attention_items.prepare(spikes, channels, h)
+        code_tap, code_channel = np.zeros_like(item_channel), item_channel
+    return (size, layer, taps, _allowed(code, config), planes, active, row_start, code_start,
+            code_tap, code_channel, *_walk(h, tokens), spikes, channels, steps, *passes)
+
+
+def _allowed(code: LayerCode, config: CoreConfig) -> np.ndarray:
+    """Lanes that each tap's mask lets through, in lane order; uint64 [n_taps]."""
+    units = config.units
+    allowed = np.zeros(len(code.taps), np.uint64)
+    for n, tap in enumerate(code.taps):
+        for m in range(config.subs):
+            for u in range(units):
+                if tap["mask"] >> (m * units + u) & 1:
+                    allowed[n] |= np.uint64(1 << m * units + (u + tap["shift"]) % units)
+    return allowed
+
+
+def _walk(h: Mapping[str, int],
+          tokens: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The drain walk of any strip and of the last one: (starts [3], positions, flags)."""
+    positions, flags = [], []
+    for last in (False, True):
+        counts = [h["count_py"], h["count_px"], h["count_oy_last" if last else "count_oy"],
+                  h["count_ox"], h["count_ky"], h["count_kx"]]
+        if h["listed"]:
+            counts[3] = counts[3] or MAX_LISTED
+        steps = [h[f"inc_{axis}"] for axis in ("py", "px", "oy", "ox", "ky", "kx")]
+        index = np.indices(counts).reshape(6, -1)
+        q = np.array(steps) @ index
+        if h["listed"]:
+            q = tokens[:len(q)]
+        if h["pool_overlap"]:
+            q = (q - 1) % (1 << program.WALK_BITS)
+            q[0] = 0                    # instead of -1, see `hw.walker.Walker`
+        ends = [index[n] == counts[n] - 1 for n in range(6)]
+        limit = h["positions_last" if last else "positions"]
+        window_end = ends[4] & ends[5]
+
+        def inside(q, limit=limit):
+            return ((q & h["pitch_mask"]) < h["row_valid"]) & (q < limit)
+
+        visits = inside(q).astype(np.int64) + (inside(q | 1) if h["pair"] else 0)
+        if h["pool_max"]:               # A neuron a window.
+            window = counts[4] * counts[5]
+            visits = np.repeat(visits.reshape(-1, window).any(1), window).astype(np.int64)
+        flags.append(kernel.F_WINDOW_END * window_end + kernel.F_ROW_END * ends[3]
+                     + kernel.F_PHASE_END * (window_end & ends[2] & ends[3])
+                     + kernel.F_LAST * np.logical_and.reduce(ends) + kernel.F_COUNT * visits)
+        positions.append(q)
+    starts = np.cumsum([0, *map(len, positions)])
+    return starts, np.concatenate(positions), np.concatenate(flags)
+
+
+def _channels(code: LayerCode, weights: list[np.ndarray]) -> np.ndarray:
+    """Output channels of an attention layer's rows, whose streams are headers only."""
+    channels, bits = [], program.row_header_bits()
+    for engine, place in enumerate(code.engines):
+        stream = weights[engine // 2]
+        for row in range(place["rows"]):
+            word, bit = divmod(place["start"] * 32 + row * bits, 32)
+            both = int(stream[word]) | int(stream[word + 1]) << 32
+            channels.append(both >> bit & 0xFFF)
+    return np.array(channels, np.int64)
+
+
+def _streams(code: LayerCode, weights: list[np.ndarray],
+             config: CoreConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """All codes of the layer: (row_start, code_start, code_tap, code_channel), -1 for a skip."""
+    channels = np.array([tap["channels"] for tap in code.taps], np.int64)
+    row_start, starts, taps, chans = [0], [np.zeros(1, np.int64)], [], []
+    for engine, place in enumerate(code.engines):
+        row_start.append(row_start[-1] + place["rows"])
+        if code.header["attention"]:
+            starts.append(np.zeros(place["rows"], np.int64))
+            continue
+        lengths, tap, channel = _decode(
+            weights[engine // 2], place["start"] * 32, place["rows"], channels,
+            code.header["rice_k"], code.header["value_bits"], program.row_header_bits())
+        starts.append(lengths)
+        taps.append(tap)
+        chans.append(channel)
+    return (np.array(row_start, np.int64), np.cumsum(np.concatenate(starts)),
+            np.concatenate([NO_CODES, *taps]), np.concatenate([NO_CODES, *chans]))
+
+
+@njit
+def _decode(stream, at, rows, channels, k, width, header_bits):
+    """Codes of consecutive rows: (codes per row, tap or -1, channel)."""
+    taps = np.zeros(1024, np.int64)
+    chans = np.zeros(1024, np.int64)
+    lengths = np.zeros(rows, np.int64)
+    n = 0
+    for row in range(rows):
+        at += header_bits
+        tap, channel, begin = 0, 0, n
+        while tap < channels.size:
+            if n == taps.size:
+                taps = np.concatenate((taps, np.zeros(n, np.int64)))
+                chans = np.concatenate((chans, np.zeros(n, np.int64)))
+            step = 1 << k
+            taps[n] = -1
+            if (np.int64(stream[at >> 5]) >> (at & 31)) & 1:
+                gap = 0
+                for i in range(k):
+                    bit = at + 1 + width + i
+                    gap |= ((np.int64(stream[bit >> 5]) >> (bit & 31)) & 1) << i
+                at += width + k
+                channel += gap
+                if channel >= channels[tap]:
+                    channel -= channels[tap]
+                    tap += 1
+                taps[n], chans[n] = tap, channel
+                step = 1
+            at += 1
+            n += 1
+            channel += step
+            if tap < channels.size and channel >= channels[tap]:
+                channel -= channels[tap]
+                tap += 1
+        at += 1                                             # the filler bit
+        lengths[row] = n - begin
+    return lengths, taps[:n], chans[:n]

@@ -1,0 +1,292 @@
+"""Cycle model of the core: how long an image takes, layer by layer and cause by cause.
+
+    cycles = simulate(image, array)          # a real input: exactly what the gateware does
+    cycles = forecast(image, activity)       # no input: synthetic spikes of the given activity
+    cycles = replay(image, spikes)           # spikes from elsewhere, e.g. of the reference
+
+All step the registers of every engine (`sw.core.cycle_kernel`), after the cycle contract of
+`docs/core.md`. Spikes for `simulate` come from `sw.core.machine`, the bit-exact software core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hw.config import TIMESTEPS_PER_GROUP, CoreConfig, top_k_cycles
+
+from ..compile.image import Image, LayerInfo, MapLayout, encode_input, gate_input, words_to_lanes
+from ..compile.listing import LayerCode, read_program
+from ..errors import SpikeTicketError
+from ..integer.network import INPUT
+from . import cycle_kernel as kernel
+from . import machine, synthetic
+from .cycle_arrays import layer_arrays
+
+CAUSES = ("synapses", "event_scan", "queue_stall", "neuron_update", "port_stall", "weight_decode",
+          "imbalance", "program", "gate")
+"""Where a layer's cycles went. Cycles of the engines are split by what the accumulate units did
+(a unit-cycle is 1 / (engines x units) of a cycle):
+
+synapses: updates. event_scan: map words with fewer events than units, weights with only silent
+words. queue_stall: another unit's queue was full. neuron_update: waiting for, or giving way to,
+the drain; neurons and writes after the last weight. port_stall: the map port was taken by a
+write. weight_decode: no weight yet (skip codes, row headers, rewinding; in attention also k and v).
+imbalance: the engine was done, others were not. program: loading the layer's program words. gate:
+choosing tokens; clearing their scores, as far as it takes longer than loading."""
+
+COUNTERS = ("words", "weights", "updates", "queue_stall", "port_stall", "starved", "bank_wait",
+            "neurons", "written", "codes", "passes", "silent_words")
+"""Events: map words fetched, weights (or items of attention) applied in all passes, updates, cycles
+an engine's fetch waited
+for a queue, for the map port, for a weight; unit-cycles waiting for a bank; neuron updates, map
+words written, codes decoded, passes, and fetched words without an allowed active lane. The
+first nine are the gateware's counters too."""
+
+STEP_OVERHEAD = 12
+"""Cycles around a layer that its counter does not see: begin, start, the log of ten counters."""
+
+SCORE_CLEAR = 3
+"""Cycles from a layer's begin to its second program word, and until the sequencer notices the end
+of clearing (`hw.sequencer`)."""
+
+GATE_STEP = 2
+"""Cycles from the end of the gate's choice until the sequencer notices (`hw.core`)."""
+
+DEFAULT_ACTIVITY = 0.25
+DEFAULT_INPUT_ACTIVITY = 0.5
+
+
+@dataclass
+class LayerCycles:
+    """One layer of the program.
+
+    cycles: program words and engines, as the core's own counter. by_cause, counters: by the names
+    in CAUSES and COUNTERS. served: engine that the write arbiter served last.
+    """
+
+    name: str
+    copy: bool
+    cycles: int
+    by_cause: dict[str, float]
+    counters: dict[str, int]
+    served: int = 0
+
+
+@dataclass
+class Cycles:
+    """Cycles of one inference on the core (link excluded).
+
+    total: all layers and the sequencer's steps between them. by_layer: cycles by name of the
+    layer (copies of a map count for the layer that made it). by_cause: by the names in CAUSES,
+    "sequencer" being the steps between layers; the sum is `total`.
+    """
+
+    config: CoreConfig
+    layers: list[LayerCycles] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return sum(layer.cycles + STEP_OVERHEAD for layer in self.layers)
+
+    @property
+    def by_layer(self) -> dict[str, int]:
+        result: dict[str, int] = {}
+        for layer in self.layers:
+            result[layer.name] = result.get(layer.name, 0) + layer.cycles
+        return result
+
+    @property
+    def by_cause(self) -> dict[str, float]:
+        result = {cause: sum(layer.by_cause[cause] for layer in self.layers) for cause in CAUSES}
+        result["sequencer"] = float(STEP_OVERHEAD * len(self.layers))
+        return result
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return {name: sum(layer.counters[name] for layer in self.layers) for name in COUNTERS}
+
+    @property
+    def updates_per_cycle(self) -> float:
+        return self.counters["updates"] / max(1, self.total)
+
+    @property
+    def useful_fraction(self) -> float:
+        """Fraction of the accumulate slots (units x cycles) that did an update."""
+        return self.updates_per_cycle / self.config.slots
+
+    @property
+    def frames_per_s(self) -> float:
+        """Inferences a second at the configuration's clock, core alone."""
+        return self.config.clock_hz / max(1, self.total)
+
+    def as_dict(self) -> dict:
+        return {
+            "total": self.total, "by_layer": self.by_layer, "by_cause": self.by_cause,
+            "counters": self.counters, "updates_per_cycle": self.updates_per_cycle,
+            "useful_fraction": self.useful_fraction, "frames_per_s": self.frames_per_s,
+        }
+
+
+def simulate(image: Image, array: np.ndarray, mask: np.ndarray | None = None) -> Cycles:
+    """Cycles of one input: uint8 [C, H, W] if the input is static, else [T, C, H, W].
+
+    mask: tokens to keep, bool [N], for a gate that takes them from the host.
+    """
+    config = image.config
+    lanes = np.zeros((config.map_words, config.window), np.uint8)
+    array, mask_words = gate_input(image, array, mask)
+    for address, words in encode_input(image, array):
+        lanes[address:address + len(words)] = words_to_lanes(words)
+    gate = machine.GateState.begin(config, mask_words)
+    result = Cycles(config)
+    for code, info in zip(read_program(image.program, config), image.layers, strict=True):
+        _append(result, code, info, image, lanes, gate)
+        machine.run_layer(code, image.weights, lanes, config, gate)
+    return result
+
+
+def replay(image: Image, spikes: Mapping[str, np.ndarray], *, mask: np.ndarray | None = None,
+           skip_silent: bool = True) -> Cycles:
+    """Cycles for given spikes of every map that a layer reads, whatever the weights would make.
+
+    spikes: map name -> uint8 [T, C, H, W] (the input: its values), as
+    `sw.integer.reference.Run.spikes`
+        for one image. A patch gate chooses by them.
+    mask: tokens to keep, bool [N], for a gate that takes them from the host; None spreads them
+        evenly (which ones hardly matters for the cycles).
+    skip_silent: False for a core that reads silent map words, too (for `sw.study`).
+    """
+    config = image.config
+    lanes = np.zeros((config.map_words, config.window), np.uint8)
+    spikes, words = _gated(image, spikes, mask)
+    for layout in image.inputs:
+        _place(lanes, layout, spikes)
+    gate = machine.GateState.begin(config, words)
+    result = Cycles(config)
+    steps = zip(read_program(image.program, config), image.layers, strict=True)
+    for index, (code, info) in enumerate(steps):
+        _append(result, code, info, image, lanes, gate, skip_silent)
+        gate.enter(code.header)
+        if info.copy:
+            machine.run_layer(code, image.weights, lanes, config, gate)
+        for layout in image.maps.values():
+            if layout.born == index:
+                _place(lanes, layout, spikes)
+                if code.header["score"]:
+                    _score(gate, layout, lanes)
+    return result
+
+
+def _gated(image: Image, spikes: Mapping[str, np.ndarray],
+           mask: np.ndarray | None) -> tuple[Mapping[str, np.ndarray], np.ndarray | None]:
+    """Spikes behind a gate of the input, and the words of the mask that the host writes."""
+    gate = image.gate
+    if gate is None or INPUT not in spikes:
+        return spikes, None
+    if gate.mode == "host" and mask is None:
+        mask = np.zeros(gate.tokens, bool)
+        mask[np.arange(gate.keep) * gate.tokens // gate.keep] = True
+    masks = gate.check_masks(None if mask is None else mask[None], 1)
+    values = spikes[INPUT][0] if image.static else spikes[INPUT]
+    values, words = gate.apply(values, None if masks is None else masks[0], image.static)
+    if image.static:
+        values = np.broadcast_to(values, spikes[INPUT].shape)
+    return {**spikes, INPUT: values}, words
+
+
+def _score(gate: machine.GateState, layout: MapLayout, lanes: np.ndarray) -> None:
+    """Add the spikes of a stored map to its tokens' scores."""
+    masks = layout.masks(lanes[layout.base:layout.base + layout.words])
+    counts = sum((masks >> t & 1).sum((0, 1, 2), dtype=np.int64)
+                 for t in range(TIMESTEPS_PER_GROUP))
+    rows, columns = np.indices(counts.shape)
+    gate.scores[rows * layout.pitch + columns] += counts
+
+
+def forecast(image: Image, activity: Mapping[str, object] | None = None, seed: int = 0,
+             patterns: Mapping[str, np.ndarray] | None = None) -> Cycles:
+    """Cycles of a synthetic input.
+
+    activity: map name -> fraction of active (position, group), a number or [planes, C] as of
+        `sw.integer.reference.activity`; maps not named get 0.25, an input 0.5 per bit plane.
+    patterns: map name -> how often each spike mask occurs, [groups, C, 16] as of
+        `sw.integer.reference.patterns`, instead of the activity. Only attention depends on which
+        timesteps spike; without patterns they are independent, and its cycles may be a quarter too
+        few.
+    """
+    activity, patterns = dict(activity or {}), dict(patterns or {})
+    unknown = sorted((set(activity) - {INPUT} | set(patterns)) - set(image.maps))
+    if unknown:
+        raise SpikeTicketError(f"activity names unknown maps {unknown}; {image.name!r} has "
+                               f"{sorted(image.maps)}")
+    rng = np.random.default_rng(seed)
+    shapes = {name: (layout.planes, layout.channels, layout.height, layout.width)
+              for name, layout in image.maps.items()}
+    shapes[INPUT] = (image.input_bits, *image.input_shape)
+    spikes = {}
+    for name, (planes, channels, *size) in shapes.items():
+        active = np.asarray(activity.get(
+            name, DEFAULT_INPUT_ACTIVITY if name == INPUT else DEFAULT_ACTIVITY), float)
+        if active.size and not (0 <= active.min() and active.max() <= 1):
+            raise SpikeTicketError(f"activity of map {name!r} is outside 0..1: "
+                                   f"{active.min()}..{active.max()}")
+        steps = 1 if name == INPUT and image.static else image.timesteps
+        chance = patterns.get(name)
+        if chance is None:
+            chance = synthetic.independent(np.broadcast_to(active, (planes, channels)).ravel(),
+                                           steps)
+        bits = synthetic.draw(rng, chance, steps, tuple(size))
+        bits = bits.reshape(steps, planes, channels, *size)
+        values = sum(bits[:, plane] << plane for plane in range(planes))
+        spikes[name] = np.repeat(values, image.timesteps // steps, axis=0)
+    return replay(image, spikes)
+
+
+def _append(result: Cycles, code: LayerCode, info: LayerInfo, image: Image,
+            lanes: np.ndarray, gate: machine.GateState, skip_silent: bool = True) -> None:
+    served = result.layers[-1].served if result.layers else 0
+    layer = run_layer(code, image.weights, lanes, image.config, served, skip_silent, gate.tokens)
+    layer.name, layer.copy = info.name, info.copy
+    result.layers.append(layer)
+
+
+def _place(lanes: np.ndarray, layout: MapLayout, spikes: Mapping[str, np.ndarray]) -> None:
+    """Put the spikes of a map at its place in memory."""
+    if layout.name not in spikes:
+        raise SpikeTicketError(f"no spikes given for map {layout.name!r}")
+    values = spikes[layout.name][:, :, :layout.height, :layout.width]
+    masks = np.zeros((layout.copies, layout.planes, *values.shape[1:]), np.uint8)
+    for group, copy in enumerate(layout.copy_of_group):
+        part = values[group * TIMESTEPS_PER_GROUP:(group + 1) * TIMESTEPS_PER_GROUP]
+        for bit in range(layout.planes):
+            masks[copy, bit] = sum((v >> bit & 1) << t for t, v in enumerate(part))
+    lanes[layout.base:layout.base + layout.words] = layout.lanes(masks)
+
+
+def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, config: CoreConfig,
+              served: int = 0, skip_silent: bool = True,
+              tokens: np.ndarray | None = None) -> LayerCycles:
+    """Cycles of one layer on the map memory `lanes`, uint8 [map_words, window] (not changed).
+
+    served: engine that the write arbiter served last in the layer before. skip_silent: see
+        `replay`. tokens: positions that a listed walk visits.
+    """
+    h = code.header
+    cycles, causes, counters, served = kernel.run_layer(
+        *layer_arrays(code, weights, lanes, config, skip_silent, tokens), served)
+    by_cause = {cause: float(value) / config.slots
+                for cause, value in zip(CAUSES, causes, strict=False)}
+    # The accumulators are swept meanwhile, a cycle a place.
+    loading = max(code.words, 2 * config.acc_depth)
+    gate = 0
+    if h["score_clear"]:
+        gate = max(0, config.gate_tokens // config.lanes + SCORE_CLEAR - loading)
+    if h["gate"]:
+        gate = max(0, GATE_STEP - int(cycles) + top_k_cycles(
+            config.engines, h["positions"], h["strip_words"], host=bool(h["gate_host"])))
+    by_cause |= {"program": float(loading), "gate": float(gate)}
+    return LayerCycles("", False, int(cycles) + loading + gate, by_cause,
+                       dict(zip(COUNTERS, counters.tolist(), strict=True)), int(served))

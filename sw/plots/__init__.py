@@ -1,0 +1,1 @@
+"""Pictures of a run, a ladder and an analysis."""

@@ -1,0 +1,93 @@
+"""One picture of a run: images and labels, cycles by layer, spikes by layer, logits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import SpikeTicketError
+from ..report import Checked
+
+FORMATS = (".png", ".svg", ".pdf")
+SHOWN = 8
+"""Images in the picture."""
+
+
+def check_format(path: str) -> None:
+    """Raises SpikeTicketError if the name does not end in a format that can be drawn."""
+    if Path(path).suffix not in FORMATS:
+        raise SpikeTicketError(f"--plot {path}: the name must end in one of {', '.join(FORMATS)}")
+
+
+def plot_run(path: str, values: dict, checked: Checked) -> None:
+    """Draw a report and what it was made from; the file appears whole or not at all."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    figure.suptitle(
+        f"{values['network']} on {values['transport']}: {100 * values['accuracy']:.1f} % of "
+        f"{values['images']} images, {values['cycles_per_image']:,.0f} cycles per image, "
+        f"{100 * values['sparsity']:.1f} % of weights removed")
+    pictures, charts = figure.subfigures(2, 1, height_ratios=(1, 1.6))
+    _pictures(pictures, checked)
+    left, middle, right = charts.subplots(1, 3)
+
+    layers = list(values["cycles_by_layer"])
+    left.barh(layers[::-1], [values["cycles_by_layer"][name] for name in layers[::-1]],
+              color="tab:blue")
+    left.set(title="cycles by layer", xlabel="cycles per image")
+
+    for name, rate in checked.rates.items():
+        middle.plot(np.arange(1, len(rate) + 1), rate, marker="o", label=name)
+    middle.set(title="firing rate by layer", xlabel="timestep", ylabel="spikes per neuron",
+               ylim=(0, None))
+    middle.set_xticks(np.arange(1, checked.network.timesteps + 1))
+    middle.legend(frameon=False)
+
+    truth, guess = checked.data.labels, checked.result.labels
+    classes = checked.image.classes
+    confusion = np.zeros((classes, classes), int)
+    np.add.at(confusion, (np.minimum(truth, classes - 1), guess), 1)
+    shown = right.imshow(confusion / np.maximum(1, confusion.sum(1, keepdims=True)), cmap="Blues",
+                         vmin=0, vmax=1)
+    names = checked.network.labels or [str(i) for i in range(classes)]
+    right.set_xticks(range(classes), names, rotation=90)
+    right.set_yticks(range(classes), names)
+    right.set(title="share of each class (rows) by answer")
+    figure.colorbar(shown, ax=right, shrink=0.8)
+
+    part = Path(f"{path}.part")
+    try:
+        figure.savefig(part, format=Path(path).suffix[1:], dpi=120)
+        os.replace(part, path)
+    except OSError as error:
+        raise SpikeTicketError(f"{path}: the plot cannot be written ({error})") from error
+
+
+def _pictures(figure, checked: Checked) -> None:
+    """The first images with the network's answer, red where it is wrong."""
+    count = min(SHOWN, len(checked.data))
+    names = checked.network.labels
+    for place, axes in enumerate(np.atleast_1d(figure.subplots(1, count))):
+        array = checked.data.images[place]
+        axes.imshow(picture(array), cmap="gray")
+        answer = int(checked.result.labels[place])
+        axes.set_title(names[answer] if names else str(answer), fontsize=9,
+                       color="tab:green" if answer == checked.data.labels[place] else "tab:red")
+        axes.axis("off")
+
+
+def picture(array: np.ndarray) -> np.ndarray:
+    """An input as matplotlib draws it: grey [H, W] or colours [H, W, 3].
+
+    uint8 [C, H, W], or event counts [T, C, H, W], which are summed: blue is the first channel
+    (off), red the second (on).
+    """
+    if array.ndim == 4:
+        counts = array.sum(axis=0, dtype=np.float64)
+        array = counts / max(1.0, counts.max())
+        if len(array) == 2:
+            array = np.stack([array[1], np.zeros_like(array[0]), array[0]])
+    return array.transpose(1, 2, 0) if len(array) == 3 else array[0]
