@@ -50,9 +50,6 @@ def parser() -> argparse.ArgumentParser:
         "in the loss of the rounds and the integer fine-tuning, 0..1")
     add("--distil-integer", type=float, metavar="SHARE", help="the same in the loss of the integer "
         "fine-tuning alone (default: as --distil)")
-    add("--average", type=float, metavar="DECAY", help="the ticket is a running mean of the "
-        "weights of the integer fine-tuning, this decay per update, e.g. 0.999; 0: the last "
-        "weights")
     add("--bits", type=int, help="width of the integer weights, 2..8")
     add("--lr", type=float, help="peak learning rate of Adam")
     add("--lr-integer", type=float, help="peak learning rate of the integer fine-tuning")

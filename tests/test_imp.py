@@ -19,8 +19,7 @@ from . import interrupt
 
 TINY = SearchOptions(network="4p-6", rounds=2, sparsity=0.75, rewind_epoch=1, epochs_dense=2,
                      epochs_round=1, epochs_final=2, epochs_integer=2, epochs_unshifted=1,
-                     distil=0.5, distil_integer=0.25, average=0.9, batch_size=16,
-                     lr=0.02)
+                     distil=0.5, distil_integer=0.25, batch_size=16, lr=0.02)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,7 +75,6 @@ def test_density_by_round():
     ({"lr": 0.0}, "learning rates"),
     ({"distil": 1.5}, "--distil 1.5"),
     ({"distil_integer": -1.0}, "--distil-integer -1.0"),
-    ({"average": 1.0}, "--average 1.0"),
     ({"batch_size": 0}, "--batch-size 0"),
 ])
 def test_options_name_the_bad_value(options, message):
@@ -204,24 +202,6 @@ def test_an_interrupted_search_ends_with_the_same_numbers(whole, tmp_path, stop_
         assert torch.equal(again.trainee.state_dict()[key], value), key
     assert (ticket.to_bytes(again.trainee.to_network())
             == ticket.to_bytes(whole.trainee.to_network()))
-
-
-def test_the_ticket_is_the_running_mean_of_the_weights(tmp_path, monkeypatch):
-    decay, updates = 0.9, []
-    take = Search._after_step
-
-    def watched(search):
-        take(search)
-        if search.averaged is not None:
-            updates.append(search.trainee.weights[1].detach().clone())
-
-    monkeypatch.setattr(Search, "_after_step", watched)
-    ticket = Search(TINY, TRAIN, TEST, tmp_path).run()
-    mean = updates[0]
-    for weight in updates[1:]:
-        mean = decay * mean + (1 - decay) * weight
-    torch.testing.assert_close(ticket.weights[1].detach(), mean)
-    assert not torch.equal(ticket.weights[1], updates[-1])
 
 
 def test_a_finished_search_does_not_train_again(whole, monkeypatch):

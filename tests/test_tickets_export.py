@@ -25,6 +25,7 @@ CNN = dataclasses.replace(TINY, **BASE)
 SPIKEFORMER = dataclasses.replace(PATCHES, **BASE)
 METHODS = {
     "dense": dataclasses.replace(CNN, method="dense"),
+    "dense, binary": dataclasses.replace(CNN, method="dense", binary=True),
     "imp": CNN,
     "imp by layer": dataclasses.replace(CNN, scope="layer", model="4p-6p-f8"),
     "imp early": dataclasses.replace(CNN, early_time=True, early_bird=True, timesteps=3),

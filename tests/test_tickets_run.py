@@ -257,7 +257,8 @@ def test_masked_weights_stay_zero_while_training(tmp_path):
 
 
 @pytest.mark.parametrize("changes", [
-    {"method": "dense"}, {"method": "random"}, {"method": "scores"},
+    {"method": "dense"}, {"method": "dense", "binary": True}, {"method": "random"},
+    {"method": "scores"},
     {"method": "scores", "binary": True}, {"method": "scores", "binary": True, "model": "4p-f6"},
     {"method": "imp", "scope": "layer", "model": "4p-6p-f8"}])
 def test_every_method_exports_a_ticket_that_runs_exactly(tmp_path, changes):
@@ -323,7 +324,7 @@ def test_yaml_gives_the_configuration_back():
     ({"epochs": 0}, "epochs 0"), ({"epochs": 2.5}, r"epochs 2\.5"),
     ({"epochs": True}, "epochs True"),
     ({"rewind_epoch": 99}, "rewind_epoch 99"), ({"bits": 1}, "binary: true"),
-    ({"binary": True}, "method 'imp' has none"), ({"method": "ecpt"}, "needs a Spikeformer"),
+    ({"binary": True}, "method 'imp' does neither"), ({"method": "ecpt"}, "needs a Spikeformer"),
     ({"patch_sparsity": 0.3}, "needs a Spikeformer"), ({"sparcity": 0.5}, "'sparcity'"),
     ({"scope": "row"}, "scope 'row'"), ({"lr": 0}, r"lr 0\.0"), ({"device": "tpu"}, "device 'tpu'"),
     ({"method": "dense", "dense_integer": True}, "about imp's dense network"),

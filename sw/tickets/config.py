@@ -43,7 +43,7 @@ class RunConfig:
     sparsity: fraction of the connections removed in the end. scope: rank them over all layers
     ("global"; "lamp": relative to their layer's size) or in each ("layer"); scores always rank in
     each. layers: "all", or the patch embedding only ("stem", as in the paper). binary: survivors of
-    a score ticket are +-alpha.
+    a score ticket, and all weights of method "dense", are +-alpha.
     prune_rate: fraction of the survivors removed per round of imp; the last round ends at
     `sparsity`. rewind_epoch: survivors return to the weights after this dense epoch. early_bird:
     end a round when its mask has settled. early_time: search at the T' < T of the KL rule, or at
@@ -136,8 +136,9 @@ class RunConfig:
         for name in ("train_images", "test_images", "integer_images"):
             value = getattr(self, name)
             _need(value is None or value >= 1, f"{name} {value} is below 1")
-        _need(not self.binary or self.method in ("scores", "ecpt"),
-              f"binary weights come from scores; method {self.method!r} has none")
+        _need(not self.binary or self.method in ("scores", "ecpt", "dense"),
+              f"binary weights come from scores, or from a dense network trained with them; method "
+              f"{self.method!r} does neither")
         _need((self.ranking, self.place) != ("spikes", "pixels"),
               "ranking 'spikes' counts behind the embedding, which place 'pixels' comes before; "
               "rank by 'input' or 'selector', or drop 'tokens'")

@@ -7,8 +7,7 @@ convolution and classifier included; batch norms stay), returns the survivors an
 batch norms to the remembered state, and trains again. The last round trains longer. Then the batch
 norms are folded, weights quantised, and the surviving weights and biases fine-tuned with the
 integer network in the forward pass. Every stage after the dense one can have the dense network as
-a teacher (`distil`), and the ticket can be the running mean of the last stage's weights
-(`average`).
+a teacher (`distil`).
 
 Every epoch ends with a checkpoint. A search that was interrupted continues with the numbers it
 would have had; only safetensors are read, never pickle.
@@ -25,7 +24,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ..data.datasets import Images
@@ -48,8 +46,6 @@ class SearchOptions:
     and the last ones of the latter that train on unshifted (but still flipped) images.
     distil: share of the dense network's soft labels in the loss of every later stage, 0..1;
     distil_integer: the same of the integer fine-tuning alone (None: `distil`).
-    average: decay per update of a running mean of the integer fine-tuning's weights, which then is
-    the ticket; 0: the last weights are.
     """
 
     network: str = "32p-64p-128-128"
@@ -66,7 +62,6 @@ class SearchOptions:
     epochs_unshifted: int = 4
     distil: float = 0.0
     distil_integer: float | None = None
-    average: float = 0.0
     bits: int = 4
     lr: float = 5e-3
     lr_integer: float = 2e-3
@@ -95,8 +90,6 @@ class SearchOptions:
         need(0 <= self.distil <= 1, f"--distil {self.distil} is outside 0..1")
         need(self.distil_integer is None or 0 <= self.distil_integer <= 1,
              f"--distil-integer {self.distil_integer} is outside 0..1")
-        need(0 <= self.average < 1, f"--average {self.average} is not in [0, 1); 0.999 averages "
-             "about 1,000 updates")
         need(min(self.lr, self.lr_integer) > 0, "learning rates must be above 0")
         need(self.batch_size >= 1, f"--batch-size {self.batch_size} is below 1")
         need(self.density(self.rounds) <= 1 - self.sparsity + 1e-9,
@@ -147,7 +140,6 @@ class Search:
             raise SpikeTicketError(f"{test.source}: label {test.labels.max()} is not among the "
                                    f"{self.model.config.classes} classes of the training images")
         self.trainee: IntegerTrainee | None = None
-        self.averaged: AveragedModel | None = None  # of the trainee, if the options ask for it
         self.optimizer = self._new_optimizer()
 
     # -- one search from start to end ---------------------------------------------------------
@@ -218,8 +210,7 @@ class Search:
             self._remember()
         last = self.epoch == epochs
         accuracy, rates = training.evaluate(
-            self.averaged.module if self.averaged is not None else network, self.test,
-            bf16=o.bf16 and not integer and not last)
+            network, self.test, bf16=o.bf16 and not integer and not last)
         record = {"stage": name, "epoch": self.epoch, "loss": round(loss, 5),
                   "test_accuracy": round(accuracy, 5), "sparsity": round(self.sparsity(), 5),
                   "spike_rates": [round(r, 5) for r in rates], "train_seconds": round(seconds, 1)}
@@ -232,8 +223,6 @@ class Search:
         """Move on to the next stage: prune and rewind, or fold and quantise."""
         o = self.options
         name = self.stages[self.stage][0].replace(" ", "-")
-        if self.averaged is not None:
-            self.trainee.load_state_dict(self.averaged.module.state_dict())
         checkpoint.save(self.folder / f"{name}.safetensors", {"model": self.network.state_dict()},
                         {"stage": name})
         self.stage, self.epoch = self.stage + 1, 0
@@ -241,7 +230,6 @@ class Search:
             return
         if self.stages[self.stage][0] == "integer":
             self.trainee = IntegerTrainee.from_float(self.model, self.masks, o.bits)
-            self.averaged = self._new_average()
         else:
             self.masks = global_masks(self.model.weights(), o.density(self.stage))
             self.model.load_state_dict(self.rewind)
@@ -272,13 +260,6 @@ class Search:
 
     def _after_step(self) -> None:
         self._apply_masks()
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.trainee)
-
-    def _new_average(self) -> AveragedModel | None:
-        decay = self.options.average
-        return AveragedModel(self.trainee, multi_avg_fn=get_ema_multi_avg_fn(decay)) if (
-            decay) else None
 
     def _remember(self) -> None:
         self.rewind = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
@@ -293,8 +274,6 @@ class Search:
                   "adam": checkpoint.adam_state(self.optimizer)}
         if self.trainee is not None:
             groups["trainee"] = self.trainee.state_dict()
-        if self.averaged is not None:
-            groups["average"] = self.averaged.state_dict()
         checkpoint.save(self.folder / "state.safetensors", groups, {
             "options": self._identity(), "stage": str(self.stage), "epoch": str(self.epoch),
             "history": json.dumps(self.history)})
@@ -321,9 +300,6 @@ class Search:
             if "trainee" in groups:
                 self.trainee = IntegerTrainee(self.model.config, self.options.bits)
                 self.trainee.load_state_dict(groups["trainee"])
-                self.averaged = self._new_average()
-                if self.averaged is not None:
-                    self.averaged.load_state_dict(groups["average"])
             self.optimizer = self._new_optimizer()
             checkpoint.restore_adam(self.optimizer, groups.get("adam", {}))
         except (KeyError, ValueError, RuntimeError) as error:

@@ -20,6 +20,7 @@ from .early import EarlyBird, search_timesteps
 from .masks import Masks, by_score, random_masks
 from .patches import PatchGate
 from .scores import add_scores, connections, freeze_all_but, settle
+from .signs import add_signs, settle_signs
 from .trainer import Trainer
 
 KL_SAMPLES = 500
@@ -46,10 +47,13 @@ class Found:
 
 
 def dense(run: Trainer) -> Found:
-    """The network without a ticket."""
+    """The network without a ticket; with `binary`, its weights trained as +-alpha."""
     model, gate = run.build(), gate_of(run)
+    binary = connections(model) if run.config.binary else {}
+    add_signs(binary)
     run.train("dense", model, run.config.epochs, forward=gated(model, gate))
-    return Found(model, gate=gate)
+    settle_signs(binary)
+    return Found(model, gate=gate, frozen=tuple(binary))
 
 
 def imp(run: Trainer) -> Found:
