@@ -44,6 +44,8 @@ def parser() -> argparse.ArgumentParser:
     add("--epochs-dense", type=int, help="epochs of the dense network")
     add("--epochs-round", type=int, help="epochs of every round but the last")
     add("--epochs-final", type=int, help="epochs of the last round")
+    add("--epochs-rounded", type=int, help="epochs of the ticket with weights rounded to "
+        "--bits and batch norms still in place, before the integer fine-tuning")
     add("--epochs-integer", type=int, help="epochs of the integer fine-tuning")
     add("--epochs-unshifted", type=int, help="of these, the last ones on unshifted images")
     add("--distil", type=float, metavar="SHARE", help="share of the dense network's soft labels "
@@ -52,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         "fine-tuning alone (default: as --distil)")
     add("--bits", type=int, help="width of the integer weights, 2..8")
     add("--lr", type=float, help="peak learning rate of Adam")
-    add("--lr-integer", type=float, help="peak learning rate of the integer fine-tuning")
+    add("--lr-integer", type=float, help="peak learning rate with rounded weights and integers")
     add("--batch-size", type=int, help="images per update")
     add("--seed", type=int, help="of initialisation, order and augmentation")
     add("--no-augment", dest="augment", action="store_false", default=None,

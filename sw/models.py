@@ -219,7 +219,11 @@ class SpikingCNN(nn.Module):
         with torch.autocast("cpu", enabled=False):
             return F.linear(rates, self.readout.weight.flatten(1).float())
 
+    def layers(self) -> dict[str, nn.Conv2d]:
+        """Every layer with weights by its name, in the order of the data."""
+        named = {f"conv{i}": conv for i, conv in enumerate(self.convs, 1)}
+        return {**named, "readout": self.readout}
+
     def weights(self) -> dict[str, nn.Parameter]:
         """Every weight tensor by layer name: what is pruned, and what sparsity counts."""
-        named = {f"conv{i}": conv.weight for i, conv in enumerate(self.convs, 1)}
-        return {**named, "readout": self.readout.weight}
+        return {name: layer.weight for name, layer in self.layers().items()}

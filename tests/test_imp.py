@@ -18,7 +18,8 @@ from sw.tickets.imp import Search, SearchOptions, global_masks
 from . import interrupt
 
 TINY = SearchOptions(network="4p-6", rounds=2, sparsity=0.75, rewind_epoch=1, epochs_dense=2,
-                     epochs_round=1, epochs_final=2, epochs_integer=2, epochs_unshifted=1,
+                     epochs_round=1, epochs_final=2, epochs_rounded=1, epochs_integer=2,
+                     epochs_unshifted=1,
                      distil=0.5, distil_integer=0.25, batch_size=16, lr=0.02)
 
 
@@ -140,7 +141,7 @@ def whole(tmp_path_factory):
 def test_history_stages_and_sparsity(whole):
     stages = [(r["stage"], r["epoch"]) for r in whole.history]
     assert stages == [("dense", 1), ("dense", 2), ("round 1", 1), ("round 2", 1), ("round 2", 2),
-                      ("integer", 1), ("integer", 2)]
+                      ("rounded", 1), ("integer", 1), ("integer", 2)]
     total = 4 * 9 + 6 * 4 * 9 + 2 * 6
     assert whole.history[0]["sparsity"] == 0
     assert whole.history[2]["sparsity"] == pytest.approx(1 - round(total * 0.5) / total, abs=1e-5)
@@ -177,6 +178,31 @@ def test_rounds_rewind_the_survivors(whole, tmp_path, monkeypatch):
         assert not (mask & ~seen[1][1][name]).any()
 
 
+def test_rounded_weights_are_the_integers_of_the_network(tmp_path, monkeypatch):
+    """What trains behind batch norms is what the integer network starts from."""
+    kept = {}
+
+    def look(self):
+        if self.stages[self.stage][0] == "rounded":
+            kept["float"] = {n: w.detach().clone() for n, w in self.model.weights().items()}
+            kept["scale"] = [norm.weight.detach().clone() for norm in self.model.norms]
+        finish(self)
+        if self.trainee is not None and "integers" not in kept:
+            kept["integers"] = [self.trainee.integer_weight(i).detach().clone()
+                                for i in range(len(self.trainee.weights))]
+            kept["steps"] = [getattr(self.trainee, f"step{i}") for i in range(3)]
+    finish = Search._finish_stage
+    monkeypatch.setattr(Search, "_finish_stage", look)
+    search = Search(TINY, TRAIN, TEST, tmp_path)
+    search.run()
+    for i, (name, weight) in enumerate(kept["float"].items()):
+        assert not weight[~search.masks[name]].any()
+        if name != "readout":
+            weight = weight * torch.where(kept["scale"][i] < 0, -1.0, 1.0).view(-1, 1, 1, 1)
+        assert kept["integers"][i].abs().max() <= 7
+        torch.testing.assert_close(kept["integers"][i] * kept["steps"][i], weight)
+
+
 def test_distillation_is_least_at_the_teachers_logits():
     teacher = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])
     labels = torch.tensor([0, 1])
@@ -189,14 +215,14 @@ def test_distillation_is_least_at_the_teachers_logits():
     assert soft(teacher + torch.tensor([1.0, 0, 0])) > 0.01
 
 
-@pytest.mark.parametrize("stop_at", range(7))
+@pytest.mark.parametrize("stop_at", range(8))
 def test_an_interrupted_search_ends_with_the_same_numbers(whole, tmp_path, stop_at):
     """Stopped in the middle of the given epoch, and continued by a new process' objects."""
     interrupt.in_epoch(stop_at, lambda: Search(TINY, TRAIN, TEST, tmp_path).run())
     torch.manual_seed(12345)  # the state of the global generator must not matter
     again = Search(TINY, TRAIN, TEST, tmp_path)
     again.run()
-    assert len(again.history) == 7
+    assert len(again.history) == 8
     assert strip(again.history) == strip(whole.history)
     for key, value in whole.trainee.state_dict().items():
         assert torch.equal(again.trainee.state_dict()[key], value), key

@@ -84,19 +84,21 @@ class FoldedBlock:
 
 @torch.no_grad()
 def fold_block(weight: Tensor, norm: nn.BatchNorm2d, bits: int, operand: float = 1.0,
-               v_threshold: float = 1.0, input_scale: float = 1.0) -> FoldedBlock:
+               v_threshold: float = 1.0, input_scale: float = 1.0,
+               step: Tensor | None = None) -> FoldedBlock:
     """Fold I = input_scale * (gamma / sigma (W x - mu) + beta) into integers.
 
     operand: float value of one unit of the integer operand (1/255 for pixels). A weight w is
     w_int * step, so one unit of w_int * x_int is gain = |gamma| / sigma * step * operand *
     input_scale of current; theta = round(v_threshold / gain), bias_int = round(bias / gain).
+    step: [C_out, 1, 1, 1]; None: that of `weight_steps`.
     """
     sigma = (norm.running_var.double() + norm.eps).sqrt()
     gamma = norm.weight.double() if norm.weight is not None else torch.ones_like(sigma)
     beta = norm.bias.double() if norm.bias is not None else torch.zeros_like(sigma)
     sign = torch.where(gamma < 0, -1.0, 1.0)
     weight = weight.double() * sign.view(-1, 1, 1, 1)
-    step = weight_steps(weight, bits, True)
+    step = weight_steps(weight, bits, True) if step is None else step.double()
     gain = gamma.abs() / sigma * step.flatten() * operand * input_scale
     bias = input_scale * (beta - gamma / sigma * norm.running_mean.double())
     # gamma = 0, or so small that the threshold would not fit: the current is the bias alone.

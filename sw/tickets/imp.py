@@ -24,13 +24,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 from ..data.datasets import Images
 from ..errors import SpikeTicketError
 from ..models import CNNConfig, SpikingCNN
 from . import checkpoint, training
-from .integer_training import IntegerTrainee
+from .integer_training import IntegerTrainee, RoundedWeight
 from .masks import global_masks
 
 WARMUP_STEPS = 100
@@ -42,8 +43,9 @@ class SearchOptions:
 
     prune_rate: fraction of the survivors removed per round; None spreads `sparsity` evenly over
     `rounds`. rewind_epoch: epochs of the dense training before the remembered state.
-    epochs_*: of the dense network, each middle round, the last round, the integer fine-tuning,
-    and the last ones of the latter that train on unshifted (but still flipped) images.
+    epochs_*: of the dense network, each middle round, the last round, the ticket with weights
+    rounded to `bits` and its batch norms, the integer fine-tuning, and the last ones of the latter
+    that train on unshifted (but still flipped) images.
     distil: share of the dense network's soft labels in the loss of every later stage, 0..1;
     distil_integer: the same of the integer fine-tuning alone (None: `distil`).
     """
@@ -58,6 +60,7 @@ class SearchOptions:
     epochs_dense: int = 14
     epochs_round: int = 3
     epochs_final: int = 10
+    epochs_rounded: int = 0
     epochs_integer: int = 6
     epochs_unshifted: int = 4
     distil: float = 0.0
@@ -81,6 +84,7 @@ class SearchOptions:
         for name in ("epochs_dense", "epochs_round", "epochs_final", "epochs_integer"):
             need(getattr(self, name) >= 1,
                  f"--{name.replace('_', '-')} {getattr(self, name)} is below 1")
+        need(self.epochs_rounded >= 0, f"--epochs-rounded {self.epochs_rounded} is below 0")
         need(0 <= self.epochs_unshifted <= self.epochs_integer,
              f"--epochs-unshifted {self.epochs_unshifted} is outside 0..{self.epochs_integer} "
              "integer epochs")
@@ -110,10 +114,12 @@ class SearchOptions:
                                timesteps=self.timesteps, tau=self.tau)
 
     def stages(self) -> list[tuple[str, int]]:
-        """(name, epochs) of every stage: dense, the rounds, the integer fine-tuning."""
+        """(name, epochs) of every stage: dense, rounds, rounded weights, integer fine-tuning."""
         middle = [(f"round {r}", self.epochs_round) for r in range(1, self.rounds)]
+        rounded = [("rounded", self.epochs_rounded)] if self.epochs_rounded else []
         return [("dense", self.epochs_dense), *middle,
-                (f"round {self.rounds}", self.epochs_final), ("integer", self.epochs_integer)]
+                (f"round {self.rounds}", self.epochs_final), *rounded,
+                ("integer", self.epochs_integer)]
 
 
 class Search:
@@ -181,7 +187,7 @@ class Search:
         per_epoch = -(-len(self.train) // o.batch_size)
         start, steps = self.epoch * per_epoch, epochs * per_epoch
         warmup = min(WARMUP_STEPS, steps // 4)
-        peak = o.lr_integer if integer else o.lr
+        peak = o.lr_integer if integer or name == "rounded" else o.lr
         # A sparse network that has seen shifts long enough gains by what the test images look like.
         unshifted = integer and self.epoch >= epochs - o.epochs_unshifted
         share = o.distil_integer if integer and o.distil_integer is not None else o.distil
@@ -228,8 +234,11 @@ class Search:
         self.stage, self.epoch = self.stage + 1, 0
         if self.stage == len(self.stages):
             return
-        if self.stages[self.stage][0] == "integer":
-            self.trainee = IntegerTrainee.from_float(self.model, self.masks, o.bits)
+        if self.stages[self.stage][0] == "rounded":
+            self._round_weights()
+        elif self.stages[self.stage][0] == "integer":
+            self.trainee = IntegerTrainee.from_float(self.model, self.masks, o.bits,
+                                                     self._settle_weights())
         else:
             self.masks = global_masks(self.model.weights(), o.density(self.stage))
             self.model.load_state_dict(self.rewind)
@@ -251,8 +260,23 @@ class Search:
         alive = sum(int(torch.count_nonzero(w.detach())) for w in weights)
         return 1 - alive / sum(w.numel() for w in weights)
 
+    def _round_weights(self) -> None:
+        """Train integers times a step from here on, masks included."""
+        for name, layer in self.model.layers().items():
+            parametrize.register_parametrization(layer, "weight", RoundedWeight(
+                layer.weight, self.masks[name], self.options.bits, name != "readout"))
+
+    def _settle_weights(self) -> dict[str, Tensor]:
+        """Plain weights again, as trained before rounding; the steps by layer name."""
+        steps = {}
+        for name, layer in self.model.layers().items():
+            if parametrize.is_parametrized(layer, "weight"):
+                steps[name] = layer.parametrizations.weight[0].step
+                parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+        return steps
+
     def _apply_masks(self) -> None:
-        if self.trainee is None:
+        if self.stages[self.stage][0].startswith("round "):
             with torch.no_grad():
                 weights = self.model.weights()
                 for name, mask in self.masks.items():
@@ -295,8 +319,10 @@ class Search:
         try:
             self.stage, self.epoch = int(meta["stage"]), int(meta["epoch"])
             self.history = json.loads(meta["history"])
-            self.model.load_state_dict(groups["model"])
             self.masks, self.rewind = groups.get("mask", {}), groups.get("rewind", {})
+            if self.stages[self.stage:] and self.stages[self.stage][0] == "rounded":
+                self._round_weights()
+            self.model.load_state_dict(groups["model"])
             if "trainee" in groups:
                 self.trainee = IntegerTrainee(self.model.config, self.options.bits)
                 self.trainee.load_state_dict(groups["trainee"])

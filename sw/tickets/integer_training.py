@@ -19,6 +19,26 @@ from ..integer.trainee import IntegerLIF, straight_through, whole_numbers
 from ..models import CNNConfig, SpikingCNN
 
 
+class RoundedWeight(nn.Module):
+    """Parametrization of a float weight: its survivors, rounded to integers times `step`.
+
+    step: [C_out, 1, 1, 1], that of `weight_steps` for the weight as it is now; it stays.
+    """
+
+    def __init__(self, weight: Tensor, mask: Tensor, bits: int, per_channel: bool):
+        super().__init__()
+        self.top = (1 << bits - 1) - 1
+        self.register_buffer("mask", mask.to(weight.dtype))
+        self.register_buffer("step", weight_steps(weight.detach() * self.mask, bits, per_channel))
+
+    def forward(self, w: Tensor) -> Tensor:
+        """Trained w -> effective W, of one shape; the gradient of the survivors goes straight
+        through, beyond the largest integer, too."""
+        w = w * self.mask
+        whole = (w.detach() / self.step).round().clamp(-self.top, self.top) * self.step
+        return straight_through(w, whole)
+
+
 class IntegerTrainee(nn.Module):
     """Integer network of a `SpikingCNN` shape with trainable latent weights and biases.
 
@@ -48,8 +68,11 @@ class IntegerTrainee(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     @classmethod
-    def from_float(cls, model: SpikingCNN, masks: dict[str, Tensor], bits: int) -> IntegerTrainee:
-        """Fold the batch norms of a trained network and choose steps for its weights."""
+    def from_float(cls, model: SpikingCNN, masks: dict[str, Tensor], bits: int,
+                   steps: dict[str, Tensor] | None = None) -> IntegerTrainee:
+        """Fold the batch norms of a trained network; steps of its weights by layer name (None:
+        those of `weight_steps`)."""
+        steps = steps or {}
         self = cls(model.config, bits)
         names = list(model.weights())
         with torch.no_grad():
@@ -59,10 +82,12 @@ class IntegerTrainee(nn.Module):
                 getattr(self, f"mask{i}").copy_(mask)
                 if i == len(names) - 1:
                     self.weights[i].copy_(weight * mask)
-                    getattr(self, f"step{i}").copy_(weight_steps(weight * mask, bits, False))
+                    getattr(self, f"step{i}").copy_(
+                        steps.get(name, weight_steps(weight * mask, bits, False)))
                     continue
                 operand = 1 / 255 if i == 0 else 1.0  # float value of one integer input unit
-                folded = fold_block(weight * mask, model.norms[i], bits, operand)
+                folded = fold_block(weight * mask, model.norms[i], bits, operand,
+                                    step=steps.get(name))
                 self.weights[i].copy_(folded.weight)
                 self.biases[i].copy_(folded.bias)
                 for buffer in ("step", "gain", "theta"):
