@@ -17,13 +17,14 @@ import sys
 
 import numpy as np
 
-from hw.boards import BOARDS, DEFAULT_BOARD, Board
+from hw.boards import BOARDS, DEFAULT_BOARD, DEVICES, Board
 from hw.config import PRESETS, CoreConfig
 
 from . import bundled, ticket
 from .compile.compiler import DoesNotFit, compile_network
 from .compile.fit import Memory
 from .compile.image import Image
+from .compile.least import least
 from .core import cores, cycles
 from .data import datasets
 from .errors import SpikeTicketError, command
@@ -43,7 +44,11 @@ def plan(found: ticket.Ticket, board: Board, data: str | None = None,
     preset: core on the board; None: its first one that has what the ticket needs.
     """
     preset, config = cores.choose(board, found.network, preset)
-    return {"board": board.name, "preset": preset} | on_core(found, config, data)
+    device = DEVICES[board.device]
+    bound = least(found.network)
+    return {"board": board.name, "preset": preset} | on_core(found, config, data) | {
+        "least_bits": {"weights": bound.weights, "maps": bound.maps, "layer": bound.layer,
+                       "block_ram": device.ram_bits}}
 
 
 def on_core(found: ticket.Ticket, config: CoreConfig, data: str | None = None) -> dict:
@@ -121,7 +126,7 @@ def report(result: dict) -> str:
         lines.append(f"  {memory['name']:<16} {memory['used']:>8,} of {memory['available']:>6,} "
                      f"{memory['unit']:<7} {share:6.1f} %{short}")
     if not result["fits"]:
-        return "\n".join([*lines, f"  {result['reason']}"])
+        return "\n".join([*lines, f"  {result['reason']}", *_least(result["least_bits"])])
     lines.append("")
     lines.append(f"  {'layer':<14} {'kept of weights':>18}  {'bits (bound)':>14}  {'k':>2}  strips"
                  f"  groups {'cycles':>10}")
@@ -142,7 +147,16 @@ def report(result: dict) -> str:
                  f"{result['frames_per_s']:,.0f} frames/s at {result['clock_hz'] / 1e6:g} MHz, "
                  f"{result['useful_updates_per_cycle']:.1f} useful updates a cycle")
     lines.append(f"  activity: {result['activity']}")
+    lines += _least(result["least_bits"])
     return "\n".join(lines)
+
+
+def _least(bits: dict) -> list[str]:
+    """What any core would need, and whether this device has it."""
+    verdict = ": no format would fit" if bits["weights"] + bits["maps"] > bits["block_ram"] else ""
+    weights, maps, ram = (f"{bits[k] / 1e3:,.0f} kbit" for k in ("weights", "maps", "block_ram"))
+    return [f"  least for any core: {weights} of weights (entropy bound), {maps} of maps",
+            f"  ({bits['layer']}); the device's block RAM has {ram}{verdict}"]
 
 
 @command

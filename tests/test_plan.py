@@ -10,6 +10,7 @@ import pytest
 from hw.boards import BOARDS
 from hw.config import PRESETS
 from sw import bundled, plan, ticket
+from sw.compile.least import least
 from sw.core import cores
 from sw.integer.gate import MODES
 from sw.integer.network import InputSpec, Layer, Network, Neuron, Synapses
@@ -120,3 +121,38 @@ def test_a_network_without_attention_takes_the_smaller_core():
     assert cores.choose(board, network(4)) == ("a35t", board.config)
     assert cores.presets(board) == ("a35t", "a35tf")
     assert cores.choose(BOARDS["ulx3s_85f"], network(4), "a35tf")[1].clock_hz == 80_000_000
+
+
+# -- what no core could do without ----------------------------------------------------------------
+
+
+def test_least_memory_by_hand():
+    """Weights at their entropy bound; maps of the layer that reads and writes most."""
+    zero = np.zeros(2, np.int64)
+    half = np.array([1, 0, -1, 0], np.int8)
+    ternary = Network(InputSpec(1, 4, 4, bits=8), 3, (
+        Layer("a", (Synapses(np.tile(half[:1], (2, 1, 1, 1)).reshape(2, 1, 1, 1), bits=2),), zero,
+              zero + 1),
+        Layer("b", (Synapses(half.reshape(2, 2, 1, 1), ("a",), bits=2),), zero, zero + 1),
+        Layer("c", (Synapses(half.reshape(2, 2, 1, 1), ("a", "b"), bits=2),), zero, zero + 1),
+        Layer("out", (Synapses(half.reshape(2, 2, 1, 1), ("a", "b", "c"), bits=2),), zero, zero,
+              None)))
+    found = least(ternary)
+    # a: both weights stay, 2 bits each; the others: 2 of 4 stay, a bit a place and 2 bits each
+    assert found.weights == 2 * 2 + 3 * (4 + 2 * 2)
+    # c reads a + b, numbers in 0..2, and writes a map: 2 channels, 16 positions, 3 timesteps;
+    # a reads an image once, out a sum of three maps
+    map_bits = 2 * 16 * 3
+    assert (found.maps, found.layer) == (2 * map_bits + map_bits, "c")
+
+
+def test_plan_says_what_no_format_would_fit(tmp_path, capsys):
+    weight = np.ones((512, 512, 3, 3), np.int8)
+    zero = np.zeros(512, np.int64)
+    big = Network(InputSpec(512, 4, 4, bits=1), 4, (
+        Layer("out", (Synapses(weight, padding=1, bits=2),), zero, zero, None),), name="big")
+    ticket.save(tmp_path / "big.safetensors", big)
+    code, out, _ = run(capsys, tmp_path / "big.safetensors", "--board", "arty_a7")
+    assert code == 1 and out.rstrip().endswith("the device's block RAM has 1,843 kbit: no format "
+                                               "would fit")
+    assert "4,719 kbit of weights" in out

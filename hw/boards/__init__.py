@@ -53,6 +53,11 @@ class Device:
     def ram(self) -> str:
         return {"xc7": "bram36", "ecp5": "dp16kd"}[self.family]
 
+    @property
+    def ram_bits(self) -> int:
+        """Bits of all block RAM."""
+        return self.bram * 1024 * {"xc7": 36, "ecp5": 18}[self.family]
+
 
 DEVICES: dict[str, Device] = {device.name: device for device in (
     Device("XC7A35T", "xc7", 20_800, 41_600, 50, 90),
