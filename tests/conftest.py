@@ -35,6 +35,24 @@ def tiny_resnet():
         yield
 
 
+@pytest.fixture(scope="session")
+def library():
+    """The simulated board with the core `tiny`, built."""
+    from hw.config import PRESETS
+    from sim.board import build
+    return build(PRESETS["tiny"], progress=False)
+
+
+@pytest.fixture
+def transport(library):
+    """This board, just switched on."""
+    from hw.config import PRESETS
+    from sim.board import SimTransport
+    transport = SimTransport(PRESETS["tiny"], library=library)
+    yield transport
+    transport.close()
+
+
 @pytest.fixture
 def small_board(monkeypatch):
     """The simulated board of the commands is one with the core `tiny`."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS
-from sim.board import SimTransport, build
+from sim.board import SimTransport
 from sw.board.driver import Accelerator
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
@@ -16,18 +16,6 @@ from .faulty import FaultyTransport
 from .random_networks import random_input, random_network
 
 TINY = PRESETS["tiny"]
-
-
-@pytest.fixture(scope="module")
-def library():
-    return build(TINY, progress=False)
-
-
-@pytest.fixture
-def transport(library):
-    transport = SimTransport(TINY, library=library)
-    yield transport
-    transport.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import os
 import pty
-import threading
 import time
 
 import numpy as np
@@ -11,7 +10,8 @@ import pytest
 from hw import registers
 from hw.config import PRESETS
 from hw.registers import Space
-from sim.board import SimTransport, build
+from sim.board import SimTransport
+from sim.serve import Board
 from sw.board.driver import Accelerator
 from sw.board.jobs import load_words
 from sw.board.protocol import Request, Run, Write, words
@@ -24,18 +24,6 @@ from .faulty import FaultyTransport
 from .random_networks import random_input, random_network
 
 TINY = PRESETS["tiny"]
-
-
-@pytest.fixture(scope="session")
-def library():
-    return build(TINY, progress=False)
-
-
-@pytest.fixture
-def transport(library):
-    transport = SimTransport(TINY, library=library)
-    yield transport
-    transport.close()
 
 
 @pytest.fixture(scope="module")
@@ -257,48 +245,18 @@ def test_interrupted_exchange_leaves_the_session_usable(transport, cases):
         assert is_right(board.infer(inputs), expected)
 
 
-class Pump:
-    """A pseudo-terminal with the simulated board at its far end."""
-
-    def __init__(self, transport):
-        self.far, self.near = pty.openpty()
-        self.port = os.ttyname(self.near)
-        self.transport, self.stop = transport, False
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self):
-        os.set_blocking(self.far, False)
-        while not self.stop:
-            try:
-                self.transport.write(os.read(self.far, 4096))
-            except (BlockingIOError, OSError):
-                time.sleep(0.001)
-            while data := self.transport.read(1e-3):
-                os.write(self.far, data)
-
-    def close(self):
-        self.stop = True
-        self.thread.join()
-        os.close(self.far)
-        os.close(self.near)
-
-
-def test_serial_port(transport, cases, monkeypatch):
+def test_serial_port(library, cases, monkeypatch):
     import serial
 
     # a pseudo-terminal has no break
     monkeypatch.setattr(serial.Serial, "send_break", lambda self, duration: None)
     _, image, inputs, expected = cases[0]
-    pump = Pump(transport)
-    try:
-        serial_port = SerialTransport(pump.port)
+    with Board(TINY, library=library) as served:
+        serial_port = SerialTransport(served.port)
         with Accelerator(serial_port, TINY) as board:
             board.load(image)
             assert is_right(board.infer(inputs), expected)
             assert serial_port.read(0.01) == b""
-    finally:
-        pump.close()
 
 
 def test_port_that_is_not_there_or_vanishes():

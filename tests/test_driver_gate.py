@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS
-from sim.board import SimTransport, build
 from sw.board.driver import Accelerator
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
@@ -16,13 +15,6 @@ from .random_networks import random_input, random_network
 from .random_spikeformers import random_masks, random_spikeformer
 
 TINY = PRESETS["tiny"]
-
-
-@pytest.fixture
-def transport():
-    transport = SimTransport(TINY, library=build(TINY, progress=False))
-    yield transport
-    transport.close()
 
 
 @pytest.fixture(scope="module")

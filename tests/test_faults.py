@@ -22,11 +22,6 @@ TINY = PRESETS["tiny"]
 
 
 @pytest.fixture(scope="module")
-def library():
-    return board.build(TINY, progress=False)
-
-
-@pytest.fixture(scope="module")
 def cases(library):
     return make_cases(TINY, library)
 

@@ -4,11 +4,10 @@ import json
 import random
 
 import numpy as np
-import pytest
 
 from hw.config import PRESETS
 from hw.registers import REQUEST, Space, Status
-from sim import board, parser_fuzz
+from sim import parser_fuzz
 from sim.parser_inputs import MOST_CYCLES, mutate, random_frame, random_input
 from sim.parser_model import ParserModel
 from sw.board.protocol import (
@@ -23,11 +22,6 @@ from sw.board.protocol import (
 )
 
 TINY = PRESETS["tiny"]
-
-
-@pytest.fixture(scope="module")
-def library():
-    return board.build(TINY, progress=False)
 
 
 def test_the_board_answers_as_the_model_says(library):

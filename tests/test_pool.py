@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS
-from sim.board import SimTransport, build
+from sim.board import SimTransport
 from sw import pool as pools
 from sw import ticket
 from sw.board.driver import Accelerator
@@ -23,11 +23,6 @@ from .random_networks import random_input, random_network
 from .random_spikeformers import random_masks, random_spikeformer
 
 TINY = PRESETS["tiny"]
-
-
-@pytest.fixture(scope="module")
-def library():
-    return build(TINY, progress=False)
 
 
 @pytest.fixture

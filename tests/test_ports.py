@@ -1,10 +1,6 @@
 """Serial ports: which belong to supported boards, what answers there, ports that come and go."""
 
 import json
-import os
-import pty
-import threading
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +8,7 @@ import pytest
 from hw import registers
 from hw.config import PRESETS
 from sim.board import SimTransport, build
+from sim.serve import Board
 from sw import ports
 from sw.board import identities, opening
 from sw.board.driver import Accelerator
@@ -40,39 +37,10 @@ LISTED = [
 ]
 
 
-class Served:
-    """A pseudo-terminal with a simulated board at its far end."""
-
-    def __init__(self, board):
-        self.board = board
-        self.far, near = pty.openpty()
-        self.port, self.stop = os.ttyname(near), False
-        os.close(near)
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self):
-        os.set_blocking(self.far, False)
-        while not self.stop:
-            try:
-                self.board.write(os.read(self.far, 4096))
-            except OSError:  # nothing there, or nobody has it open
-                time.sleep(0.002)
-            while data := self.board.read(1e-3):
-                os.write(self.far, data)
-
-    def close(self):
-        self.stop = True
-        self.thread.join()
-        os.close(self.far)
-        self.board.close()
-
-
 @pytest.fixture
-def served():
-    found = Served(SimTransport(TINY, library=build(TINY, progress=False)))
-    yield found
-    found.close()
+def served(library):
+    with Board(TINY, library=library) as board:
+        yield board
 
 
 @pytest.fixture

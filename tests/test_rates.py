@@ -5,33 +5,20 @@ import pytest
 
 from hw.config import PRESETS
 from hw.registers import DEFAULT_BAUD
-from sim.board import SimTransport, build
 from sw.board import rates
 from sw.board.driver import Accelerator
 from sw.board.protocol import Request
-from sw.compile.compiler import compile_network
-from sw.integer import reference
 
 from .line import Line
-from .random_networks import random_input, random_network
+from .random_networks import random_case
 
 TINY = PRESETS["tiny"]
 LIMIT = 12_000_000
 
 
-@pytest.fixture
-def board():
-    transport = SimTransport(TINY, library=build(TINY, progress=False))
-    yield transport
-    transport.close()
-
-
 @pytest.fixture(scope="module")
 def case():
-    rng = np.random.default_rng(67)
-    network = random_network(rng)
-    inputs = np.stack([random_input(rng, network) for _ in range(6)])
-    return compile_network(network, TINY), inputs, reference.run(network, inputs).logits
+    return random_case(TINY, 6)
 
 
 @pytest.mark.parametrize(("clean", "expected", "tried"), [
@@ -39,9 +26,9 @@ def case():
     (6_500_000, 6_000_000, [12_000_000, 8_000_000, 6_000_000]),
     (3_000_000, 3_000_000, [12_000_000, 8_000_000, 6_000_000, 4_000_000]),
 ])
-def test_the_highest_rate_that_passes(board, case, clean, expected, tried):
+def test_the_highest_rate_that_passes(transport, case, clean, expected, tried):
     image, inputs, logits = case
-    line = Line(board, clean=clean)
+    line = Line(transport, clean=clean)
     with Accelerator(line, TINY) as accelerator:
         trials = accelerator.raise_rate(LIMIT)
         assert [trial.baud for trial in trials] == tried
@@ -53,16 +40,16 @@ def test_the_highest_rate_that_passes(board, case, clean, expected, tried):
         assert (accelerator.infer(inputs).logits == logits).all()
 
 
-def test_a_bridge_that_cannot_and_a_line_without_rate(board, case):
+def test_a_bridge_that_cannot_and_a_line_without_rate(transport, case):
     image, inputs, logits = case
-    line = Line(board, bridge=3_000_000)
+    line = Line(transport, bridge=3_000_000)
     with Accelerator(line, TINY) as accelerator:
         assert not any(trial.passed for trial in accelerator.raise_rate(LIMIT))
         assert accelerator.raise_rate(DEFAULT_BAUD) == []
         assert line.baud == DEFAULT_BAUD
         accelerator.load(image)
         assert (accelerator.infer(inputs).logits == logits).all()
-    assert rates.raise_rate(Accelerator(board, TINY)._session, TINY, LIMIT) == []
+    assert rates.raise_rate(Accelerator(transport, TINY)._session, TINY, LIMIT) == []
 
 
 def test_candidates_keep_what_the_uart_can():
@@ -73,9 +60,9 @@ def test_candidates_keep_what_the_uart_can():
     assert rates.fastest((0x0403, 0x6010)) == rates.fastest(None) == LIMIT
 
 
-def test_a_line_that_turns_bad_goes_back_to_its_first_rate(board, case):
+def test_a_line_that_turns_bad_goes_back_to_its_first_rate(transport, case):
     image, inputs, logits = case
-    line = Line(board)
+    line = Line(transport)
     with Accelerator(line, TINY) as accelerator:
         accelerator.raise_rate(LIMIT)
         accelerator.load(image)
@@ -86,10 +73,10 @@ def test_a_line_that_turns_bad_goes_back_to_its_first_rate(board, case):
         assert accelerator.statistics.recoveries >= 8
 
 
-def test_power_cut_at_a_raised_rate(board, case):
+def test_power_cut_at_a_raised_rate(transport, case):
     """The board comes back at its first rate; a break brings the host there, and it loads again."""
     image, inputs, logits = case
-    line = Line(board)
+    line = Line(transport)
     with Accelerator(line, TINY) as accelerator:
         accelerator.raise_rate(LIMIT)
         accelerator.load(image)
@@ -99,9 +86,9 @@ def test_power_cut_at_a_raised_rate(board, case):
         assert line.baud == DEFAULT_BAUD and line.resets == 2
 
 
-def test_a_lost_answer_to_the_change_of_rate(board, case):
+def test_a_lost_answer_to_the_change_of_rate(transport, case):
     """The board has changed its rate and the host has not."""
-    line = Line(board)
+    line = Line(transport)
     with Accelerator(line, TINY) as accelerator:
         line.board_baud = 8_000_000
         accelerator._session.ask(Request())

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS
-from sim.board import build
 from sim.serve import Board, main
 from sw.board.driver import Accelerator
 from sw.board.transport import SerialTransport
@@ -21,11 +20,6 @@ from sw.integer import reference
 from .random_networks import random_input, random_network
 
 TINY = PRESETS["tiny"]
-
-
-@pytest.fixture(scope="module")
-def library():
-    return build(TINY, progress=False)
 
 
 @pytest.fixture(scope="module")

@@ -7,34 +7,21 @@ import pytest
 
 from hw.config import PRESETS
 from hw.registers import Register, Space
-from sim.board import SimTransport, build
 from sw.board.driver import Accelerator
 from sw.board.protocol import Read, Request, Write, words
 from sw.board.session import Session
-from sw.compile.compiler import compile_network
 from sw.errors import SpikeTicketError
-from sw.integer import reference
 
 from .faulty import FaultyTransport
-from .random_networks import random_input, random_network
+from .random_networks import random_case
 
 TINY = PRESETS["tiny"]
 PROBE = Request(read=Read(Space.REGISTER, Register.MAGIC, 1))
 
 
-@pytest.fixture
-def transport():
-    transport = SimTransport(TINY, library=build(TINY, progress=False))
-    yield transport
-    transport.close()
-
-
 @pytest.fixture(scope="module")
 def case():
-    rng = np.random.default_rng(67)
-    network = random_network(rng)
-    inputs = np.stack([random_input(rng, network) for _ in range(3)])
-    return compile_network(network, TINY), inputs, reference.run(network, inputs).logits
+    return random_case(TINY, 3)
 
 
 class BrownOut(FaultyTransport):
