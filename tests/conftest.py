@@ -1,4 +1,4 @@
-"""What several test modules ask for by `pytestmark = pytest.mark.usefixtures(...)`."""
+"""Options of pytest, and fixtures that several test modules share."""
 
 import pytest
 
@@ -35,24 +35,6 @@ def tiny_resnet():
         yield
 
 
-@pytest.fixture(scope="session")
-def library():
-    """The simulated board with the core `tiny`, built."""
-    from hw.config import PRESETS
-    from sim.board import build
-    return build(PRESETS["tiny"], progress=False)
-
-
-@pytest.fixture
-def transport(library):
-    """This board, just switched on."""
-    from hw.config import PRESETS
-    from sim.board import SimTransport
-    transport = SimTransport(PRESETS["tiny"], library=library)
-    yield transport
-    transport.close()
-
-
 @pytest.fixture
 def small_board(monkeypatch):
     """The simulated board of the commands is one with the core `tiny`."""
@@ -65,3 +47,29 @@ def small_files(tmp_path):
     """(ticket, data, network, images, labels) of a network that this board runs in a moment."""
     from tests import small_runs
     return small_runs.save(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_library():
+    """The build of the simulated board with the core `tiny`."""
+    from hw.config import PRESETS
+    from sim.board import build
+    return build(PRESETS["tiny"], progress=False)
+
+
+@pytest.fixture
+def transport(tiny_library):
+    """That board, a new one for every test."""
+    from hw.config import PRESETS
+    from sim.board import SimTransport
+    transport = SimTransport(PRESETS["tiny"], library=tiny_library)
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def served(tiny_library):
+    """That board behind a pseudo-terminal, at `served.port`."""
+    from tests.terminal import fresh_board
+    with fresh_board(tiny_library) as board:
+        yield board

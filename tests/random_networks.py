@@ -6,23 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from hw.config import CoreConfig
-from sw.compile.compiler import compile_network
-from sw.compile.image import Image
-from sw.integer import reference
 from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Shape, Synapses
 
 ACCUMULATOR_LIMIT = (1 << 15) - 1
 DENSITIES = (0.0, 0.005, 0.02, 0.1, 0.3, 0.5, 1.0)
-
-
-def random_case(config: CoreConfig, inputs: int, seed: int = 67) -> tuple[
-        Image, np.ndarray, np.ndarray]:
-    """(compiled network, its inputs, their logits by the reference) for a core that it fits."""
-    rng = np.random.default_rng(seed)
-    network = random_network(rng)
-    samples = np.stack([random_input(rng, network) for _ in range(inputs)])
-    return compile_network(network, config), samples, reference.run(network, samples).logits
 
 
 def random_network(rng: np.random.Generator, *, max_size: int = 12, max_channels: int = 8,

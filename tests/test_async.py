@@ -5,33 +5,19 @@ import threading
 import numpy as np
 import pytest
 
-from hw.config import PRESETS
 from sim.board import SimTransport
 from sw.board.driver import Accelerator
-from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
-from sw.integer import reference
 
 from .faulty import FaultyTransport
-from .random_networks import random_input, random_network
-
-TINY = PRESETS["tiny"]
+from .tiny_board import TINY, random_cases
 
 
 @pytest.fixture(scope="module")
 def cases():
     """Two networks with ten inputs each, and their logits."""
-    rng = np.random.default_rng(21)
-    found = []
-    while len(found) < 2:
-        network = random_network(rng)
-        try:
-            image = compile_network(network, TINY)
-        except DoesNotFit:
-            continue
-        inputs = np.stack([random_input(rng, network) for _ in range(10)])
-        found.append((image, inputs, reference.run(network, inputs).logits))
-    return found
+    return [(image, inputs, expected.logits)
+            for _, image, inputs, expected in random_cases(21, 2, 10)]
 
 
 def test_submitted_batches_come_back_in_order(transport, cases):
@@ -74,10 +60,10 @@ def test_stream(transport, cases, ahead):
         assert (board.infer(inputs).logits == logits).all()
 
 
-def test_the_next_input_is_sent_while_one_is_computed(library, cases):
+def test_the_next_input_is_sent_while_one_is_computed(tiny_library, cases):
     """At a baud rate, what takes longest sets the pace; one at a time, all three add up."""
     image, inputs, logits = max(cases, key=lambda case: case[0].surviving)
-    transport = SimTransport(TINY, library=library, baud=12_000_000)
+    transport = SimTransport(TINY, library=tiny_library, baud=12_000_000)
     with Accelerator(transport, TINY) as board:
         board.load(image)
         spent = {}

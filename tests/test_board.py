@@ -16,14 +16,11 @@ from hw.config import PRESETS
 from hw.registers import PROTOCOL, Space
 from sw.board.driver import Accelerator
 from sw.board.protocol import Request, Write
-from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
-from sw.integer import reference
 from sw.replay import RecordingTransport, ReplayTransport
 
-from .random_networks import random_input, random_network
+from .tiny_board import TINY, random_cases
 
-TINY = PRESETS["tiny"]
 RECORDINGS = Path(__file__).with_name("recordings")
 KINDS = ["simulated", "recorded", pytest.param("live", marks=pytest.mark.board)]
 
@@ -56,15 +53,9 @@ def board(request):
 
 def case(board, number):
     """A small random network of this board: (network, image, three inputs, reference)."""
-    rng = np.random.default_rng(1000 + number)
-    while True:
-        network = random_network(rng, max_size=6, max_channels=4, max_layers=3)
-        try:
-            image = compile_network(network, board.config)
-        except DoesNotFit:
-            continue
-        inputs = np.stack([random_input(rng, network) for _ in range(3)])
-        return network, image, inputs, reference.run(network, inputs)
+    [found] = random_cases(1000 + number, 1, 3, config=board.config, max_size=6, max_channels=4,
+                           max_layers=3)
+    return found
 
 
 def test_the_board_says_what_it_is(board):

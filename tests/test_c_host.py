@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS
-from sim.board import build
 from sim.serve import Board
 from sw import flat_image
 from sw.compile.compiler import DoesNotFit, compile_network
@@ -36,8 +35,8 @@ def host(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def board():
-    with Board(TINY, library=build(TINY, progress=False)) as board:
+def board(tiny_library):
+    with Board(TINY, library=tiny_library) as board:
         yield board
 
 

@@ -11,19 +11,16 @@ from hw import registers
 from hw.config import PRESETS
 from hw.registers import Space
 from sim.board import SimTransport
-from sim.serve import Board
 from sw.board.driver import Accelerator
 from sw.board.jobs import load_words
 from sw.board.protocol import Request, Run, Write, words
 from sw.board.transport import SerialTransport, open_transport
-from sw.compile.compiler import DoesNotFit, compile_network
+from sw.compile.compiler import compile_network
 from sw.errors import SpikeTicketError
 from sw.integer import reference
 
 from .faulty import FaultyTransport
-from .random_networks import random_input, random_network
-
-TINY = PRESETS["tiny"]
+from .tiny_board import TINY, random_cases
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +30,7 @@ def cases():
     This seed's take frames of half a kilobyte at most: longer ones hardly ever come through a line
     that disturbs every 250th byte.
     """
-    rng = np.random.default_rng(67)
-    found = []
-    while len(found) < 10:
-        network = random_network(rng)
-        try:
-            image = compile_network(network, TINY)
-        except DoesNotFit:
-            continue
-        inputs = np.stack([random_input(rng, network) for _ in range(3)])
-        found.append((network, image, inputs, reference.run(network, inputs)))
-    return found
+    return random_cases(67, 10, 3)
 
 
 def is_right(result, expected):
@@ -245,18 +232,13 @@ def test_interrupted_exchange_leaves_the_session_usable(transport, cases):
         assert is_right(board.infer(inputs), expected)
 
 
-def test_serial_port(library, cases, monkeypatch):
-    import serial
-
-    # a pseudo-terminal has no break
-    monkeypatch.setattr(serial.Serial, "send_break", lambda self, duration: None)
+def test_serial_port(served, cases):
     _, image, inputs, expected = cases[0]
-    with Board(TINY, library=library) as served:
-        serial_port = SerialTransport(served.port)
-        with Accelerator(serial_port, TINY) as board:
-            board.load(image)
-            assert is_right(board.infer(inputs), expected)
-            assert serial_port.read(0.01) == b""
+    serial_port = SerialTransport(served.port)
+    with Accelerator(serial_port, TINY) as board:
+        board.load(image)
+        assert is_right(board.infer(inputs), expected)
+        assert serial_port.read(0.01) == b""
 
 
 def test_port_that_is_not_there_or_vanishes():
@@ -275,11 +257,11 @@ def test_port_that_is_not_there_or_vanishes():
     port.close()
 
 
-def test_paced_line(library, cases):
+def test_paced_line(tiny_library, cases):
     """At a baud rate, line or core sets the pace: what comes before and after is overlapped."""
     _, image, inputs, expected = cases[0]
     baud = 12_000_000
-    transport = SimTransport(TINY, library=library, baud=baud)
+    transport = SimTransport(TINY, library=tiny_library, baud=baud)
     with Accelerator(transport, TINY) as board:
         board.load(image)
         assert is_right(board.infer(inputs), expected)

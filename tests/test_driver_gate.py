@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from hw.config import PRESETS
 from sw.board.driver import Accelerator
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
@@ -13,8 +12,7 @@ from sw.integer.gate import MODES
 from .faulty import FaultyTransport
 from .random_networks import random_input, random_network
 from .random_spikeformers import random_masks, random_spikeformer
-
-TINY = PRESETS["tiny"]
+from .tiny_board import TINY
 
 
 @pytest.fixture(scope="module")

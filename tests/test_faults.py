@@ -22,8 +22,8 @@ TINY = PRESETS["tiny"]
 
 
 @pytest.fixture(scope="module")
-def cases(library):
-    return make_cases(TINY, library)
+def cases(tiny_library):
+    return make_cases(TINY, tiny_library)
 
 
 def inject(*kinds, **options):
@@ -80,7 +80,7 @@ def test_the_stated_time_is_the_sessions():
     assert fault_lab.bound(0.5) == 26.5
 
 
-def test_byte_errors_at_every_rate_are_survived(library):
+def test_byte_errors_at_every_rate_are_survived(tiny_library):
     done = inject(*ByteFaults.KINDS, megabytes=0.4, seed=2)
     assert [t.kind for t in faults.by_kind(done)] == list(ByteFaults.KINDS)
     total = faults.total(done)
@@ -89,7 +89,7 @@ def test_byte_errors_at_every_rate_are_survived(library):
     assert all(t.faults > 3 for t in done if t.rate == 1e-3)
 
 
-def test_single_faults_are_survived(library):
+def test_single_faults_are_survived(tiny_library):
     done = {t.kind: t for t in inject(*BYTES, runs=3, seed=3)}
     assert all(t.passed and t.faults for t in done.values()), faults.table([*done.values()])
     assert done["silence"].errors >= 2 and done["other device"].errors == 7
@@ -98,19 +98,19 @@ def test_single_faults_are_survived(library):
     assert any("keeps resetting" in text for text in done["power keeps failing"].messages)
 
 
-def test_faults_at_the_pins_are_survived(library):
+def test_faults_at_the_pins_are_survived(tiny_library):
     done = {t.kind: t for t in inject(*PINS, faults.NOISE, runs=2, megabytes=0.5, rates=[1e-3])}
     assert all(t.passed and t.faults for t in done.values()), faults.table([*done.values()])
     assert any("does not hold what was sent" in text for text in done["weight bits"].messages)
 
 
-def test_killed_hosts_and_vanished_ports_are_survived(library):
+def test_killed_hosts_and_vanished_ports_are_survived(tiny_library):
     done = inject(*faults.REAL, runs=4)
     assert all(t.passed and t.faults for t in done), faults.table(done)
     assert any("the board is gone" in message for message in done[1].messages)
 
 
-def test_a_flipped_weight_bit_is_noticed(library, cases):
+def test_a_flipped_weight_bit_is_noticed(tiny_library, cases):
     """By `verify` wherever it is, and by `load`."""
     case = max(cases, key=lambda case: len(case.image.weights[0]))
     words = len(case.image.weights[0])
@@ -126,7 +126,7 @@ def test_a_flipped_weight_bit_is_noticed(library, cases):
         assert case.infer(accelerator)
 
 
-def test_wrong_results_would_be_counted(library, monkeypatch):
+def test_wrong_results_would_be_counted(tiny_library, monkeypatch):
     """With a host that does not look at the CRC."""
     def careless(frame):
         try:
@@ -142,18 +142,18 @@ def test_wrong_results_would_be_counted(library, monkeypatch):
     assert tally.silent_wrong and not tally.passed
 
 
-def test_late_errors_and_crashes_would_be_counted(library, monkeypatch):
+def test_late_errors_and_crashes_would_be_counted(tiny_library, monkeypatch):
     monkeypatch.setattr(fault_lab, "bound", lambda patience: 1.0)
     [tally] = inject("silence", runs=2)
     assert tally.hangs == 2 and not tally.errors and not tally.passed
-    lab = Lab(board.SimTransport(TINY, library=library), [], library, 0)
+    lab = Lab(board.SimTransport(TINY, library=tiny_library), [], tiny_library, 0)
     tally = Tally("none")
     assert lab.attempt(tally, Line(lab.transport, lab.random), lambda: 1 / 0) == "crash"
     assert tally.crashes == 1 and tally.messages == {"ZeroDivisionError: division by zero": 1}
     lab.transport.close()
 
 
-def test_command(library, capsys):
+def test_command(tiny_library, capsys):
     assert faults.main(["--only", "wrong bitstream", "--json", "--seed", "5"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"bytes", "runs", "silent_wrong", "hangs", "unusable_after",

@@ -8,7 +8,7 @@ import pytest
 
 from hw.config import PRESETS
 from hw.registers import MAGIC, REPLY, Space
-from sim.board import SimTransport, build
+from sim.board import SimTransport
 from sw import link_speed
 from sw.board.driver import Accelerator
 from sw.board.jobs import input_job
@@ -57,12 +57,12 @@ def test_event_frames_send_their_events():
     assert 4 * plain == 8192 and 4 * sent < 3.5 * events
 
 
-def test_speed_on_the_board():
+def test_speed_on_the_board(tiny_library):
     """At a low rate the line sets the pace, and the rate is that of its bytes."""
     image = compile_network(readout(InputSpec(1, 16, 16, bits=4)), TINY)
     rng = np.random.default_rng(1)
     inputs = rng.integers(0, 16, (7, 1, 16, 16)).astype(np.uint8)
-    transport = SimTransport(TINY, baud=3_000_000, library=build(TINY, progress=False))
+    transport = SimTransport(TINY, baud=3_000_000, library=tiny_library)
     with Accelerator(transport, TINY) as board:
         loaded = link_speed.load_speed(board, image)
         line = loaded["bytes"][0] * 10 / 3e6

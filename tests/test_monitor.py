@@ -9,7 +9,6 @@ from rich.console import Console
 
 from hw.config import PRESETS
 from hw.registers import DEFAULT_BAUD
-from sim import serve
 from sim.board import SimTransport
 from sw import bundled, run_inference, ticket
 from sw.board.connect import connect
@@ -134,23 +133,22 @@ def test_the_command(small_files, capsys):
         assert "line errors: 0 recoveries" in capsys.readouterr().out
 
 
-def test_a_board_on_a_port(small_files, capsys):
+def test_a_board_on_a_port(small_files, served, capsys):
     """It says itself what it is; the other commands reach it the same way."""
     path, data, _, images, _ = small_files
     arguments = ["--ticket", str(path), "--data", str(data), "--images", "4", "--json"]
-    with serve.Board(PRESETS["tiny"], progress=False) as board:
-        assert main([*arguments, "--once", "--port", board.port]) == 0
-        values = json.loads(capsys.readouterr().out)
-        assert values["preset"] == "tiny" and values["transport"] == board.port
-        assert values["images"] == 4 and values["link"]["baud"] > DEFAULT_BAUD
-        assert run_inference.main([*arguments, "--port", board.port]) == 0
-        values = json.loads(capsys.readouterr().out)
-        assert values["logits_equal"] and values["spike_mismatches"] == 0
-        assert values["preset"] == "tiny" and values["transport"] == board.port
-        np.save(path.with_name("x.npy"), images[:2])
-        assert run_inference.main(["--ticket", str(path), "--port", board.port, "--input",
-                                   str(path.with_name("x.npy"))]) == 0
-        assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main([*arguments, "--once", "--port", served.port]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["preset"] == "tiny" and values["transport"] == served.port
+    assert values["images"] == 4 and values["link"]["baud"] > DEFAULT_BAUD
+    assert run_inference.main([*arguments, "--port", served.port]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["logits_equal"] and values["spike_mismatches"] == 0
+    assert values["preset"] == "tiny" and values["transport"] == served.port
+    np.save(path.with_name("x.npy"), images[:2])
+    assert run_inference.main(["--ticket", str(path), "--port", served.port, "--input",
+                               str(path.with_name("x.npy"))]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 @pytest.mark.usefixtures("small_board")

@@ -24,15 +24,15 @@ from sw.board.protocol import (
 TINY = PRESETS["tiny"]
 
 
-def test_the_board_answers_as_the_model_says(library):
-    found = parser_fuzz.fuzz(inputs=400, seed=6, library=library, progress=False)
+def test_the_board_answers_as_the_model_says(tiny_library):
+    found = parser_fuzz.fuzz(inputs=400, seed=6, library=tiny_library, progress=False)
     assert not found.fault, found.shown_by[:4000]
     assert found.inputs == 400 and found.frames > 1200 and found.kept
     # One frame at a time never finds the buffer full.
     assert set(found.statuses) == {status.name for status in Status} - {"OVERRUN"}
 
 
-def test_a_wrong_answer_is_found_and_shown_again(library, monkeypatch):
+def test_a_wrong_answer_is_found_and_shown_again(tiny_library, monkeypatch):
     """A model that knows of no order: the board's ORDER is wrong then."""
     right = ParserModel.frame
 
@@ -41,17 +41,17 @@ def test_a_wrong_answer_is_found_and_shown_again(library, monkeypatch):
         return right(self, data)
 
     monkeypatch.setattr(ParserModel, "frame", careless)
-    found = parser_fuzz.fuzz(inputs=300, seed=1, library=library, progress=False)
+    found = parser_fuzz.fuzz(inputs=300, seed=1, library=tiny_library, progress=False)
     assert "ORDER" in found.fault
-    again = parser_fuzz.replay(bytes.fromhex(found.shown_by), library=library)
+    again = parser_fuzz.replay(bytes.fromhex(found.shown_by), library=tiny_library)
     assert again.fault == found.fault
 
 
-def test_a_board_that_takes_too_long_is_found(library, monkeypatch):
+def test_a_board_that_takes_too_long_is_found(tiny_library, monkeypatch):
     monkeypatch.setattr(parser_fuzz, "ParserModel", lambda config: type("Model", (ParserModel,), {
         "frame": lambda self, data: ParserModel.frame(self, data) and
         ParserModel.frame(self, data).__class__(frozenset({Status.OK}), 0, 1, 1, -100)})(config))
-    found = parser_fuzz.fuzz(inputs=1, seed=1, library=library, progress=False)
+    found = parser_fuzz.fuzz(inputs=1, seed=1, library=tiny_library, progress=False)
     assert "still at work after" in found.fault
 
 
@@ -93,8 +93,8 @@ def test_inputs_end_and_keep_runs_short():
     assert whole > 200
 
 
-def test_command(library, capsys, monkeypatch):
-    monkeypatch.setattr(parser_fuzz, "build", lambda **_: library)
+def test_command(tiny_library, capsys, monkeypatch):
+    monkeypatch.setattr(parser_fuzz, "build", lambda **_: tiny_library)
     assert parser_fuzz.main(["--seconds", "1", "--json", "--seed", "2"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["inputs"] and found["fault"] == "" and found["seed"] == 2

@@ -7,7 +7,6 @@ import warnings
 import numpy as np
 import pytest
 
-from hw.config import PRESETS
 from sim.board import SimTransport
 from sw import pool as pools
 from sw import ticket
@@ -21,14 +20,13 @@ from sw.pool import BoardLost, Pool
 from .faulty import FaultyTransport
 from .random_networks import random_input, random_network
 from .random_spikeformers import random_masks, random_spikeformer
-
-TINY = PRESETS["tiny"]
+from .tiny_board import TINY
 
 
 @pytest.fixture
-def lines(library):
+def lines(tiny_library):
     """Three simulated boards behind lines that can fail."""
-    return [FaultyTransport(SimTransport(TINY, library=library)) for _ in range(3)]
+    return [FaultyTransport(SimTransport(TINY, library=tiny_library)) for _ in range(3)]
 
 
 @pytest.fixture(scope="module")

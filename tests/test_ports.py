@@ -7,8 +7,6 @@ import pytest
 
 from hw import registers
 from hw.config import PRESETS
-from sim.board import SimTransport, build
-from sim.serve import Board
 from sw import ports
 from sw.board import identities, opening
 from sw.board.driver import Accelerator
@@ -35,12 +33,6 @@ LISTED = [
     info("COM3", *FT2232H, None, "210319A"),
     info("/dev/cu.usbserial-2103191", *FT2232H, "20-1"),
 ]
-
-
-@pytest.fixture
-def served(library):
-    with Board(TINY, library=library) as board:
-        yield board
 
 
 @pytest.fixture
@@ -181,7 +173,7 @@ def test_manifests_that_lie(tmp_path, damage):
         identities.read_manifest(manifest(tmp_path, **damage))
 
 
-def test_manifests_as_files(tmp_path, served):
+def test_manifests_as_files(tmp_path, served, transport):
     path = manifest(tmp_path, baud=3_000_000)
     assert identities.read_manifest(path).config == TINY
     with Accelerator.open(served.port, manifest=path) as board:
@@ -189,6 +181,6 @@ def test_manifests_as_files(tmp_path, served):
     for text in ("[]", "{", "[" * 100_000, "\xff"):
         path.write_text(text)
         with pytest.raises(SpikeTicketError, match="not a manifest"):
-            Accelerator(SimTransport(TINY, library=build(TINY, progress=False)), path)
+            Accelerator(transport, path)
     with pytest.raises(SpikeTicketError, match="'nothing' is unknown"):
         opening.transport_for("sim:nothing")

@@ -3,22 +3,20 @@
 import numpy as np
 import pytest
 
-from hw.config import PRESETS
 from hw.registers import DEFAULT_BAUD
 from sw.board import rates
 from sw.board.driver import Accelerator
 from sw.board.protocol import Request
 
 from .line import Line
-from .random_networks import random_case
+from .tiny_board import TINY, random_case
 
-TINY = PRESETS["tiny"]
 LIMIT = 12_000_000
 
 
 @pytest.fixture(scope="module")
 def case():
-    return random_case(TINY, 6)
+    return random_case(67, 6)
 
 
 @pytest.mark.parametrize(("clean", "expected", "tried"), [

@@ -6,41 +6,27 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-from hw.config import PRESETS
 from sim.serve import Board, main
 from sw.board.driver import Accelerator
 from sw.board.transport import SerialTransport
-from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
-from sw.integer import reference
 
-from .random_networks import random_input, random_network
-
-TINY = PRESETS["tiny"]
+from .tiny_board import TINY, random_case
 
 
 @pytest.fixture(scope="module")
 def case():
     """A network that fits, inputs, and the reference's logits of them."""
-    rng = np.random.default_rng(5)
-    while True:
-        network = random_network(rng)
-        try:
-            image = compile_network(network, TINY)
-        except DoesNotFit:
-            continue
-        inputs = np.stack([random_input(rng, network) for _ in range(4)])
-        return image, inputs, reference.run(network, inputs).logits
+    return random_case(5, 4)
 
 
-def test_hosts_come_and_go(library, case, tmp_path):
+def test_hosts_come_and_go(tiny_library, case, tmp_path):
     image, inputs, logits = case
     link = tmp_path / "board"
     link.symlink_to("/nowhere")  # of a board that ended badly
-    with Board(TINY, library=library, link=link) as board:
+    with Board(TINY, library=tiny_library, link=link) as board:
         for port in (board.port, str(link)):
             with Accelerator(SerialTransport(port), TINY) as accelerator:
                 accelerator.load(image)
@@ -52,9 +38,9 @@ def test_hosts_come_and_go(library, case, tmp_path):
     board.close()  # again
 
 
-def test_power_cycle(library, case):
+def test_power_cycle(tiny_library, case):
     image, inputs, logits = case
-    with Board(TINY, library=library) as board, \
+    with Board(TINY, library=tiny_library) as board, \
             Accelerator(SerialTransport(board.port), TINY) as accelerator:
         accelerator.load(image)
         board.power_cycle()
@@ -62,9 +48,9 @@ def test_power_cycle(library, case):
         assert accelerator.statistics.recoveries >= 1
 
 
-def test_nobody_reads(library):
+def test_nobody_reads(tiny_library):
     """Requests whose replies are not read fill neither memory nor the board for ever."""
-    with Board(TINY, library=library) as board:
+    with Board(TINY, library=tiny_library) as board:
         port = os.open(board.port, os.O_RDWR | os.O_NOCTTY)
         junk = b"\x02\x01\x00" * 400  # damaged frames, each of which is answered
         for _ in range(20):
@@ -74,18 +60,18 @@ def test_nobody_reads(library):
             assert accelerator.identify().bad_frames > 0
 
 
-def test_link_over_a_file(library, tmp_path):
+def test_link_over_a_file(tiny_library, tmp_path):
     (tmp_path / "file").write_text("precious")
     with pytest.raises(SpikeTicketError, match="there is a file of that name"):
-        Board(TINY, library=library, link=tmp_path / "file")
+        Board(TINY, library=tiny_library, link=tmp_path / "file")
     with pytest.raises(SpikeTicketError, match="cannot be made"):
-        Board(TINY, library=library, link=tmp_path / "no" / "folder")
+        Board(TINY, library=tiny_library, link=tmp_path / "no" / "folder")
     assert (tmp_path / "file").read_text() == "precious"
     assert main(["--preset", "tiny", "--link", str(tmp_path / "file")]) == 2
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_command(library, tmp_path, how):
+def test_command(tiny_library, tmp_path, how):
     link = tmp_path / "board"
     running = subprocess.Popen(
         [sys.executable, "-m", "sim.serve", "--preset", "tiny", "--link", str(link), "--json"],

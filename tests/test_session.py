@@ -5,7 +5,6 @@ import time
 import numpy as np
 import pytest
 
-from hw.config import PRESETS
 from hw.registers import Register, Space
 from sw.board.driver import Accelerator
 from sw.board.protocol import Read, Request, Write, words
@@ -13,15 +12,14 @@ from sw.board.session import Session
 from sw.errors import SpikeTicketError
 
 from .faulty import FaultyTransport
-from .random_networks import random_case
+from .tiny_board import TINY, random_case
 
-TINY = PRESETS["tiny"]
 PROBE = Request(read=Read(Space.REGISTER, Register.MAGIC, 1))
 
 
 @pytest.fixture(scope="module")
 def case():
-    return random_case(TINY, 3)
+    return random_case(67, 3)
 
 
 class BrownOut(FaultyTransport):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS
-from sim.board import SimTransport, build
 from sw import export, ticket
 from sw.board.driver import Accelerator
 from sw.compile.image import Image
@@ -83,7 +82,7 @@ def test_events_are_exact_on_the_core(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["imp", "scores, binary", "ecpt, binary, all layers"])
-def test_on_the_simulated_board(tmp_path, name):
+def test_on_the_simulated_board(tmp_path, transport, name):
     """The same through the link and the gateware itself."""
     result = run.search(METHODS[name], TRAIN, TEST, tmp_path)
     network = ticket.load(result["ticket"]).network
@@ -93,16 +92,12 @@ def test_on_the_simulated_board(tmp_path, name):
     image = compile_network(network, core)
     inputs = TEST.images[:2]
     expected = reference.run(network, inputs)
-    transport = SimTransport(core, library=build(core, progress=False))
-    try:
-        with Accelerator(transport, core) as board:
-            board.load(image)
-            assert np.array_equal(board.infer(inputs).logits, expected.logits)
-            for layer, spikes in board.trace(inputs[0]):
-                want = expected.spikes[layer][:, 0, :, :spikes.shape[2], :spikes.shape[3]]
-                assert np.array_equal(spikes, want), layer
-    finally:
-        transport.close()
+    with Accelerator(transport, core) as board:
+        board.load(image)
+        assert np.array_equal(board.infer(inputs).logits, expected.logits)
+        for layer, spikes in board.trace(inputs[0]):
+            want = expected.spikes[layer][:, 0, :, :spikes.shape[2], :spikes.shape[3]]
+            assert np.array_equal(spikes, want), layer
 
 
 def test_a_difference_is_named(tmp_path, monkeypatch):
