@@ -1,10 +1,11 @@
-"""The bundled ticket is what its metadata and docs/training.md say."""
+"""The bundled CNN tickets are what their metadata and docs/training.md say."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from sw import bundled as tickets
 from sw import ticket
 from sw.data import datasets
 from sw.errors import SpikeTicketError
@@ -13,9 +14,13 @@ from sw.integer.spikingjelly import evaluate
 BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
 
 
-@pytest.fixture(scope="module")
-def bundled():
-    return ticket.load(BUNDLED / "fmnist-scnn.safetensors")
+BELOW_DENSE = {"fmnist-scnn": 0.0136, "fmnist-scnn-wide": 0.0104}
+"""What docs/training.md says they lose; the aim is 0.01."""
+
+
+@pytest.fixture(scope="module", params=BELOW_DENSE)
+def bundled(request):
+    return ticket.load(BUNDLED / f"{request.param}.safetensors")
 
 
 def test_it_meets_the_goals(bundled):
@@ -28,7 +33,13 @@ def test_it_meets_the_goals(bundled):
     assert info["command"].startswith("python -m sw.find_ticket --data fashion-mnist")
 
 
-@pytest.mark.xfail(reason="the ticket is 1.36 points below the dense network: docs/training.md")
+def test_it_is_as_far_below_the_dense_network_as_stated(bundled):
+    info = bundled.metadata
+    lost = info["accuracy_dense_float"] - info["accuracy_ticket_integer"]
+    assert round(lost, 4) == BELOW_DENSE[bundled.network.name]
+
+
+@pytest.mark.xfail(reason="1.36 and 1.04 points below the dense network: docs/training.md")
 def test_it_is_within_a_point_of_the_dense_network(bundled):
     info = bundled.metadata
     assert info["accuracy_ticket_integer"] >= info["accuracy_dense_float"] - 0.01
@@ -36,7 +47,7 @@ def test_it_is_within_a_point_of_the_dense_network(bundled):
 
 def test_its_log_ends_with_its_metadata(bundled):
     lines = [json.loads(line)
-             for line in (BUNDLED / "fmnist-scnn.log.jsonl").read_text().splitlines()]
+             for line in (BUNDLED / f"{bundled.network.name}.log.jsonl").read_text().splitlines()]
     assert lines[-1]["result"] == bundled.metadata
     assert len(lines) - 1 == bundled.metadata["epochs"]
 
@@ -50,7 +61,7 @@ def test_its_bounds_fit_the_core(bundled):
 
 
 def test_accuracy_on_the_bundled_images(bundled):
-    data = datasets.load(str(BUNDLED / "fashion-mnist-test500.npz"))
+    data = datasets.for_network(bundled.network, tickets.data_for(bundled))
     accuracy, _ = evaluate(bundled.network, data.images, data.labels)
     # 500 of the 10,000: three standard deviations around the stated accuracy
     assert accuracy == pytest.approx(bundled.metadata["accuracy_ticket_integer"], abs=0.04)
@@ -58,7 +69,7 @@ def test_accuracy_on_the_bundled_images(bundled):
 
 def test_accuracy_on_all_test_images(bundled):
     try:
-        data = datasets.load("fashion-mnist", "test")
+        data = datasets.load(bundled.metadata["data"], "test")
     except SpikeTicketError as error:
         pytest.skip(str(error))
     accuracy, activity = evaluate(bundled.network, data.images, data.labels)

@@ -10,7 +10,7 @@ A template's fields stand in double braces:
     {{setup NAME}}                     networks, data and length of a sweep's runs
     {{analysis NAME}} {{images}}       docs/results/NAME.json, see `sw.results.tickets`
     {{median_seconds NAME}}            of training, of a sweep's runs
-    {{pictures NAME}} {{beyond NAME...}}
+    {{pictures NAME}} {{beyond NAME...}} {{loss NAME}}
 """
 
 from __future__ import annotations
@@ -161,10 +161,13 @@ class Page:
                          if "-layers" not in file.name)
 
     def field_beyond(self, *names: str) -> str:
-        """Dense network, ticket and integer ticket of each sweep of one search that was run."""
+        """Dense network, ticket and integer ticket of each sweep, over its seeds."""
         text = ["| | network | trained on | connections removed | patches kept | accuracy (%) |",
                 "|---" * 6 + "|"]
-        for row in (row for name in names for row in self.rows(name)):
+        for rows in (self.rows(name) for name in names):
+            if not rows:
+                continue
+            row = rows[0]
             gone, kept = f"{100 * row['sparsity_mask']:.2f} %", f"{row['tokens_kept']:.0f}"
             whole = f"{row['tokens']:.0f}"
             for what, removed, patches, key in (
@@ -173,8 +176,14 @@ class Page:
                     (f"**ticket, {row.get('bits', 4):.0f}-bit integers**", gone, kept, "integer")):
                 text.append(f"| {what} | `{row['model']}`, {row['weights']:,.0f} weights | "
                             f"{data_name(row)}, {row['images_train']:,.0f} samples | {removed} | "
-                            f"{patches} of {whole} | {100 * row[f'accuracy_{key}']:.2f} |")
+                            f"{patches} of {whole} | "
+                            f"{tables.percent(tables.mean(rows, f'accuracy_{key}'), 2)} |")
         return "\n".join(text)
+
+    def field_loss(self, name: str) -> str:
+        """Points between the dense networks and their integer tickets, mean over seeds."""
+        found = [tables.mean(self.rows(name), f"accuracy_{key}") for key in ("dense", "integer")]
+        return "(not run)" if None in found else f"{100 * (found[0][0] - found[1][0]):.1f}"
 
     def field_images(self) -> str:
         return str(tickets.IMAGES)

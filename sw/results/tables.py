@@ -136,9 +136,10 @@ def mean(rows: Iterable[Row], metric: str = "accuracy_ticket") -> tuple[float, f
             len(values))
 
 
-def percent(found: tuple[float, float, int] | None) -> str:
+def percent(found: tuple[float, float, int] | None, digits: int = 1) -> str:
     """"74.6 ± 0.2", without the deviation for one row, "not run" for none."""
     if found is None:
         return "not run"
     value, spread, count = found
-    return f"{100 * value:.1f}" + (f" ± {100 * spread:.1f}" if count > 1 else "")
+    return (f"{100 * value:.{digits}f}"
+            + (f" ± {100 * spread:.{digits}f}" if count > 1 else ""))
