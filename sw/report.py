@@ -56,11 +56,13 @@ def report(ticket_path: str, board: str, preset: str | None, transport: str, che
     seconds = cycles / config.clock_hz
     totals = dict(zip(COUNTERS, result.counters.sum(axis=(0, 1)) / count, strict=True))
     by_layer: dict[str, float] = {}
-    for info, value in zip(image.layers, result.counters[:, :, 0].mean(axis=0), strict=True):
+    for info, value in zip(image.logged, result.counters[:, :, 0].mean(axis=0), strict=True):
         by_layer[info.name] = by_layer.get(info.name, 0) + float(value)
+    if later := len(image.layers) - len(image.logged):
+        by_layer[f"{later} not logged"] = cycles - sum(by_layer.values())
     line = max(result.request_bytes, result.reply_bytes) * 10 / baud
     # What attention has in the place of weights is in no weight memory.
-    stored = [info.kind != "attention" for info in image.layers]
+    stored = [info.kind != "attention" for info in image.logged]
     read = float(result.counters[:, stored, COUNTERS.index("weights")].sum() / count)
     used = energy.analytic(image, checked.executed / count, totals | {"weights": read})
     gate = image.gate

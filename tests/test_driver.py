@@ -18,6 +18,7 @@ from sw.board.transport import SerialTransport, open_transport
 from sw.compile.compiler import compile_network
 from sw.errors import SpikeTicketError
 from sw.integer import reference
+from sw.integer.network import InputSpec, Layer, Network, Synapses
 
 from .faulty import FaultyTransport
 from .tiny_board import TINY, random_cases
@@ -271,3 +272,24 @@ def test_paced_line(tiny_library, cases):
         per_image = (transport.cycles - start) / (10 * len(inputs))
         slowest = max(line, result.cycles.mean())
         assert slowest <= per_image <= 1.1 * slowest + 100
+
+
+def test_counters_of_a_program_longer_than_their_memory(transport):
+    """The board keeps the counters of 32 layers; nothing is taken for those of the 33rd."""
+    one = np.ones((1, 1, 1, 1), np.int8)
+    none, four = np.zeros(1, np.int64), np.full(1, 4, np.int64)
+    layers = [Layer(f"n{i}", (Synapses(one, ("input" if i == 0 else f"n{i - 1}",)),), none, four)
+              for i in range(registers.COUNTER_LAYERS + 2)]
+    readout = Layer("out", (Synapses(one, (layers[-1].name,)),), none, none, neuron=None)
+    network = Network(InputSpec(1, 2, 2), 2, (*layers, readout), "long")
+    image = compile_network(network, TINY)
+    inputs = np.full((2, 1, 2, 2), 200, np.uint8)
+    with Accelerator(transport, TINY) as board:
+        board.load(image)
+        result = board.infer(inputs, counters=True)
+        found = board.counters()
+    assert np.array_equal(result.logits, reference.run(network, inputs).logits)
+    assert result.counters.shape[:2] == (2, registers.COUNTER_LAYERS)
+    assert list(found) == [f"n{i}" for i in range(registers.COUNTER_LAYERS)]
+    assert [each.cycles for each in found.values()] == result.counters[-1, :, 0].tolist()
+    assert result.counters[-1, :, 0].sum() < result.cycles[-1]

@@ -104,7 +104,7 @@ def test_wrapping_registers(readings, monkeypatch):
     class Board:
         statistics = type("S", (), {})()
 
-    to = type("To", (), {"accelerator": Board, "image": type("I", (), {"layers": []})})
+    to = type("To", (), {"accelerator": Board, "image": type("I", (), {"logged": ()})})
     counts = iter([0xFFFF_FFFE, 5])
     monkeypatch.setattr(Readings, "_ask", lambda self: {"frames": next(counts)})
     watched = Readings(to)

@@ -18,7 +18,7 @@ class Inference:
     """Results of a batch.
 
     logits: int64 [B, classes]. cycles: int64 [B], of the run as the link counts them.
-    counters: int64 [B, layers of the program, len(registers.COUNTERS)], or None.
+    counters: int64 [B, layers of `Image.logged`, len(registers.COUNTERS)], or None.
     request_bytes, reply_bytes: on the line for an image, mean of the batch (inputs take the
     shortest form they can), without repetitions and counters.
     """
@@ -53,7 +53,7 @@ def inference(image: Image, replies: Sequence[Sequence[Reply]], counters: bool,
     """What the replies to inference jobs say. sizes: bytes of each job, (there, back)."""
     logits = np.zeros((len(replies), image.classes), np.int64)
     cycles = np.zeros(len(replies), np.int64)
-    log = np.zeros((len(replies), len(image.layers), len(registers.COUNTERS)), np.int64)
+    log = np.zeros((len(replies), len(image.logged), len(registers.COUNTERS)), np.int64)
     for i, answers in enumerate(replies):
         run = answers[-2 if counters else -1]
         logits[i] = read_logits(run.words.astype("<u4").view(np.uint8).reshape(-1, 4))
@@ -96,7 +96,7 @@ class LayerCounters:
 def named_counters(image: Image, log: np.ndarray) -> dict[str, LayerCounters]:
     """Counters [steps, len(COUNTERS)] by layer name, in order; a layer's second step is NAME#2."""
     found: dict[str, LayerCounters] = {}
-    for info, row in zip(image.layers[:registers.COUNTER_LAYERS], log, strict=False):
+    for info, row in zip(image.logged, log, strict=False):
         name, number = info.name, 2
         while name in found:
             name, number = f"{info.name}#{number}", number + 1

@@ -69,7 +69,7 @@ def inference_job(image: Image, array: np.ndarray, mask: np.ndarray | None, limi
         Read(Space.MAP, image.results * lanes, image.classes, stride=lanes))]
     if counters:
         job.append(Request(read=Read(Space.COUNTER, 0,
-                                     registers.COUNTER_WORDS * len(image.layers))))
+                                     registers.COUNTER_WORDS * len(image.logged))))
     return job
 
 

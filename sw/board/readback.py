@@ -94,9 +94,8 @@ def read_map(session: Session, image: Image, name: str) -> np.ndarray:
 
 def read_counters(session: Session, image: Image) -> dict[str, LayerCounters]:
     """What each layer did in the last run."""
-    steps = min(len(image.layers), registers.COUNTER_LAYERS)
     words = session.ask(Request(read=Read(
-        Space.COUNTER, 0, registers.COUNTER_WORDS * steps))).words
+        Space.COUNTER, 0, registers.COUNTER_WORDS * len(image.logged)))).words
     return named_counters(image, counter_rows(words))
 
 

@@ -28,7 +28,7 @@ class Readings:
     def __init__(self, to: Connection):
         self._to = to
         self._images = self._right = 0
-        self._sums = np.zeros((len(to.image.layers), len(COUNTERS)), np.int64)
+        self._sums = np.zeros((len(to.image.logged), len(COUNTERS)), np.int64)
         self._cycles = 0
         self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT)
         self._first = self._registers = self._ask()
@@ -87,7 +87,7 @@ class Readings:
     def _layers(self, count: int) -> list[dict]:
         """Mean per input of every layer, its copies included."""
         config, rows = self._to.image.config, {}
-        for info, sums in zip(self._to.image.layers, self._sums, strict=True):
+        for info, sums in zip(self._to.image.logged, self._sums, strict=True):
             rows[info.name] = rows.get(info.name, 0) + sums
         whole = max(1, sum(int(row[0]) for row in rows.values()))
         result = []

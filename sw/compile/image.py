@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hw import program
+from hw import program, registers
 from hw.config import TIMESTEPS_PER_GROUP, CoreConfig
 
 from ..data.arrays import read_npz
@@ -204,6 +204,11 @@ class Image:
         bits = sum(layer.value_bits + layer.index_bits + layer.padding_bits
                    for layer in self.layers)
         return bits / max(1, self.surviving)
+
+    @property
+    def logged(self) -> tuple[LayerInfo, ...]:
+        """The layers whose counters a core keeps: the first ones of a long program."""
+        return tuple(self.layers[:registers.COUNTER_LAYERS])
 
     @property
     def entropy_bits_per_weight(self) -> float:

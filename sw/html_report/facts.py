@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hw.registers import COUNTER_LAYERS, COUNTERS
+from hw.registers import COUNTERS
 
 from .. import ladder
 from ..core import cycles
@@ -39,7 +39,7 @@ def by_cause(checked: Checked, images: int = MODELLED) -> dict:
     image, values, masks = checked.image, checked.data.images, checked.masks
     count = min(images, len(values))
     layers: dict[str, dict[str, float]] = {}
-    agree, logged = True, min(len(image.layers), COUNTER_LAYERS)
+    agree, logged = True, len(image.logged)
     for index in range(count):
         found = cycles.simulate(image, values[index], None if masks is None else masks[index])
         counted = checked.result.counters[index, :logged, COUNTERS.index("cycles")]
@@ -69,7 +69,7 @@ def used_slots(checked: Checked) -> list[dict]:
     return [{"name": info.name, "start": float((end - own) / ends[-1]),
              "width": float(own / ends[-1]), "cycles": float(own),
              "useful": float(done / max(1.0, own) / checked.image.config.slots)}
-            for info, own, end, done in zip(checked.image.layers, spent, ends, updates,
+            for info, own, end, done in zip(checked.image.logged, spent, ends, updates,
                                             strict=True) if own]
 
 
