@@ -172,7 +172,7 @@ from hw import program
 from sw.compile.listing import read_program
 import sys
 from tests import test_cycles, test_cycles_spikeformer as here
-from sw import cycles, machine
+from sw.core import cycles, machine
 for network, image, array in test_cycles.compiled(8, here.CONFIGS["two_lanes"], 1):
     machine.run(image, array), cycles.simulate(image, array)
 for name in here.CONFIGS:
