@@ -112,11 +112,14 @@ class Background:
 
     def _fail(self, error: BaseException) -> None:
         """End every task with this error."""
-        tasks = list(dict.fromkeys([*self._open, *self._waiting]))
+        begun = list(self._open)
+        later = [task for task in self._waiting if task not in begun]
         self._open.clear()
         self._waiting.clear()
-        for task in tasks:
-            if task.taken or task.future.set_running_or_notify_cancel():
+        for task in begun:
+            task.future.set_exception(error)
+        for task in later:
+            if task.future.set_running_or_notify_cancel():
                 task.future.set_exception(error)
 
     def _take(self) -> Job:
@@ -132,29 +135,33 @@ class Background:
             raise StopIteration
 
     def _begin(self, task: _Task) -> bool:
-        """Whether a task is to be done: not cancelled, not out of date, not empty."""
+        """Whether a task has jobs to do: not cancelled, not out of date, not empty."""
         if not task.future.set_running_or_notify_cancel():
             return False
         try:
             task.check()
-            if not task.jobs:
-                task.future.set_result(task.finish([]))
-                return False
         except Exception as error:
             task.future.set_exception(error)
             return False
         self._open.append(task)
-        return True
+        if not task.jobs and self._open[0] is task:
+            self._finish_first()
+        return bool(task.jobs)
 
     def _done(self, replies: list[Reply]) -> None:
         task = self._open[0]
         task.replies.append(replies)
         if len(task.replies) == len(task.jobs):
-            with self._state:
-                self._open.popleft()
-            try:
-                result = task.finish(task.replies)
-            except Exception as error:
-                task.future.set_exception(error)
-            else:
-                task.future.set_result(result)
+            self._finish_first()
+            while self._open and not self._open[0].jobs:  # empty ones end in their turn
+                self._finish_first()
+
+    def _finish_first(self) -> None:
+        with self._state:
+            task = self._open.popleft()
+        try:
+            result = task.finish(task.replies)
+        except Exception as error:
+            task.future.set_exception(error)
+        else:
+            task.future.set_result(result)
