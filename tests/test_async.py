@@ -1,11 +1,14 @@
 """Submitted and streamed inputs on the simulated board: order, overlap, errors, closing."""
 
+import contextlib
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from sim.board import SimTransport
+from sw.board.background import Background
 from sw.board.driver import Accelerator
 from sw.errors import SpikeTicketError
 
@@ -140,6 +143,45 @@ def test_closing_fails_what_has_not_begun(transport, cases):
     assert cancelled.cancelled()
     with pytest.raises(SpikeTicketError, match="was closed"):
         board.submit(inputs)
+
+
+class TakesAhead:
+    """A session that takes every job before the first is done."""
+
+    transport = SimpleNamespace(name="ahead")
+
+    def __init__(self):
+        self.go = threading.Event()
+
+    def run(self, take, done):
+        self.go.wait(60)
+        taken = []
+        with contextlib.suppress(StopIteration):
+            while True:
+                taken.append(take())
+        for job in taken:
+            if job == "fails":
+                raise SpikeTicketError("the line is gone")
+            done([job])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_empty_batch_ends_in_its_turn(fails):
+    session, ended = TakesAhead(), []
+    background = Background(session)
+    batches = [], ["a"], [], [], ["fails" if fails else "b", "c"], []
+    futures = [background.submit(jobs, lambda: None,
+                                 lambda replies, number=number: ended.append(number))
+               for number, jobs in enumerate(batches)]
+    session.go.set()
+    broken = 0
+    for future in futures:
+        try:
+            future.result(60)
+        except SpikeTicketError:
+            broken += 1
+    assert (ended, broken) == (([0, 1, 2, 3], 2) if fails else ([0, 1, 2, 3, 4, 5], 0))
+    background.close()
 
 
 def test_callbacks_cannot_use_the_board(transport, cases):

@@ -157,6 +157,7 @@ class Background:
                 self._finish_first()
 
     def _finish_first(self) -> None:
+        """End the earliest of the open tasks, all of whose replies are there."""
         with self._state:
             task = self._open.popleft()
         try:

@@ -173,12 +173,12 @@ class Session:
         Raises SpikeTicketError if the board refuses a request or stays silent; the next run finds
         the line usable again, whatever ended this one.
         """
-        todo: deque[_Job] = deque()  # taken, not sent or to be sent again
+        unsent: deque[_Job] = deque()  # taken, not sent or to be sent again
         streak = _Streak(self.epoch, self.transport.now())
         self._sent.clear()
         try:
             while True:
-                self._send_ahead(todo, take)
+                self._send_ahead(unsent, take)
                 if not self._sent:
                     return
                 streak.allowed = max(streak.allowed, self._patience())
@@ -192,24 +192,24 @@ class Session:
                         streak = _Streak(self.epoch, self.transport.now())
                     continue
                 self._give_up_or_not(streak, trouble)
-                self._recover(todo)
+                self._recover(unsent)
         except BaseException:
             self._synced = False
             raise
 
-    def _send_ahead(self, todo: deque[_Job], take: Callable[[], Job]) -> None:
-        """Send what the board has room for, of `todo` first, then of what `take` gives."""
+    def _send_ahead(self, unsent: deque[_Job], take: Callable[[], Job]) -> None:
+        """Send what the board has room for, of `unsent` first, then of what `take` gives."""
         while True:
-            if not todo:
+            if not unsent:
                 try:
-                    todo.append(_Job(take()))
+                    unsent.append(_Job(take()))
                 except StopIteration:
                     return
             if not self._synced:
                 self._synchronise()
-            if not self._has_room(todo[0].requests):
+            if not self._has_room(unsent[0].requests):
                 return
-            job = todo.popleft()
+            job = unsent.popleft()
             job.replies = []
             for part, request in enumerate(job.requests):
                 self._sent.append(self._send(request, job, part == len(job.requests) - 1))
@@ -225,11 +225,11 @@ class Session:
         if streak.failures > self._retries or seconds > self._limit:
             raise SpikeTicketError(f"{name}: {trouble}, {streak.failures} times in a row; {_CHECK}")
 
-    def _recover(self, todo: deque[_Job]) -> None:
+    def _recover(self, unsent: deque[_Job]) -> None:
         """What is not finished starts again; a line that fails often goes back to its first rate.
         """
         self.statistics.recoveries += 1
-        todo.extendleft(reversed(list(dict.fromkeys(item.job for item in self._sent))))
+        unsent.extendleft(reversed(list(dict.fromkeys(item.job for item in self._sent))))
         self._synced = False
         self._troubles.append(self.statistics.jobs)
         while self._troubles[0] + _WINDOW < self.statistics.jobs:
