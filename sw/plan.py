@@ -153,9 +153,9 @@ def report(result: dict) -> str:
 
 def _least(bits: dict) -> list[str]:
     """What any core would need, and whether this device has it."""
-    verdict = ": no format would fit" if bits["weights"] + bits["maps"] > bits["block_ram"] else ""
+    verdict = ": too much for any" if bits["weights"] + bits["maps"] > bits["block_ram"] else ""
     weights, maps, ram = (f"{bits[k] / 1e3:,.0f} kbit" for k in ("weights", "maps", "block_ram"))
-    return [f"  least for any core: {weights} of weights (entropy bound), {maps} of maps",
+    return [f"  least for any core: {weights} of weights (places at their entropy), {maps} of maps",
             f"  ({bits['layer']}); the device's block RAM has {ram}{verdict}"]
 
 

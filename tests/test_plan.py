@@ -146,13 +146,13 @@ def test_least_memory_by_hand():
     assert (found.maps, found.layer) == (2 * map_bits + map_bits, "c")
 
 
-def test_plan_says_what_no_format_would_fit(tmp_path, capsys):
+def test_plan_says_what_no_core_could_hold(tmp_path, capsys):
     weight = np.ones((512, 512, 3, 3), np.int8)
     zero = np.zeros(512, np.int64)
     big = Network(InputSpec(512, 4, 4, bits=1), 4, (
         Layer("out", (Synapses(weight, padding=1, bits=2),), zero, zero, None),), name="big")
     ticket.save(tmp_path / "big.safetensors", big)
     code, out, _ = run(capsys, tmp_path / "big.safetensors", "--board", "arty_a7")
-    assert code == 1 and out.rstrip().endswith("the device's block RAM has 1,843 kbit: no format "
-                                               "would fit")
+    assert code == 1 and out.rstrip().endswith("the device's block RAM has 1,843 kbit: too much "
+                                               "for any")
     assert "4,719 kbit of weights" in out

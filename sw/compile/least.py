@@ -1,5 +1,5 @@
-"""How little memory a network can do with, on any core that keeps it on the chip and runs it layer
-by layer: what no format and no arrangement of memories goes below.
+"""How little memory a network can do with, on any core that keeps it on the chip, runs it layer by
+layer and stores weights' values whole: what no format of their places, and of the maps, goes below.
 """
 
 from __future__ import annotations
@@ -13,16 +13,12 @@ from ..integer.network import INPUT, Layer, Network, Shape, entropy_bits
 
 @dataclass(frozen=True)
 class Least:
-    """Bits. weights: values and places of the survivors at their entropy bound (thresholds and
+    """Bits. weights: the survivors' values, and their places at the entropy bound (thresholds and
     biases left out). maps: what the layer `layer`, the one that needs most, reads and writes."""
 
     weights: int
     maps: int
     layer: str
-
-    @property
-    def total(self) -> int:
-        return self.weights + self.maps
 
 
 def least(network: Network) -> Least:
