@@ -51,7 +51,7 @@ def to_text(image: Image) -> str:
     """The file of an image. Raises SpikeTicketError where inputs need more than their values."""
     if image.gate is not None and image.gate.mode in ("host", "input"):
         raise SpikeTicketError(f"network {image.name!r}: its patch gate (mode {image.gate.mode}) "
-                               "needs a host that chooses patches; use sw.board.driver")
+                               "needs a host that chooses patches; use sw.Accelerator")
     channels, height, width = image.input_shape
     name = re.sub(r"[^\w.-]", "_", image.name, flags=re.ASCII)[:60] or "network"
     config, lanes = image.config, registers.map_lanes(image.config)

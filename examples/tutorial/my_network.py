@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--out", default="my_network.safetensors")
     options = parser.parse_args()
 
-    from sw.data import datasets
+    from sw.data import datasets  # any other source of images does as well
     torch.manual_seed(0)
     data = {split: datasets.load("fashion-mnist", split) for split in ("train", "test")}
     images, labels = (torch.from_numpy(a[:options.images]) for a in

@@ -25,7 +25,7 @@ def transport_for(where: str, manifest: Manifest = None,
     kind, _, rest = where.partition(":")
     if kind == "sim":
         config = manifest if isinstance(manifest, CoreConfig) else _simulated(rest)
-        from sim.board import SimTransport
+        from sim.board import SimTransport  # only the simulated board needs the gateware
 
         return SimTransport(config, progress=progress), manifest or config, 0
     if kind == "replay":

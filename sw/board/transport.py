@@ -213,7 +213,7 @@ def open_transport(board: str, port: str | None = None, baud: int = DEFAULT_BAUD
     of the simulated board, None: the board's own.
     """
     if board == "sim":
-        from sim.board import SimTransport
+        from sim.board import SimTransport  # only the simulated board needs the gateware
 
         return SimTransport(config or BOARDS[board].config, progress=progress)
     if port is None:

@@ -10,7 +10,7 @@ A template's fields stand in double braces:
     {{setup NAME}}                     networks, data and length of a sweep's runs
     {{analysis NAME}} {{images}}       docs/results/NAME.json, see `sw.results.tickets`
     {{median_seconds NAME}}            of training, of a sweep's runs
-    {{pictures NAME}} {{beyond NAME...}} {{loss NAME}}
+    {{pictures NAME}} {{beyond NAME...}}
 """
 
 from __future__ import annotations
@@ -179,11 +179,6 @@ class Page:
                             f"{patches} of {whole} | "
                             f"{tables.percent(tables.mean(rows, f'accuracy_{key}'), 2)} |")
         return "\n".join(text)
-
-    def field_loss(self, name: str) -> str:
-        """Points between the dense networks and their integer tickets, mean over seeds."""
-        found = [tables.mean(self.rows(name), f"accuracy_{key}") for key in ("dense", "integer")]
-        return "(not run)" if None in found else f"{100 * (found[0][0] - found[1][0]):.1f}"
 
     def field_images(self) -> str:
         return str(tickets.IMAGES)
