@@ -50,21 +50,31 @@ CONSTANT_THETA = 4096
 """Threshold of a channel whose batch norm scale is 0: its current is its bias alone."""
 
 
+def largest_weight(bits: int) -> int:
+    """The largest integer weight; the smallest is its negative."""
+    return max(1, (1 << bits - 1) - 1)
+
+
+def whole(latent: Tensor, bits: int) -> Tensor:
+    """Weights in units of their step, 2 bits and more, as the nearest integers there are."""
+    return latent.round().clamp(-largest_weight(bits), largest_weight(bits))
+
+
 def weight_steps(weight: Tensor, bits: int, per_channel: bool) -> Tensor:
     """Step [C_out, 1, 1, 1] that minimises the squared rounding error of the surviving weights.
 
     Searched over 61 fractions of the step that reaches the largest weight, per output
     channel or (readout: classes are compared with each other) one for the tensor.
     """
-    top = (1 << bits - 1) - 1
+    top = largest_weight(bits)
     rows = weight.flatten(1) if per_channel else weight.reshape(1, -1)
     alive = rows != 0
-    largest = rows.abs().amax(1, keepdim=True)
-    largest = torch.where(largest > 0, largest, torch.ones_like(largest))
-    best, error = largest / top, torch.full_like(largest, torch.inf)
+    reach = rows.abs().amax(1, keepdim=True)
+    reach = torch.where(reach > 0, reach, torch.ones_like(reach))
+    best, error = reach / top, torch.full_like(reach, torch.inf)
     for fraction in torch.linspace(0.4, 1.0, 61):
-        step = largest * fraction / top
-        rounded = (rows / step).round().clamp(-top, top) * step
+        step = reach * fraction / top
+        rounded = whole(rows / step, bits) * step
         cost = ((rounded - rows) * alive).square().sum(1, keepdim=True)
         best, error = torch.where(cost < error, step, best), torch.minimum(cost, error)
     return best.expand(len(weight), 1).reshape(-1, 1, 1, 1).clone()
@@ -358,15 +368,11 @@ def _effective(connection: Connection, shapes: dict[str, Shape], input_scale: fl
     return weight, factor * operand / connection.avg_pool ** 2, bias
 
 
-def _top(bits: int) -> int:
-    return max(1, (1 << bits - 1) - 1)
-
-
 def _to_grid(weight: Tensor, unit: Tensor, bits: int) -> Tensor:
     """Integers of `weight` in units [C_out]; one bit keeps the sign of every surviving weight."""
     if bits == 1:
         return weight.sign()
-    return (weight / unit.view(-1, 1, 1, 1)).round().clamp(-_top(bits), _top(bits))
+    return whole(weight / unit.view(-1, 1, 1, 1), bits)
 
 
 def _units(weights: list[Tensor], bits: list[int], per_channel: bool) -> Tensor:
@@ -382,8 +388,8 @@ def _units(weights: list[Tensor], bits: list[int], per_channel: bool) -> Tensor:
         if b == 1:
             candidates.append(row.abs().sum(1) / count)
             continue
-        candidates += [largest / j for j in range(1, _top(b) + 1)]
-        candidates += [largest * f / _top(b) for f in np.linspace(1.0, 0.4, 61)]
+        candidates += [largest / j for j in range(1, largest_weight(b) + 1)]
+        candidates += [largest * f / largest_weight(b) for f in np.linspace(1.0, 0.4, 61)]
     best = torch.zeros(len(rows[0]), dtype=torch.float64)
     error = torch.full_like(best, torch.inf)
     for unit in candidates:

@@ -21,7 +21,7 @@ from . import tokens
 from .attention import Attention, ColumnAttention
 from .gate import Gate, Select, check_masks
 from .network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
-from .quantize import FloatOperation, FoldedLayer, _geometry, _top, fold
+from .quantize import FloatOperation, FoldedLayer, _geometry, fold, whole
 
 
 class IntegerLIF(torch.autograd.Function):
@@ -98,11 +98,11 @@ class TraineeLayer(nn.Module):
         mask, bits = getattr(self, f"mask{j}"), self.folded.connections[j].bits
         latent = self.weights[j] * getattr(self, f"ratio{j}")
         if bits == 1:
-            whole = torch.where(latent.detach() < 0, -1.0, 1.0) * mask
+            integers = torch.where(latent.detach() < 0, -1.0, 1.0)
         else:
             # A weight beyond the clamp still gets its gradient, and may come back.
-            whole = latent.detach().round().clamp(-_top(bits), _top(bits)) * mask
-        return straight_through(latent * mask, whole)
+            integers = whole(latent.detach(), bits)
+        return straight_through(latent * mask, integers * mask)
 
     def integer_bias(self) -> Tensor:
         latent = self.bias / self.unit

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..integer.network import LEAK_ONE, InputSpec, Layer, Network, Neuron, Pool, Synapses
-from ..integer.quantize import fold_block, weight_steps
+from ..integer.quantize import fold_block, weight_steps, whole
 from ..integer.trainee import IntegerLIF, straight_through, whole_numbers
 from ..models import CNNConfig, SpikingCNN
 
@@ -27,7 +27,7 @@ class RoundedWeight(nn.Module):
 
     def __init__(self, weight: Tensor, mask: Tensor, bits: int, per_channel: bool):
         super().__init__()
-        self.top = (1 << bits - 1) - 1
+        self.bits = bits
         self.register_buffer("mask", mask.to(weight.dtype))
         self.register_buffer("step", weight_steps(weight.detach() * self.mask, bits, per_channel))
 
@@ -35,8 +35,7 @@ class RoundedWeight(nn.Module):
         """Trained w -> effective W, of one shape; the gradient of the survivors goes straight
         through, beyond the largest integer, too."""
         w = w * self.mask
-        whole = (w.detach() / self.step).round().clamp(-self.top, self.top) * self.step
-        return straight_through(w, whole)
+        return straight_through(w, whole(w.detach() / self.step, self.bits) * self.step)
 
 
 class IntegerTrainee(nn.Module):
@@ -100,11 +99,9 @@ class IntegerTrainee(nn.Module):
         return images.float()
 
     def integer_weight(self, i: int) -> Tensor:
-        top = (1 << self.bits - 1) - 1
-        latent = self.weights[i] / getattr(self, f"step{i}")
-        whole = latent.detach().round().clamp(-top, top) * getattr(self, f"mask{i}")
+        latent, mask = self.weights[i] / getattr(self, f"step{i}"), getattr(self, f"mask{i}")
         # A masked weight gets no gradient; one beyond the clamp still does, and may come back.
-        return straight_through(latent * getattr(self, f"mask{i}"), whole)
+        return straight_through(latent * mask, whole(latent.detach(), self.bits) * mask)
 
     def integer_bias(self, i: int) -> Tensor:
         latent = self.biases[i] / getattr(self, f"gain{i}")
