@@ -33,7 +33,7 @@ from torch import Tensor
 from .. import ticket
 from ..errors import SpikeTicketError
 from ..integer.network import LEAK_ONE, InputSpec, Layer, Network, Neuron
-from ..integer.quantize import FloatOperation, FoldedLayer, _node, _to_grid, _top, fold
+from ..integer.quantize import FloatOperation, FoldedLayer, _node, _to_grid, fold, largest_weight
 
 GRID = 1e-6
 """Relative distance from an integer that counts as one: float32 parameters are that far off."""
@@ -217,7 +217,7 @@ def _grid(folded: FoldedLayer, weights: list[Tensor], theta: float | None,
     found = best > 0
     for row, width in zip(rows, bits, strict=True):
         largest = row.abs().amax(1)
-        for j in range(1, _top(width) + 1):
+        for j in range(1, largest_weight(width) + 1):
             unit = largest / j
             better = ~found & (unit > best)
             if bool(better.any()):
@@ -236,7 +236,7 @@ def _fits(rows: list[Tensor], bits: list[int], others: list[Tensor], unit: Tenso
     fits = unit > 0
     for row, b in zip(rows, bits, strict=True):
         whole = row / safe
-        fits = fits & _whole(whole) & (whole.abs().amax(1) <= _top(b) + GRID)
+        fits = fits & _whole(whole) & (whole.abs().amax(1) <= largest_weight(b) + GRID)
         if b == 1:                               # one bit holds signs only
             fits &= (whole.abs().round() == (row != 0)).all(1)
     for other in others:
