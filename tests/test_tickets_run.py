@@ -338,6 +338,10 @@ def test_bad_settings_are_named(changes, message):
         from_dict({**dataclasses.asdict(TINY), **changes})
 
 
+def test_a_search_without_rewinding_may_be_shorter_than_the_rewind_epoch():
+    assert from_dict({"method": "dense", "epochs": 1}).rewind_epoch > 1
+
+
 def test_data_must_fit(tmp_path):
     with pytest.raises(SpikeTicketError, match="2 frames per sample"):
         Trainer(dataclasses.replace(TINY, timesteps=4), stripes(9, 0, frames=2),

@@ -96,7 +96,7 @@ class LayerCounters:
 def named_counters(image: Image, log: np.ndarray) -> dict[str, LayerCounters]:
     """Counters [steps, len(COUNTERS)] by layer name, in order; a layer's second step is NAME#2."""
     found: dict[str, LayerCounters] = {}
-    for info, row in zip(image.logged, log, strict=False):
+    for info, row in zip(image.logged, log, strict=True):
         name, number = info.name, 2
         while name in found:
             name, number = f"{info.name}#{number}", number + 1

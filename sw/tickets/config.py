@@ -129,7 +129,7 @@ class RunConfig:
             _need(getattr(self, name) >= 1, f"{name} {getattr(self, name)} is below 1")
         _need(self.epochs_integer >= 0, f"epochs_integer {self.epochs_integer} is below 0")
         _need(2 <= self.bits <= 8, f"bits {self.bits} is outside 2..8 (1 is binary: true)")
-        _need(0 <= self.rewind_epoch <= self.epochs,
+        _need(self.method not in ("imp", "ecpt") or 0 <= self.rewind_epoch <= self.epochs,
               f"rewind_epoch {self.rewind_epoch} is outside 0..{self.epochs} epochs")
         for name in ("lr", "lr_scores", "lr_integer"):
             _need(getattr(self, name) > 0, f"{name} {getattr(self, name)} must be above 0")

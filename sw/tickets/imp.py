@@ -148,6 +148,11 @@ class Search:
         self.trainee: IntegerTrainee | None = None
         self.optimizer = self._new_optimizer()
 
+    @property
+    def now(self) -> str:
+        """Name of the stage that runs; "" after the last."""
+        return self.stages[self.stage][0] if self.stage < len(self.stages) else ""
+
     # -- one search from start to end ---------------------------------------------------------
 
     def run(self) -> IntegerTrainee:
@@ -228,15 +233,15 @@ class Search:
     def _finish_stage(self) -> None:
         """Move on to the next stage: prune and rewind, or fold and quantise."""
         o = self.options
-        name = self.stages[self.stage][0].replace(" ", "-")
+        name = self.now.replace(" ", "-")
         checkpoint.save(self.folder / f"{name}.safetensors", {"model": self.network.state_dict()},
                         {"stage": name})
         self.stage, self.epoch = self.stage + 1, 0
-        if self.stage == len(self.stages):
+        if not self.now:
             return
-        if self.stages[self.stage][0] == "rounded":
+        if self.now == "rounded":
             self._round_weights()
-        elif self.stages[self.stage][0] == "integer":
+        elif self.now == "integer":
             self.trainee = IntegerTrainee.from_float(self.model, self.masks, o.bits,
                                                      self._settle_weights())
         else:
@@ -276,7 +281,7 @@ class Search:
         return steps
 
     def _apply_masks(self) -> None:
-        if self.stages[self.stage][0].startswith("round "):
+        if self.now.startswith("round "):
             with torch.no_grad():
                 weights = self.model.weights()
                 for name, mask in self.masks.items():
@@ -320,7 +325,7 @@ class Search:
             self.stage, self.epoch = int(meta["stage"]), int(meta["epoch"])
             self.history = json.loads(meta["history"])
             self.masks, self.rewind = groups.get("mask", {}), groups.get("rewind", {})
-            if self.stages[self.stage:] and self.stages[self.stage][0] == "rounded":
+            if self.now == "rounded":
                 self._round_weights()
             self.model.load_state_dict(groups["model"])
             if "trainee" in groups:
