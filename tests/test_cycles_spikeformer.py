@@ -18,7 +18,8 @@ from hw.config import PRESETS, TIMESTEPS_PER_GROUP
 from sim import attention_models as models
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.core import attention_items, cycles, machine, synthetic
-from sw.core import cycle_kernel as kernel
+from sw.core.steps import source
+from sw.core.steps.inputs import END
 from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.integer.attention import Attention
@@ -74,14 +75,14 @@ def sources(draw):
 def run_pass(state, number, row, prepared, layer, grants, takes_items):
     """Items with their cycles, and the cycle of the end; grants, takes_items: cycle -> bool."""
     steps, channels, starts, takes, silent = prepared
-    kernel.source_begins(state, number, row, starts)
+    source.source_begins(state, 0, number, row, starts)
     items, cycle = [], 0
     while True:
-        granted = kernel.source_asks(state) and grants(cycle)
-        item = kernel.source_step(state, granted, takes_items(cycle), layer["words"],
-                                  layer["width"], takes, silent)
-        assert 0 <= state[kernel.S_LEVEL] <= 15
-        if item == kernel.END:
+        granted = source.source_asks(state, 0) and grants(cycle)
+        item = source.source_step(state, 0, granted, takes_items(cycle), layer["words"],
+                                layer["width"], takes, silent)
+        assert 0 <= state.level[0] <= 15
+        if item == END:
             return items, cycle
         if item >= 0:
             items.append((cycle, int(channels[item]), int(steps[item])))
@@ -104,11 +105,11 @@ def always(_):
 @settings(max_examples=25, deadline=None)
 def test_source_has_the_timing_of_its_contract(drawn):
     memory, layer, rows, prepared = drawn
-    state, before = np.zeros(kernel.SOURCE, np.int64), 0
+    state, before = source.new_source(1), 0
     for number in range(2 * len(rows)):
         row = int(rows[number // 2])
         sums, wanted = wanted_items(memory, layer, row, number % 2)
-        times, end = models.pass_cycles(layer, kernel.SLICES, row - before, sums)
+        times, end = models.pass_cycles(layer, source.SLICES, row - before, sums)
         items, done = run_pass(state, number, row, prepared, layer, always, always)
         assert [item[1:] for item in items] == wanted
         assert [item[0] for item in items] == times
@@ -120,7 +121,7 @@ def test_source_has_the_timing_of_its_contract(drawn):
 @settings(max_examples=25, deadline=None)
 def test_source_loses_nothing_when_it_waits(drawn, seed, port, taker):
     memory, layer, rows, prepared = drawn
-    rng, state = np.random.default_rng(seed), np.zeros(kernel.SOURCE, np.int64)
+    rng, state = np.random.default_rng(seed), source.new_source(1)
     for number in range(2 * len(rows)):
         row = int(rows[number // 2])
         _, wanted = wanted_items(memory, layer, row, number % 2)
@@ -132,8 +133,8 @@ def test_source_loses_nothing_when_it_waits(drawn, seed, port, taker):
 def test_constants_equal_the_gateware():
     from hw.attention import FULL, AttentionSource
     parallel = inspect.signature(AttentionSource).parameters["parallel"].default
-    assert kernel.SLICES == TIMESTEPS_PER_GROUP // parallel
-    assert kernel.QUEUE_FULL == FULL
+    assert source.SLICES == TIMESTEPS_PER_GROUP // parallel
+    assert source.QUEUE_FULL == FULL
 
 
 # Whole networks

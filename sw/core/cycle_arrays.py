@@ -18,8 +18,8 @@ from hw.config import (
 
 from ..compile.listing import LayerCode
 from . import attention_items
-from . import cycle_kernel as kernel
 from .jit import njit
+from .steps import inputs
 
 MAX_LISTED = 256
 """Tokens of a listed walk whose count is given as 0."""
@@ -29,28 +29,19 @@ DRAIN_STAGES = 21
 
 NO_CODES = np.zeros(0, np.int64)
 
-_TAP = ("base", "channel_stride", "word_offset", "shift", "extra", "edge", "plane_start",
-        "plane_count", "channel_words")
-_LAYER = ("n_groups", "n_strips", "strip_words", "strip_words_last", "row_words_mask",
-          "planes_per_group", "pair", "pair_merge", "pool_max", "readout", "flush_strip",
-          "out_pitch", "positions", "positions_last", "strip_step", "attention", "key_words",
-          "head_width")
-"""Fields in the order of the kernel's columns."""
-
-
 def layer_arrays(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, config: CoreConfig,
                  skip_silent: bool, tokens: np.ndarray | None) -> tuple:
     """Arguments of `cycle_kernel.run_layer`, but for `served`; see `cycles.run_layer`."""
     h = code.header
-    size = np.array([config.engines, config.units, config.window, config.queue_depth,
-                     QUEUE_MARGIN, DRAIN_STAGES, skip_silent, FETCH_QUEUE, DRAIN_QUEUE,
-                     DRAIN_MARGIN], np.int64)
-    layer = np.array([h[name] for name in _LAYER], np.int64)
-    taps = np.array([[tap[name] for name in _TAP] for tap in code.taps], np.int64)
-    planes = np.array([plane["offset"] for plane in code.planes], np.int64)
-    row_start, code_start, code_tap, code_channel = _streams(code, weights, config)
+    size = inputs.Size(
+        config.engines, config.units, config.window, config.queue_depth, QUEUE_MARGIN, FETCH_QUEUE,
+        DRAIN_QUEUE, DRAIN_MARGIN, DRAIN_STAGES, skip_silent)
+    layer = inputs.Layer(*(int(h[name]) for name in inputs.Layer._fields))
+    fields = [np.array([tap[name] for tap in code.taps], np.int64)
+              for name in inputs.Taps._fields[:-1]]
+    taps = inputs.Taps(*fields, _allowed(code, config))
+    codes = _streams(code, weights, config)
     bits = np.uint64(1) << np.arange(config.window, dtype=np.uint64)
-    active = ((lanes != 0) * bits).sum(1, dtype=np.uint64)
     spikes = np.zeros((0, TIMESTEPS_PER_GROUP), np.uint64)
     channels, (steps, item_channel, *passes) = NO_CODES, attention_items.no_items()
     if h["attention"]:
@@ -58,9 +49,11 @@ def layer_arrays(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, 
                            for t in range(TIMESTEPS_PER_GROUP)], axis=1)
         channels = _channels(code, weights)
         steps, item_channel, *passes = attention_items.prepare(spikes, channels, h)
-        code_tap, code_channel = np.zeros_like(item_channel), item_channel
-    return (size, layer, taps, _allowed(code, config), planes, active, row_start, code_start,
-            code_tap, code_channel, *_walk(h, tokens), spikes, channels, steps, *passes)
+        codes = codes._replace(tap=np.zeros_like(item_channel), channel=item_channel)
+    maps = inputs.Maps(((lanes != 0) * bits).sum(1, dtype=np.uint64), spikes,
+                       np.array([plane["offset"] for plane in code.planes], np.int64))
+    return (size, layer, taps, codes, maps, inputs.Walk(*_walk(h, tokens)),
+            inputs.Attention(channels, steps, *passes))
 
 
 def _allowed(code: LayerCode, config: CoreConfig) -> np.ndarray:
@@ -103,9 +96,9 @@ def _walk(h: Mapping[str, int],
         if h["pool_max"]:               # A neuron a window.
             window = counts[4] * counts[5]
             visits = np.repeat(visits.reshape(-1, window).any(1), window).astype(np.int64)
-        flags.append(kernel.F_WINDOW_END * window_end + kernel.F_ROW_END * ends[3]
-                     + kernel.F_PHASE_END * (window_end & ends[2] & ends[3])
-                     + kernel.F_LAST * np.logical_and.reduce(ends) + kernel.F_COUNT * visits)
+        flags.append(inputs.F_WINDOW_END * window_end + inputs.F_ROW_END * ends[3]
+                     + inputs.F_PHASE_END * (window_end & ends[2] & ends[3])
+                     + inputs.F_LAST * np.logical_and.reduce(ends) + inputs.F_COUNT * visits)
         positions.append(q)
     starts = np.cumsum([0, *map(len, positions)])
     return starts, np.concatenate(positions), np.concatenate(flags)
@@ -124,8 +117,8 @@ def _channels(code: LayerCode, weights: list[np.ndarray]) -> np.ndarray:
 
 
 def _streams(code: LayerCode, weights: list[np.ndarray],
-             config: CoreConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """All codes of the layer: (row_start, code_start, code_tap, code_channel), -1 for a skip."""
+             config: CoreConfig) -> inputs.Codes:
+    """All codes of the layer."""
     channels = np.array([tap["channels"] for tap in code.taps], np.int64)
     row_start, starts, taps, chans = [0], [np.zeros(1, np.int64)], [], []
     for engine, place in enumerate(code.engines):
@@ -139,8 +132,8 @@ def _streams(code: LayerCode, weights: list[np.ndarray],
         starts.append(lengths)
         taps.append(tap)
         chans.append(channel)
-    return (np.array(row_start, np.int64), np.cumsum(np.concatenate(starts)),
-            np.concatenate([NO_CODES, *taps]), np.concatenate([NO_CODES, *chans]))
+    return inputs.Codes(np.array(row_start, np.int64), np.cumsum(np.concatenate(starts)),
+                        np.concatenate([NO_CODES, *taps]), np.concatenate([NO_CODES, *chans]))
 
 
 @njit

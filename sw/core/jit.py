@@ -14,8 +14,8 @@ from pathlib import Path
 import numba
 
 _ROOT = Path(__file__).parents[2]
-_SOURCES = [_ROOT / name
-            for name in ("hw/program.py", "hw/config.py", "sw/core/attention_items.py")]
+_SOURCES = [_ROOT / "hw/program.py", _ROOT / "hw/config.py",
+            _ROOT / "sw/core/attention_items.py", *sorted((_ROOT / "sw/core/steps").glob("*.py"))]
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
     _KEY = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:16]
@@ -24,3 +24,6 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
 
 njit = functools.partial(numba.njit, cache=True)
 """Decorator: compiled without Python objects, cached."""
+
+stepped = functools.partial(numba.njit, inline="always")
+"""Decorator: put into every kernel that calls it, so that a step of a unit costs no call."""
