@@ -48,7 +48,6 @@ def parser() -> argparse.ArgumentParser:
         "--bits and batch norms still in place, before the integer fine-tuning")
     add("--epochs-integer", type=int, help="epochs of the integer fine-tuning")
     add("--epochs-unshifted", type=int, help="of these, the last ones on unshifted images")
-    add("--epochs-unflipped", type=int, help="of these, the last ones on unmirrored images")
     add("--distil", type=float, metavar="SHARE", help="share of the dense network's soft labels "
         "in the loss of the rounds and the integer fine-tuning, 0..1")
     add("--distil-integer", type=float, metavar="SHARE", help="the same in the loss of the integer "

@@ -45,7 +45,7 @@ class SearchOptions:
     `rounds`. rewind_epoch: epochs of the dense training before the remembered state.
     epochs_*: of the dense network, each middle round, the last round, the ticket with weights
     rounded to `bits` and its batch norms, the integer fine-tuning, and the last ones of the latter
-    that train on images that are not shifted, and not mirrored.
+    that train on unshifted (but still flipped) images.
     distil: share of the dense network's soft labels in the loss of every later stage, 0..1;
     distil_integer: the same of the integer fine-tuning alone (None: `distil`).
     """
@@ -63,7 +63,6 @@ class SearchOptions:
     epochs_rounded: int = 0
     epochs_integer: int = 6
     epochs_unshifted: int = 4
-    epochs_unflipped: int = 0
     distil: float = 0.0
     distil_integer: float | None = None
     bits: int = 4
@@ -86,10 +85,9 @@ class SearchOptions:
             need(getattr(self, name) >= 1,
                  f"--{name.replace('_', '-')} {getattr(self, name)} is below 1")
         need(self.epochs_rounded >= 0, f"--epochs-rounded {self.epochs_rounded} is below 0")
-        for name in ("epochs_unshifted", "epochs_unflipped"):
-            need(0 <= getattr(self, name) <= self.epochs_integer,
-                 f"--{name.replace('_', '-')} {getattr(self, name)} is outside "
-                 f"0..{self.epochs_integer} integer epochs")
+        need(0 <= self.epochs_unshifted <= self.epochs_integer,
+             f"--epochs-unshifted {self.epochs_unshifted} is outside 0..{self.epochs_integer} "
+             "integer epochs")
         need(0 <= self.rewind_epoch <= self.epochs_dense,
              f"--rewind-epoch {self.rewind_epoch} is outside 0..{self.epochs_dense} dense epochs")
         need(2 <= self.bits <= 8, f"--bits {self.bits} is outside 2..8")
@@ -197,7 +195,6 @@ class Search:
         peak = o.lr_integer if integer or name == "rounded" else o.lr
         # A sparse network that has seen shifts long enough gains by what the test images look like.
         unshifted = integer and self.epoch >= epochs - o.epochs_unshifted
-        unflipped = integer and self.epoch >= epochs - o.epochs_unflipped
         share = o.distil_integer if integer and o.distil_integer is not None else o.distil
         teacher = self._teacher() if share and self.stage > 0 else None
         network = self.network.train()
@@ -215,8 +212,7 @@ class Search:
         loss = training.train_epoch(
             loss_of, self.optimizer, self.train, batch_size=o.batch_size,
             generator=training.batch_generator(o.seed, self.stage, self.epoch),
-            flip=o.augment and not unflipped, shift=o.augment and not unshifted,
-            after_step=self._after_step,
+            flip=o.augment, shift=o.augment and not unshifted, after_step=self._after_step,
             rate=lambda step: training.learning_rate(peak, start + step, steps, warmup),
             progress=lambda n, _: bar.update(n))
         seconds = time.monotonic() - began
