@@ -14,7 +14,7 @@ from sw.integer.spikingjelly import evaluate
 BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
 
 
-BELOW_DENSE = {"fmnist-scnn": 0.0136, "fmnist-scnn-wide": 0.0104}
+BELOW_DENSE = {"fmnist-scnn": 0.0136, "fmnist-scnn-wide": 0.0099}
 """What docs/training.md says they lose; the aim is 0.01."""
 
 
@@ -39,8 +39,9 @@ def test_it_is_as_far_below_the_dense_network_as_stated(bundled):
     assert round(lost, 4) == BELOW_DENSE[bundled.network.name]
 
 
-@pytest.mark.xfail(reason="1.36 and 1.04 points below the dense network: docs/training.md")
-def test_it_is_within_a_point_of_the_dense_network(bundled):
+def test_it_is_within_a_point_of_the_dense_network(bundled, request):
+    if bundled.network.name == "fmnist-scnn":
+        request.applymarker(pytest.mark.xfail(reason="1.36 points: docs/training.md", strict=True))
     info = bundled.metadata
     assert info["accuracy_ticket_integer"] >= info["accuracy_dense_float"] - 0.01
 
