@@ -6,8 +6,9 @@
 
 Each mutation is applied alone to a copy of the sources, and `sim.regression` runs on the copy:
 gateware mutations against the cases of the unchanged tree, all others from the start. Mutations of
-the link, which the regression does without, are judged by their tests. Exit code: 0 all caught, 1
-some survived or were invalid, 2 bad arguments or a mutation that does not apply.
+the link, which the regression does without, and of what its networks never come to are judged by
+their tests. Exit code: 0 all caught, 1 some survived or were invalid, 2 bad arguments or a mutation
+that does not apply.
 """
 
 from __future__ import annotations

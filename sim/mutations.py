@@ -13,7 +13,7 @@ from dataclasses import dataclass
 class Mutation:
     """Replaces `old` by `new` in `file`; `why` says what is wrong then.
 
-    tests: arguments of pytest that judge it; (): the regression, which knows nothing of the link.
+    tests: arguments of pytest that judge it; (): the regression's networks.
     """
 
     file: str
@@ -95,8 +95,6 @@ FETCH = _in(
     ("row.eq(r.row + subs * step)", "row.eq(r.row)", "words after a silent one at its place"),
     ("self.items.ready.eq(~ranges.almost_full)", "self.items.ready.eq(1)",
      "weights are lost when their queue is full"),
-    ("f_valid.eq(p_valid & wanted.any())", "f_valid.eq(p_valid & wanted[:-1].any())",
-     "a plane with a spike in its last word only is dropped"),
     ("rotated[i * units + u].any() & c.mask", "rotated[i * units + u][0] & c.mask",
      "lanes that spike only in later timesteps are dropped"),
     ("self.request & ~go & ~self.port_blocked", "self.request & ~go",
@@ -162,7 +160,6 @@ DRAIN = _in(
      "the readout misses a timestep"),
     ("slot.eq(Mux(tag2.pass_end, 0, slot + 1))", "slot.eq(slot + 1)",
      "a group takes other positions' membranes"),
-    ("tag2.valid & ~keep", "~keep", "the pool takes what is read while the walk stands still"),
     ("queue_read.data.row.channel * layer.out_channel_stride", "queue_read.data.row.channel",
      "channels a word apart"),
     ("(walker.at_edge & Cat(1, first_strip)).any()", "walker.at_edge[0]",
@@ -212,8 +209,6 @@ OUTPUTS = _in(
     ("visit.pass_first | first)", "visit.pass_first)",
      "forgets that a pass has begun before its first window ends"),
     ("Mux(starts, threshold, so_far)", "Mux(starts, 0, so_far)", "the readout's bias is lost"),
-    ("visit.pass_end & ~visit.parity", "visit.pass_end",
-     "a row's sum is overwritten by the next row's"),
 )
 
 PACKER = _in(
@@ -312,8 +307,6 @@ REFERENCE = [
 _FORMAT, _BOARD = ("tests/test_packing.py",), ("tests/test_link.py", "-k", "packed or cannot")
 LINK = [
     *_in("hw/packing.py",
-         ("m.d.sync += [some.eq(1), byte.eq(0)]", "m.d.sync += some.eq(1)",
-          "what is missing repeats the last byte"),
          ("with m.If(byte == 0):", "with m.If(0):", "silent groups are not counted"),
          ("self.packed & ~present.bit_select(index, 1)", "~present.bit_select(index, 1)",
           "an expanding write has a presence byte"),
@@ -325,6 +318,10 @@ LINK = [
           "reads masks that are not sent"),
          ("zeros.eq(zeros - 1)", "zeros.eq(0)", "a run of silent groups ends after two"),
          tests=_FORMAT),
+    *_in("hw/packing.py",
+         ("m.d.sync += [some.eq(1), byte.eq(0)]", "m.d.sync += some.eq(1)",
+          "what is missing repeats the last byte"),
+         tests=_BOARD),
     *_in("hw/commands.py",
          ("ResetInserter(~writing)(unpacker)", "unpacker", "begins where the last write ended"),
          ("unpacker.ended.eq(payload == 0)", "unpacker.ended.eq(0)",
@@ -341,6 +338,20 @@ LINK = [
          tests=_FORMAT),
 ]
 
+# No network of the regression brings the core there; the benches of these units stall at random.
+STALLS = [
+    *_in("hw/fetch.py",
+         ("f_valid.eq(p_valid & wanted.any())", "f_valid.eq(p_valid & wanted[:-1].any())",
+          "a plane with a spike in its last word only is dropped"), tests=("tests/test_fetch.py",)),
+    *_in("hw/drain.py",
+         ("tag2.valid & ~keep", "~keep", "the pool takes what is read while the walk stands still"),
+         tests=("tests/test_drain.py", "-k", "test_drain")),
+    *_in("hw/outputs.py",
+         ("visit.pass_end & ~visit.parity", "visit.pass_end",
+          "a row's sum is overwritten by the next row's"),
+         tests=("tests/test_drain.py", "-k", "test_packer or test_outputs")),
+]
+
 MUTATIONS: tuple[Mutation, ...] = (
     *NEURON, *UNIT, *FETCH, *DECODER, *ATTENTION, *DRAIN, *WALKER, *GATE, *OUTPUTS, *PACKER, *CORE,
-    *COMPILER, *REFERENCE, *LINK)
+    *COMPILER, *REFERENCE, *LINK, *STALLS)

@@ -59,7 +59,8 @@ class Codec:
 
 
 class Stalls:
-    """Decides cycle by cycle who waits, in bursts, for one of MODES.
+    """Decides cycle by cycle who waits, in bursts, for one of MODES. One burst in twenty is long
+    enough to fill the queues on the way.
 
     `input()` and `output()` are true in cycles in which the producer has nothing to offer, or the
     consumer does not take anything.
@@ -84,7 +85,8 @@ class Stalls:
             return False
         if not self._left[side]:
             self._stalled[side] = bool(self._rng.random() < fraction)
-            self._left[side] = int(self._rng.geometric(0.3))
+            long = self._rng.random() < 0.05
+            self._left[side] = int(self._rng.geometric(0.01 if long else 0.3))
         self._left[side] -= 1
         return self._stalled[side]
 

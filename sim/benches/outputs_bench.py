@@ -139,6 +139,7 @@ async def layers(dut, mode):
         visits, _ = random_visits(layer, config, rng)
         waiting = list(zip(visits, expected(layer, config, visits), strict=True))[::-1]
         now = ended = None
+        held: dict[int, int] = {}       # totals of passes that ended, by parity
         while waiting or now or ended:
             await FallingEdge(dut.clk)
             dut.layer.value = models.layer_bits(layer)
@@ -158,8 +159,10 @@ async def layers(dut, mode):
             if want:
                 compare(want, codec.unpack(int(dut.o.value)))
             if ended:
-                total = getattr(dut, f"total{ended['parity']}").value
-                assert total_codec.unpack(int(total)) == ended["total"], (layer, ended)
+                held[ended["parity"]] = ended["total"]
+            for parity, total in held.items():
+                shown = total_codec.unpack(int(getattr(dut, f"total{parity}").value))
+                assert shown == total, (layer, parity, ended)
             ended = want if want and layer["readout"] and want["pass_end"] else None
             now = following
 
