@@ -131,10 +131,14 @@ class Page:
         paper = tables.read(self.folder / "paper.csv")
         curve = [row for row in paper if row["source"] == "imp"]
         columns = list(dict.fromkeys((row["data"], row["column"]) for row in curve))
-        file = self.folder / "cifar10-rounds.csv"
-        rounds = tables.read(file) if file.exists() else []
-        cells = {str(row["cell"]): row for row in self.rows("cifar10", "method=imp")}
-        plain = [r for r in rounds if not cells.get(str(r["cell"]), {}).get("early_time")]
+        cells, plain = {}, []
+        for name in CIFAR:
+            cells = {str(row["cell"]): row
+                     for row in self.rows(name, "method=imp early_time=False")}
+            if cells:
+                rounds = tables.read(self.folder / f"{name}-rounds.csv")
+                plain = [row for row in rounds if str(row["cell"]) in cells]
+                break
         text = ["| sparsity | " + " | ".join(f"{c}, {d}: Kim et al." for d, c in columns)
                 + " | ours, sparsity | ours |", "|---" * (len(columns) + 3) + "|"]
         ours = [r for r in plain if r["stage"] != "dense"]
@@ -214,13 +218,16 @@ class Page:
         return "\n".join(text)
 
     def _ours(self, names: tuple[str, ...], conditions: str, kind: str) -> str:
-        """The mean over seeds in the first of these sweeps that has it, and what was trained."""
+        """What was trained, and the mean over seeds: in the first of these sweeps that has it, of
+        the runs with most epochs."""
         for name in names:
             rows = [row for row in self.rows(name, f"{conditions} {MAIN}")
                     if str(row["model"]).startswith("spikeformer") == (kind == "spikeformer")]
+            longest = max((row["epochs_trained"] for row in rows), default=0)
+            rows = [row for row in rows if row["epochs_trained"] == longest]
             found = tables.mean(rows)
             if found is not None:
-                seeds = f"{found[2]} seed{'s' * (found[2] > 1)}"
+                seeds = f"{longest:.0f} epochs, {found[2]} seed{'s' * (found[2] > 1)}"
                 note = self._note(rows[0]).replace("</sub>", f", {seeds}</sub>")
                 return f"**{tables.percent(found)}**{note}"
         return "not run"
