@@ -22,8 +22,8 @@ from hw import registers
 from hw.config import PRESETS, CoreConfig
 from sw import live_inputs, replay, ticket
 from sw.board import identities
+from sw.compile import image_file
 from sw.compile.compiler import compile_network
-from sw.compile.image import Image
 from sw.data import cifar, datasets, event_files, events
 from sw.errors import SpikeTicketError
 from sw.integer import gate
@@ -117,7 +117,7 @@ def _images() -> list[bytes]:
         path = Path(folder) / "image.npz"
         for network in _networks():
             try:
-                compile_network(network, PRESETS["tiny"]).save(path)
+                image_file.save(compile_network(network, PRESETS["tiny"]), path)
             except SpikeTicketError:
                 continue  # does not fit
             found.append(path.read_bytes())
@@ -135,7 +135,7 @@ def _image_member(rng: random.Random, data: bytes) -> bytes:
 
 def _use_image(path: Path) -> None:
     from sw.board.jobs import cycle_limit, input_job, load_job
-    image = Image.load(path)
+    image = image_file.load(path)
     load_job(image)
     cycle_limit(image)
     shape = image.input_shape if image.static else (image.timesteps, *image.input_shape)

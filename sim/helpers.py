@@ -10,7 +10,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from hw.registers import COUNTER_WORDS, COUNTERS, Space
-from sw.compile.image import Image, encode_input, gate_input
+from sw.compile.coding import encode_input, gate_input
+from sw.compile.image import Image
 
 CLOCK_NS = 10
 

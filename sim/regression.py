@@ -23,15 +23,16 @@ import numpy as np
 
 from hw import program
 from hw.config import PRESETS
-from sw.compile.compiler import compile_network
-from sw.compile.image import (
-    Image,
+from sw.compile import image_file
+from sw.compile.coding import (
     decode_logits,
     encode_input,
     gate_input,
     lanes_to_words,
     words_to_lanes,
 )
+from sw.compile.compiler import compile_network
+from sw.compile.image import Image
 from sw.compile.listing import LayerCode, read_program
 from sw.core import cycles, machine
 from sw.errors import SpikeTicketError
@@ -141,7 +142,7 @@ def write_cases(folder: Path, cases: Iterable[Case]) -> None:
         expected = check_software(case)
         place = folder / f"case{number:02}"
         place.mkdir(parents=True)
-        case.image.save(place / "image.npz")
+        image_file.save(case.image, place / "image.npz")
         np.savez(place / "expected.npz", array=case.array, **expected)
         trace = machine.run(case.image, case.array, mask=case.mask)
         model = cycles.simulate(case.image, case.array, case.mask)

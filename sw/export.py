@@ -24,6 +24,7 @@ from hw.boards import BOARDS, DEFAULT_BOARD
 from hw.config import PRESETS
 
 from . import bundled, ticket
+from .compile import image_file
 from .compile.compiler import compile_network
 from .compile.image import Image
 from .core import cores, machine
@@ -88,7 +89,7 @@ def export(path: str | Path, out: str | Path | None = None, *, board: str = DEFA
     target = Path(out) if out else (file.with_name("image.npz") if Path(path).is_dir() else None)
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        image.save(target)
+        image_file.save(image, target)
     return {"ticket": str(file), "method": found.metadata.get("method"), "board": board,
             "preset": name, "image": str(target) if target else None, "data": source,
             "samples": samples, "sparsity": network.sparsity,

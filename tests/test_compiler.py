@@ -10,16 +10,11 @@ import pytest
 
 from hw import program
 from hw.config import PRESETS, CoreConfig
+from sw.compile import image_file
 from sw.compile.bounds import membrane_bounds
+from sw.compile.coding import decode_logits, decode_map, encode_input, program_through
 from sw.compile.compiler import DoesNotFit, compile_network
-from sw.compile.image import (
-    Image,
-    MapLayout,
-    decode_logits,
-    decode_map,
-    encode_input,
-    program_through,
-)
+from sw.compile.image import Image, MapLayout
 from sw.compile.layout import allocate
 from sw.compile.listing import read_program
 from sw.core import machine
@@ -217,8 +212,8 @@ def test_image_survives_saving(tmp_path):
     rng = np.random.default_rng(9)
     network = residual_network(rng)
     image = compile_network(network, PRESETS["a35t"])
-    image.save(tmp_path / "image.npz")
-    loaded = Image.load(tmp_path / "image.npz")
+    image_file.save(image, tmp_path / "image.npz")
+    loaded = image_file.load(tmp_path / "image.npz")
     assert np.array_equal(loaded.program, image.program)
     assert all(np.array_equal(a, b) for a, b in zip(loaded.weights, image.weights, strict=True))
     for name in ("config", "inputs", "maps", "memories", "layers", "results", "input_shape"):
@@ -233,7 +228,7 @@ def test_image_survives_saving(tmp_path):
 def test_damaged_images_are_refused(tmp_path, damage):
     rng = np.random.default_rng(10)
     path = tmp_path / "image.npz"
-    compile_network(residual_network(rng), PRESETS["a35t"]).save(path)
+    image_file.save(compile_network(residual_network(rng), PRESETS["a35t"]), path)
     data = bytearray(path.read_bytes())
     if damage == "truncate":
         path.write_bytes(data[:len(data) // 2])
@@ -245,7 +240,7 @@ def test_damaged_images_are_refused(tmp_path, damage):
     else:
         path.unlink()
     with pytest.raises(SpikeTicketError, match=r"image\.npz"):
-        Image.load(path)
+        image_file.load(path)
 
 
 def test_every_short_memory_is_listed():

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hw.config import PRESETS, CoreConfig
+from sw.compile import image_file
+from sw.compile.coding import gate_input
 from sw.compile.compiler import DoesNotFit, LayoutError, compile_network
-from sw.compile.image import Image, gate_input
+from sw.compile.image import Image
 from sw.compile.image_gate import GateInfo
 from sw.compile.listing import read_program
 from sw.core import machine
@@ -196,8 +198,8 @@ def test_images_with_a_gate_survive_saving(tmp_path):
     for mode in MODES:
         network = gated(rng, make_gate(mode, 3))
         image = compile_network(network, PRESETS["tiny"])
-        image.save(tmp_path / "image.npz")
-        found = Image.load(tmp_path / "image.npz")
+        image_file.save(image, tmp_path / "image.npz")
+        found = image_file.load(tmp_path / "image.npz")
         assert found.gate == image.gate and found.layers == image.layers
         array, masks = random_input(rng, network), random_masks(rng, network, 1)
         mask = None if masks is None else masks[0]

@@ -15,8 +15,10 @@ from hw.config import PRESETS, CoreConfig
 from hw.core import Core
 from sim.runner import run_bench
 from sw import bundled, ticket
+from sw.compile import image_file
+from sw.compile.coding import decode_logits, decode_map
 from sw.compile.compiler import DoesNotFit, compile_network
-from sw.compile.image import Image, decode_logits, decode_map
+from sw.compile.image import Image
 from sw.core import cores, cycles, machine
 from sw.data import datasets
 from sw.integer import reference
@@ -65,7 +67,7 @@ def write_cases(folder: Path, cases, inputs, masks=None) -> list[str]:
     for index, ((_, image), arrays, kept) in enumerate(zip(cases, inputs, masks, strict=True)):
         case = folder / f"case{index}"
         case.mkdir()
-        image.save(case / "image.npz")
+        image_file.save(image, case / "image.npz")
         np.save(case / "inputs.npy", arrays)
         if kept is not None:
             np.save(case / "masks.npy", kept)

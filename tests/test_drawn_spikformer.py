@@ -9,8 +9,8 @@ import pytest
 
 from hw.config import PRESETS
 from sw import drawn_spikformer, ticket
+from sw.compile.coding import decode_logits
 from sw.compile.compiler import compile_network
-from sw.compile.image import decode_logits
 from sw.core import machine
 from sw.errors import SpikeTicketError
 from sw.integer import reference

@@ -16,8 +16,8 @@ from sim import fuzz_files
 from sim.fuzz_mutations import NUMBERS, tree
 from sim.fuzz_targets import TARGETS, Target
 from sw import ticket
+from sw.compile import image_file
 from sw.compile.compiler import compile_network
-from sw.compile.image import Image
 from sw.data import arrays, events
 from sw.errors import SpikeTicketError
 from sw.tickets import config
@@ -172,8 +172,8 @@ def test_images_point_into_their_memories(tmp_path):
     path = tmp_path / "image.npz"
     network = next(ticket.from_bytes(data).network for data in TARGETS["ticket"].seeds())
     image = compile_network(network, PRESETS["tiny"])
-    image.save(path)
-    again = Image.load(path)
+    image_file.save(image, path)
+    again = image_file.load(path)
     assert again.maps == image.maps and (again.program == image.program).all()
     assert again.config == image.config and again.layers == image.layers
     for change, message in ((lambda im: setattr(im, "results", 1 << 20), "beyond the map memory"),
@@ -181,8 +181,8 @@ def test_images_point_into_their_memories(tmp_path):
                             (lambda im: setattr(im.inputs[0], "pitch", 0), "rows beyond"),
                             (lambda im: setattr(im, "program", im.program[:3]), "breaks off"),
                             (lambda im: setattr(im, "classes", "x"), "classes is 'x'")):
-        broken = Image.load(path)
+        broken = image_file.load(path)
         change(broken)
-        broken.save(tmp_path / "broken.npz")
+        image_file.save(broken, tmp_path / "broken.npz")
         with pytest.raises(SpikeTicketError, match=message):
-            Image.load(tmp_path / "broken.npz")
+            image_file.load(tmp_path / "broken.npz")

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from hw.boards import BOARDS, Board
-from sw import html_report, ladder, ticket
+from sw import html_report, ticket
 from sw.errors import SpikeTicketError
 from sw.html_report import facts, pictures
 from sw.html_report.page import collect, render
+from sw.ladder import measure
 from sw.run_inference import run
 from tests import small_runs
 from tests.random_networks import random_input
@@ -124,7 +125,7 @@ def test_the_ladder_is_that_of_the_command(runs):
     _, checked = runs["gated"]
     calls = []
     found = facts.climb(checked, lambda: calls.append(1))
-    whole = ladder.climb(checked.network, checked.image.config, checked.data.images)
+    whole = measure.climb(checked.network, checked.image.config, checked.data.images)
     assert len(calls) == len(found["rungs"]) == 5
     assert {r["name"]: r["cycles"] for r in found["rungs"]} == {
         name: point.total for name, point in whole.rungs.items()}

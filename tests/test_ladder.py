@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS
-from sw import ladder, ticket
+from sw import ticket
 from sw.integer import reference
 from sw.integer.gate import Gate, Select
 from sw.integer.network import INPUT
+from sw.ladder import __main__ as command
+from sw.ladder import measure, result, variants
 from tests.random_networks import random_input, random_network
 from tests.random_spikeformers import random_masks, random_spikeformer
 
@@ -30,11 +32,11 @@ def a_spikeformer(seed: int, mode: str | None):
 
 def test_dense_has_every_weight_and_thinning_removes_the_asked_share():
     network = random_network(np.random.default_rng(0), max_channels=6)
-    assert ladder.dense_weights(network).sparsity == 0
-    dense = ladder.dense_weights(network)
-    left = ladder.thinned_weights(dense, 0.5).weights_surviving / dense.weights_surviving
+    assert variants.dense_weights(network).sparsity == 0
+    dense = variants.dense_weights(network)
+    left = variants.thinned_weights(dense, 0.5).weights_surviving / dense.weights_surviving
     assert 0.4 < left < 0.6
-    assert ladder.thinned_weights(network, 1.0).weights_surviving == network.weights_surviving
+    assert variants.thinned_weights(network, 1.0).weights_surviving == network.weights_surviving
 
 
 @pytest.mark.parametrize("mode", ["static", "host", "count"])
@@ -42,9 +44,9 @@ def test_without_its_gate_a_network_is_the_one_that_keeps_all(mode):
     rng, network = a_spikeformer(1, mode)
     gate = next(iter(network.gates.values()))
     values = np.stack([random_input(rng, network) for _ in range(2)])
-    plain = ladder.ungated(network)
+    plain = variants.ungated(network)
     assert not any(isinstance(layer, Gate | Select) for layer in plain.layers)
-    everything = ladder.with_keep(network, gate.tokens)
+    everything = variants.with_keep(network, gate.tokens)
     masks = np.ones((2, gate.tokens), bool) if gate.mode == "host" else None
     assert (reference.run(plain, values).logits
             == reference.run(everything, values, masks=masks).logits).all()
@@ -54,7 +56,7 @@ def test_fewer_kept_tokens_are_some_of_those_kept_before():
     _, network = a_spikeformer(2, "static")
     gate = network.gates["gate"]
     keep = max(1, gate.keep - 1)
-    fewer = ladder.with_keep(network, keep).gates["gate"]
+    fewer = variants.with_keep(network, keep).gates["gate"]
     assert fewer.keep == int(fewer.mask.sum()) == keep
     assert not (fewer.mask & ~gate.mask).any()
 
@@ -63,8 +65,8 @@ def test_thinned_spikes_keep_whole_groups_of_timesteps():
     rng = np.random.default_rng(3)
     spikes = {"a": rng.integers(0, 2, (6, 3, 5, 5)).astype(np.uint8),
               INPUT: np.repeat(rng.integers(0, 256, (1, 1, 9, 9)), 6, 0).astype(np.uint8)}
-    thin = ladder.thinned_spikes(spikes, 0.5, bits=8, static=True)
-    assert ladder.thinned_spikes(spikes, 1.0, bits=8, static=True)["a"].sum() == spikes["a"].sum()
+    thin = variants.thinned_spikes(spikes, 0.5, bits=8, static=True)
+    assert variants.thinned_spikes(spikes, 1.0, bits=8, static=True)["a"].sum() == spikes["a"].sum()
     assert ((thin["a"] & ~spikes["a"]) == 0).all() and (thin[INPUT] & ~spikes[INPUT] == 0).all()
     assert (thin[INPUT] == thin[INPUT][0]).all()
     for group in (slice(0, 4), slice(4, 6)):
@@ -74,9 +76,9 @@ def test_thinned_spikes_keep_whole_groups_of_timesteps():
 
 
 def test_a_slope_is_that_of_a_power_law():
-    points = [ladder.Point(x, 0.0, dict.fromkeys(ladder.PHASES, 0.0) | {"synapses": 3 * x ** 0.7})
+    points = [result.Point(x, 0.0, dict.fromkeys(result.PHASES, 0.0) | {"synapses": 3 * x ** 0.7})
               for x in (1.0, 0.5, 0.25)]
-    sweep = ladder.Sweep("x", points)
+    sweep = result.Sweep("x", points)
     assert sweep.slope == pytest.approx(0.7)
     assert sweep.halvings == pytest.approx([2 ** 0.7, 2 ** 0.7])
 
@@ -85,7 +87,7 @@ def test_a_slope_is_that_of_a_power_law():
 def test_phases_add_up_and_every_rung_saves(mode):
     rng, network = a_spikeformer(4, mode)
     values = np.stack([random_input(rng, network) for _ in range(2)])
-    found = ladder.climb(network, SMALL, values, random_masks(rng, network, 2))
+    found = measure.climb(network, SMALL, values, random_masks(rng, network, 2))
     for point in found.rungs.values():
         assert sum(point.phases.values()) == pytest.approx(point.total)
     cycles = {name: point.total for name, point in found.rungs.items()}
@@ -108,13 +110,13 @@ def test_the_command_prints_draws_and_refuses(tmp_path, capsys):
     images = np.random.default_rng(0).integers(0, 1 << spec.bits, (2, spec.height, spec.width))
     np.savez(data, x_test=images.astype(np.uint8), y_test=np.zeros(2, np.uint8))
     drawing, patches = tmp_path / "l.svg", tmp_path / "p.png"
-    assert ladder.main(["--ticket", str(path), "--data", str(data), "--images", "2", "--preset",
+    assert command.main(["--ticket", str(path), "--data", str(data), "--images", "2", "--preset",
                         "tiny", "--json", "--plot", str(drawing), "--patches",
                         str(patches)]) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert set(result["sweeps"]) == {"kept patches", "density", "activity", "spike rate"}
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed["sweeps"]) == {"kept patches", "density", "activity", "spike rate"}
     assert drawing.stat().st_size > 1000 and patches.stat().st_size > 1000
-    assert ladder.main(["--ticket", "no such ticket"]) == 2
+    assert command.main(["--ticket", "no such ticket"]) == 2
     assert "fmnist-scnn" in capsys.readouterr().err
-    assert ladder.main(["--ticket", str(path), "--data", str(data), "--plot", "x.gif"]) == 2
+    assert command.main(["--ticket", str(path), "--data", str(data), "--plot", "x.gif"]) == 2
     assert not list(tmp_path.glob("*.part"))

@@ -11,6 +11,7 @@ from hw.config import PRESETS
 from hw.core import Core, WriteArbiter
 from hw.memories import PairMemory
 from sim.runner import run_bench
+from sw.compile import image_file
 from sw.compile.compiler import compile_network
 from tests.random_networks import random_input, random_network
 
@@ -35,7 +36,7 @@ def test_host_bus(tmp_path):
         network = random_network(rng, max_size=6, max_channels=4, max_layers=3, max_timesteps=4)
         if len(network.layers) == 3:
             break
-    compile_network(network, CONFIG, keep_all=True).save(tmp_path / "image.npz")
+    image_file.save(compile_network(network, CONFIG, keep_all=True), tmp_path / "image.npz")
     np.save(tmp_path / "inputs.npy", random_input(rng, network))
     run_bench(Core(CONFIG), "sim.benches.host_bus_bench", seed=1,
               image=str(tmp_path / "image.npz"), inputs=str(tmp_path / "inputs.npy"))

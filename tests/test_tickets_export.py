@@ -9,7 +9,7 @@ import pytest
 from hw.config import PRESETS
 from sw import export, ticket
 from sw.board.driver import Accelerator
-from sw.compile.image import Image
+from sw.compile import image_file
 from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.tickets import run
@@ -55,7 +55,7 @@ def test_every_method_s_ticket_is_exact_on_the_core(tmp_path, tiny_resnet, name)
     assert done["method"] == config.method and done["samples"] == 2
     assert done["maps"] >= len(network.layers) - 1 - len(network.gates)
     assert done["compared"] > done["spikes"] and (done["spikes"] > 0 or name == "random")
-    image = Image.load(tmp_path / "image.npz")
+    image = image_file.load(tmp_path / "image.npz")
     hosted = [gate for gate in network.gates.values() if gate.mode == "host"]
     assert (tmp_path / "tokens.npy").exists() == bool(hosted)
     if hosted:  # what the search chose, and what the driver takes

@@ -15,7 +15,7 @@ import cocotb
 import numpy as np
 
 from sim.helpers import CoreBus, settings, start
-from sw.compile.image import Image
+from sw.compile import image_file
 
 WATCHDOG = 3_000_000
 
@@ -24,7 +24,7 @@ WATCHDOG = 3_000_000
 async def run_cases(dut):
     await start(dut, WATCHDOG)
     for folder in map(Path, settings()["cases"]):
-        image = Image.load(folder / "image.npz")
+        image = image_file.load(folder / "image.npz")
         bus = CoreBus(dut, image.config)
         await bus.write_program(image.program)
         for pair, words in enumerate(image.weights):

@@ -12,7 +12,8 @@ from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
 from hw.registers import Space
 from sim.helpers import CoreBus, settings, start
 from sim.streams import seeded
-from sw.compile.image import Image, encode_input
+from sw.compile import image_file
+from sw.compile.coding import encode_input
 
 READ_CYCLES = 4
 
@@ -27,7 +28,7 @@ def spaces(config) -> dict[int, int]:
 @cocotb.test()
 async def write_and_read(dut):
     """What is written comes back, in any order of addresses, 4 cycles after it was asked for."""
-    config = Image.load(settings()["image"]).config
+    config = image_file.load(settings()["image"]).config
     rng = seeded(settings()["seed"], "write_and_read")
     bus = CoreBus(dut, config)
     dut.first_layer_address.value = dut.stop_after.value = 0
@@ -63,7 +64,7 @@ async def write_and_read(dut):
 @cocotb.test()
 async def half_a_map_word(dut):
     """A map word changes only when its last 32 bits are written."""
-    config = Image.load(settings()["image"]).config
+    config = image_file.load(settings()["image"]).config
     bus = CoreBus(dut, config)
     dut.first_layer_address.value = dut.stop_after.value = 0
     await start(dut, 10_000)
@@ -76,7 +77,7 @@ async def half_a_map_word(dut):
 @cocotb.test()
 async def locked_while_busy(dut):
     """While the core runs, the host's writes do nothing and its reads are not answered."""
-    image = Image.load(settings()["image"])
+    image = image_file.load(settings()["image"])
     config, array = image.config, np.load(settings()["inputs"])
     rng = seeded(settings()["seed"], "locked_while_busy")
     bus = CoreBus(dut, config)
@@ -125,7 +126,7 @@ async def locked_while_busy(dut):
 @cocotb.test()
 async def stop_and_go_on(dut):
     """Layer by layer (stop_after 1, from next_layer_address) gives what one run gives."""
-    image = Image.load(settings()["image"])
+    image = image_file.load(settings()["image"])
     config, array = image.config, np.load(settings()["inputs"])
     bus = CoreBus(dut, config)
     await start(dut, 60_000)

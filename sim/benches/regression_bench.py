@@ -15,7 +15,9 @@ from cocotb.triggers import ClockCycles, FallingEdge, First, RisingEdge, Timer
 from hw.registers import COUNTERS
 from sim.helpers import CLOCK_NS, CoreBus, settings, start
 from sim.regression import Mismatch
-from sw.compile.image import Image, decode_logits
+from sw.compile import image_file
+from sw.compile.coding import decode_logits
+from sw.compile.image import Image
 
 WATCHDOG = 1_000_000
 TOLERANCE = 0.02
@@ -28,10 +30,10 @@ FEW = 4
 async def run_cases(dut):
     dut.first_layer_address.value = dut.stop_after.value = 0
     folders = sorted(Path(settings()["cases"]).iterdir())
-    bus = CoreBus(dut, Image.load(folders[0] / "image.npz").config)
+    bus = CoreBus(dut, image_file.load(folders[0] / "image.npz").config)
     await start(dut, WATCHDOG)
     for number, folder in enumerate(folders):
-        image = Image.load(folder / "image.npz")
+        image = image_file.load(folder / "image.npz")
         facts = json.loads((folder / "expected.json").read_text())
         with np.load(folder / "expected.npz") as data:
             await run_case(dut, bus, image, dict(data), facts, aborted=number % 4 == 0)

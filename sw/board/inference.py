@@ -9,7 +9,8 @@ import numpy as np
 
 from hw import registers
 
-from ..compile.image import Image, read_logits
+from ..compile.coding import read_logits
+from ..compile.image import Image
 from .protocol import Reply
 
 

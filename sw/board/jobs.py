@@ -9,7 +9,8 @@ import numpy as np
 from hw import registers
 from hw.registers import Space
 
-from ..compile.image import Image, encode_input, gate_input
+from ..compile.coding import encode_input, gate_input
+from ..compile.image import Image
 from ..compile.listing import read_program
 from .packing import FORMS, writes
 from .protocol import Read, Request, Run, Write

@@ -10,7 +10,8 @@ from hw import registers
 from hw.config import CoreConfig
 from hw.registers import Register, Space
 
-from ..compile.image import Image, decode_map
+from ..compile.coding import decode_map
+from ..compile.image import Image
 from ..errors import SpikeTicketError
 from . import identities
 from .inference import Identity, LayerCounters, counter_rows, named_counters

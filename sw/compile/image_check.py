@@ -6,14 +6,10 @@ here is all that the host computes addresses and sizes from.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hw.config import TIMESTEPS_PER_GROUP
 
+from .image import Image, MapLayout
 from .listing import read_program
-
-if TYPE_CHECKING:
-    from .image import Image, MapLayout
 
 MAX_INPUT = 1 << 24
 """Bytes of an input, all timesteps."""

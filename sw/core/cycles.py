@@ -17,7 +17,8 @@ import numpy as np
 
 from hw.config import TIMESTEPS_PER_GROUP, CoreConfig, top_k_cycles
 
-from ..compile.image import Image, LayerInfo, MapLayout, encode_input, gate_input, words_to_lanes
+from ..compile.coding import encode_input, gate_input, words_to_lanes
+from ..compile.image import Image, LayerInfo, MapLayout
 from ..compile.listing import LayerCode, read_program
 from ..errors import SpikeTicketError
 from ..integer.network import INPUT

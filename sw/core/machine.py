@@ -14,8 +14,7 @@ import numpy as np
 
 from hw.config import CoreConfig
 
-from ..compile.image import (
-    Image,
+from ..compile.coding import (
     decode_logits,
     decode_map,
     encode_input,
@@ -23,6 +22,7 @@ from ..compile.image import (
     lanes_to_words,
     words_to_lanes,
 )
+from ..compile.image import Image
 from ..compile.listing import LayerCode, read_program
 from .machine_kernel import COUNTERS, HEADER, PROBLEMS, TAP, run_engine
 
@@ -106,7 +106,7 @@ class Result:
 
 def run(image: Image, array: np.ndarray, memory: np.ndarray | None = None,
         mask: np.ndarray | None = None) -> Result:
-    """Load one input (see `sw.compile.image.encode_input`) and run the image's program.
+    """Load one input (see `sw.compile.coding.encode_input`) and run the image's program.
 
     memory: initial map memory, bytes uint8 [map_words, window / 2]; None: random words, so that
     anything read without having been written shows. mask: tokens to keep, bool [N], for a gate

@@ -8,8 +8,9 @@ import numpy as np
 
 from hw.registers import COUNTERS
 
-from .. import ladder
 from ..core import cycles
+from ..ladder import measure
+from ..ladder.result import PHASES
 from ..report import Checked
 
 CAUSES = (*cycles.CAUSES, "sequencer")
@@ -115,9 +116,9 @@ def climb(checked: Checked, progress: Callable[[], object]) -> dict:
     """The rungs of `sw.ladder` on the first images."""
     values = checked.data.images[:MODELLED]
     masks = None if checked.masks is None else checked.masks[:MODELLED]
-    rungs = ladder.rungs(checked.network, checked.image.config, values, masks, progress)
+    rungs = measure.rungs(checked.network, checked.image.config, values, masks, progress)
     dense = rungs["dense"].total
-    phases = [name for name in ladder.PHASES if any(p.phases[name] for p in rungs.values())]
+    phases = [name for name in PHASES if any(p.phases[name] for p in rungs.values())]
     return {"images": len(values), "phases": phases, "rungs": [
         {"name": name, "cycles": point.total, "fewer": dense / point.total,
          "phases": {phase: point.phases[phase] for phase in phases}}

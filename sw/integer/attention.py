@@ -16,14 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import SpikeTicketError
-
-if TYPE_CHECKING:
-    from .network import Shape
+from .shapes import Shape
 
 MAX_TOKENS = 256
 """Tokens of an attention layer or a gate."""

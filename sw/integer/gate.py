@@ -14,23 +14,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from ..data.arrays import read_npy
 from ..errors import SpikeTicketError
 from .attention import MAX_TOKENS
-
-if TYPE_CHECKING:
-    from .network import InputSpec, Shape
+from .shapes import InputSpec, Shape, require
 
 MODES = ("static", "host", "count", "input")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise SpikeTicketError(message)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,27 +52,27 @@ class Gate:
 
     def __post_init__(self):
         where = f"gate {self.name!r}"
-        _require(self.mode in MODES, f"{where}: mode {self.mode!r} is not one of "
-                                     f"{', '.join(MODES)}")
+        require(self.mode in MODES, f"{where}: mode {self.mode!r} is not one of "
+                                    f"{', '.join(MODES)}")
         object.__setattr__(self, "grid", tuple(self.grid))
-        _require(len(self.grid) == 2 and min(self.grid) >= 1,
-                 f"{where}: grid {self.grid} is not (rows, columns)")
-        _require(self.tokens <= MAX_TOKENS, f"{where}: {self.tokens} tokens are more than "
-                                            f"{MAX_TOKENS}")
-        _require(1 <= self.keep <= self.tokens,
-                 f"{where}: keep {self.keep} is outside 1..{self.tokens} tokens")
-        _require((self.mode == "count") == bool(self.scores),
-                 f"{where}: mode {self.mode!r} with scores {self.scores}; 'count' needs maps to "
-                 "count spikes of, the others have none")
-        _require((self.mode == "static") == (self.mask is not None),
-                 f"{where}: a mask belongs to mode 'static', and only there")
+        require(len(self.grid) == 2 and min(self.grid) >= 1,
+                f"{where}: grid {self.grid} is not (rows, columns)")
+        require(self.tokens <= MAX_TOKENS, f"{where}: {self.tokens} tokens are more than "
+                                           f"{MAX_TOKENS}")
+        require(1 <= self.keep <= self.tokens,
+                f"{where}: keep {self.keep} is outside 1..{self.tokens} tokens")
+        require((self.mode == "count") == bool(self.scores),
+                f"{where}: mode {self.mode!r} with scores {self.scores}; 'count' needs maps to "
+                "count spikes of, the others have none")
+        require((self.mode == "static") == (self.mask is not None),
+                f"{where}: a mask belongs to mode 'static', and only there")
         if self.mask is not None:
             mask = self.mask
-            _require(mask.dtype == bool and mask.shape == (self.tokens,),
-                     f"{where}: mask is {mask.dtype} {list(mask.shape)}, not bool "
-                     f"[{self.tokens}]")
-            _require(int(mask.sum()) == self.keep,
-                     f"{where}: mask keeps {int(mask.sum())} tokens, not {self.keep}")
+            require(mask.dtype == bool and mask.shape == (self.tokens,),
+                    f"{where}: mask is {mask.dtype} {list(mask.shape)}, not bool "
+                    f"[{self.tokens}]")
+            require(int(mask.sum()) == self.keep,
+                    f"{where}: mask keeps {int(mask.sum())} tokens, not {self.keep}")
 
     @property
     def tokens(self) -> int:
@@ -94,17 +87,17 @@ class Gate:
         """Raise SpikeTicketError where the maps so far do not have this gate's grid."""
         where = f"gate {self.name!r}"
         for name in self.scores:
-            _require(name in shapes and name != "input",
-                     f"{where}: score {name!r} is not an earlier spike map")
+            require(name in shapes and name != "input",
+                    f"{where}: score {name!r} is not an earlier spike map")
             shape = shapes[name]
-            _require((shape.height, shape.width) == self.grid,
-                     f"{where}: score {name!r} has {shape.height}x{shape.width} tokens, not "
-                     f"{self.grid[0]}x{self.grid[1]}")
+            require((shape.height, shape.width) == self.grid,
+                    f"{where}: score {name!r} has {shape.height}x{shape.width} tokens, not "
+                    f"{self.grid[0]}x{self.grid[1]}")
         if self.mode == "input":
             rows, columns = self.grid
-            _require(spec.height % rows == 0 and spec.width % columns == 0,
-                     f"{where}: {spec.height}x{spec.width} inputs do not divide into "
-                     f"{rows}x{columns} patches")
+            require(spec.height % rows == 0 and spec.width % columns == 0,
+                    f"{where}: {spec.height}x{spec.width} inputs do not divide into "
+                    f"{rows}x{columns} patches")
 
     def score_bound(self, spec: InputSpec, shapes: Mapping[str, Shape], timesteps: int) -> int:
         """Largest possible score; 0 where the gate goes by a mask."""
@@ -167,13 +160,13 @@ class Select:
     def shape(self, gates: Mapping[str, Gate], shapes: Mapping[str, Shape]) -> Shape:
         """Shape of the selected map; raises SpikeTicketError."""
         where = f"layer {self.name!r}"
-        _require(self.gate in gates, f"{where}: {self.gate!r} is not an earlier gate")
-        _require(self.source in shapes and self.source != "input",
-                 f"{where}: source {self.source!r} is not an earlier spike map")
+        require(self.gate in gates, f"{where}: {self.gate!r} is not an earlier gate")
+        require(self.source in shapes and self.source != "input",
+                f"{where}: source {self.source!r} is not an earlier spike map")
         gate, shape = gates[self.gate], shapes[self.source]
-        _require((shape.height, shape.width) == gate.grid,
-                 f"{where}: {self.source!r} has {shape.height}x{shape.width} tokens, gate "
-                 f"{gate.name!r} chooses from {gate.grid[0]}x{gate.grid[1]}")
+        require((shape.height, shape.width) == gate.grid,
+                f"{where}: {self.source!r} has {shape.height}x{shape.width} tokens, gate "
+                f"{gate.name!r} chooses from {gate.grid[0]}x{gate.grid[1]}")
         return type(shape)(shape.channels, 1, gate.keep)
 
     def take(self, spikes: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -200,8 +193,8 @@ def check_masks(gates: Mapping[str, Gate], masks: np.ndarray | None,
     """
     host = [gate for gate in gates.values() if gate.mode == "host"]
     if not host:
-        _require(masks is None, "patch masks given, but no gate of this network takes them from "
-                                "the host")
+        require(masks is None, "patch masks given, but no gate of this network takes them from "
+                               "the host")
         return None
     gate = host[0]
     where = f"gate {gate.name!r}"
@@ -209,10 +202,10 @@ def check_masks(gates: Mapping[str, Gate], masks: np.ndarray | None,
         raise SpikeTicketError(f"{where} takes a mask with every image; give bool "
                                f"[{images}, {gate.tokens}]")
     masks = np.asarray(masks)
-    _require(masks.shape == (images, gate.tokens), f"{where}: masks of shape {list(masks.shape)}; "
-                                                   f"give [{images}, {gate.tokens}]")
+    require(masks.shape == (images, gate.tokens), f"{where}: masks of shape {list(masks.shape)}; "
+                                                  f"give [{images}, {gate.tokens}]")
     binary = masks.dtype.kind in "biu" and bool(((masks == 0) | (masks == 1)).all())
-    _require(binary, f"{where}: masks are {masks.dtype} with other values than 0 and 1")
+    require(binary, f"{where}: masks are {masks.dtype} with other values than 0 and 1")
     wrong = np.flatnonzero(masks.sum(1) != gate.keep)
     if len(wrong):
         raise SpikeTicketError(f"{where}: the mask of image {wrong[0]} keeps "

@@ -27,6 +27,7 @@ import numpy as np
 from ..errors import SpikeTicketError
 from .attention import Attention, ColumnAttention
 from .gate import Gate, Select
+from .shapes import InputSpec, Shape, require
 
 INPUT = "input"
 """Name of the network's input map, used as a source by the first layer."""
@@ -35,11 +36,6 @@ LEAK_ONE = 256
 """`Neuron.leak` is in 1/256: 256 keeps the whole membrane (an IF neuron), 128 is lambda = 1/2."""
 
 MAX_TIMESTEPS = 16
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise SpikeTicketError(message)
 
 
 @dataclass(frozen=True)
@@ -56,9 +52,9 @@ class Neuron:
     v_reset: int = 0
 
     def __post_init__(self):
-        _require(0 <= self.leak <= LEAK_ONE, f"leak {self.leak} is outside 0..{LEAK_ONE}")
-        _require(self.reset in ("hard", "soft"), f"reset {self.reset!r} is not 'hard' or 'soft'")
-        _require(self.reset == "hard" or self.v_reset == 0, "soft reset needs v_reset = 0")
+        require(0 <= self.leak <= LEAK_ONE, f"leak {self.leak} is outside 0..{LEAK_ONE}")
+        require(self.reset in ("hard", "soft"), f"reset {self.reset!r} is not 'hard' or 'soft'")
+        require(self.reset == "hard" or self.v_reset == 0, "soft reset needs v_reset = 0")
 
 
 @dataclass(frozen=True)
@@ -75,13 +71,13 @@ class Pool:
     padding: int = 0
 
     def __post_init__(self):
-        _require(self.mode in ("or", "max"), f"pool mode {self.mode!r} is not 'or' or 'max'")
-        _require(1 <= self.size <= 16, f"pool size {self.size} is outside 1..16")
+        require(self.mode in ("or", "max"), f"pool mode {self.mode!r} is not 'or' or 'max'")
+        require(1 <= self.size <= 16, f"pool size {self.size} is outside 1..16")
         if self.stride is None:
             object.__setattr__(self, "stride", self.size)
-        _require(1 <= self.stride <= 16, f"pool stride {self.stride} is outside 1..16")
-        _require(0 <= self.padding <= self.size // 2,
-                 f"pool padding {self.padding} is outside 0..{self.size // 2}, half the size")
+        require(1 <= self.stride <= 16, f"pool stride {self.stride} is outside 1..16")
+        require(0 <= self.padding <= self.size // 2,
+                f"pool padding {self.padding} is outside 0..{self.size // 2}, half the size")
 
     @property
     def tiles(self) -> bool:
@@ -121,16 +117,16 @@ class Synapses:
 
     def __post_init__(self):
         w = self.weight
-        _require(w.ndim == 4 and w.dtype == np.int8, "weight must be int8 [C_out, C_in, kh, kw]")
-        _require(1 <= self.bits <= 8, f"weight bits {self.bits} are outside 1..8")
+        require(w.ndim == 4 and w.dtype == np.int8, "weight must be int8 [C_out, C_in, kh, kw]")
+        require(1 <= self.bits <= 8, f"weight bits {self.bits} are outside 1..8")
         low, high = (-1, 1) if self.bits == 1 else (-(1 << self.bits - 1), (1 << self.bits - 1) - 1)
         if w.size and (w.min() < low or w.max() > high):
             raise SpikeTicketError(
                 f"weights span {w.min()}..{w.max()}, but {self.bits} bits hold {low}..{high}")
-        _require(len(self.sources) >= 1, "synapses need at least one source map")
-        _require(self.stride >= 1, f"stride {self.stride} is below 1")
-        _require(self.padding >= 0, f"padding {self.padding} is below 0")
-        _require(1 <= self.sum_pool <= 16, f"sum_pool {self.sum_pool} is outside 1..16")
+        require(len(self.sources) >= 1, "synapses need at least one source map")
+        require(self.stride >= 1, f"stride {self.stride} is below 1")
+        require(self.padding >= 0, f"padding {self.padding} is below 0")
+        require(1 <= self.sum_pool <= 16, f"sum_pool {self.sum_pool} is outside 1..16")
 
     @property
     def density(self) -> float:
@@ -166,39 +162,6 @@ class Layer:
         return tuple(name for syn in self.synapses for name in syn.sources)
 
 
-@dataclass(frozen=True)
-class InputSpec:
-    """Shape of the network's input.
-
-    Values are unsigned integers below 2^bits. `static`: one [C, H, W] array stands for every
-    timestep (direct coding); otherwise [T, C, H, W], e.g. event counts.
-    """
-
-    channels: int
-    height: int
-    width: int
-    bits: int = 8
-    static: bool = True
-
-    def __post_init__(self):
-        _require(min(self.channels, self.height, self.width) >= 1, "input shape has a zero axis")
-        _require(1 <= self.bits <= 8, f"input bits {self.bits} are outside 1..8")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Shape of a spike map at one timestep."""
-
-    channels: int
-    height: int
-    width: int
-
-    @property
-    def tokens(self) -> int:
-        """Positions of the map."""
-        return self.height * self.width
-
-
 @dataclass(frozen=True, eq=False)
 class Network:
     """An integer spiking network: layers in order of execution, the last one the readout.
@@ -214,15 +177,15 @@ class Network:
     labels: tuple[str, ...] = ()
 
     def __post_init__(self):
-        _require(1 <= self.timesteps <= MAX_TIMESTEPS,
-                 f"timesteps {self.timesteps} are outside 1..{MAX_TIMESTEPS}")
-        _require(len(self.layers) >= 1, "a network needs at least one layer")
+        require(1 <= self.timesteps <= MAX_TIMESTEPS,
+                f"timesteps {self.timesteps} are outside 1..{MAX_TIMESTEPS}")
+        require(len(self.layers) >= 1, "a network needs at least one layer")
         last = self.layers[-1]
-        _require(isinstance(last, Layer) and last.neuron is None,
-                 "the last layer must be a readout (no neuron)")
+        require(isinstance(last, Layer) and last.neuron is None,
+                "the last layer must be a readout (no neuron)")
         for layer in self.layers[:-1]:
-            _require(not isinstance(layer, Layer) or layer.neuron is not None,
-                     f"layer {layer.name!r}: only the last may be a readout")
+            require(not isinstance(layer, Layer) or layer.neuron is not None,
+                    f"layer {layer.name!r}: only the last may be a readout")
         self.shapes()  # raises where something disagrees
 
     def shapes(self) -> Mapping[str, Shape]:
@@ -230,14 +193,14 @@ class Network:
         shapes = {INPUT: Shape(self.input.channels, self.input.height, self.input.width)}
         gates: dict[str, Gate] = {}
         for index, layer in enumerate(self.layers):
-            _require(layer.name not in shapes and layer.name not in gates,
-                     f"layer {layer.name!r}: name used twice")
+            require(layer.name not in shapes and layer.name not in gates,
+                    f"layer {layer.name!r}: name used twice")
             if isinstance(layer, Gate):
                 layer.check(self.input, shapes)
-                _require(layer.mode != "input" or index == 0,
-                         f"gate {layer.name!r} gates the input, so it must come first")
-                _require(layer.mode != "host" or all(g.mode != "host" for g in gates.values()),
-                         f"gate {layer.name!r}: a second gate with masks from the host")
+                require(layer.mode != "input" or index == 0,
+                        f"gate {layer.name!r} gates the input, so it must come first")
+                require(layer.mode != "host" or all(g.mode != "host" for g in gates.values()),
+                        f"gate {layer.name!r}: a second gate with masks from the host")
                 gates[layer.name] = layer
             elif isinstance(layer, Select):
                 shapes[layer.name] = layer.shape(gates, shapes)
@@ -250,44 +213,44 @@ class Network:
         """Shape of a layer's map from those of the earlier maps; raises SpikeTicketError."""
         where = f"layer {layer.name!r}"
         if layer.attention is not None:
-            _require(not layer.synapses and layer.pool is None and layer.neuron is not None,
-                     f"{where}: attention has a neuron, but no synapses and no pool")
+            require(not layer.synapses and layer.pool is None and layer.neuron is not None,
+                    f"{where}: attention has a neuron, but no synapses and no pool")
             channels = {layer.attention.neurons(where, shapes).channels}
             out = shapes[layer.attention.query]
             sizes = {(out.height, out.width)}
         else:
-            _require(len(layer.synapses) >= 1, f"{where}: no synapses")
+            require(len(layer.synapses) >= 1, f"{where}: no synapses")
             sizes = {cls._conv_size(where, syn, shapes) for syn in layer.synapses}
             channels = {syn.weight.shape[0] for syn in layer.synapses}
-        _require(len(sizes) == 1, f"{where}: its synapses give different sizes {sorted(sizes)}")
-        _require(len(channels) == 1, f"{where}: its synapses give {sorted(channels)} channels")
+        require(len(sizes) == 1, f"{where}: its synapses give different sizes {sorted(sizes)}")
+        require(len(channels) == 1, f"{where}: its synapses give {sorted(channels)} channels")
         count = channels.pop()
         for field_name in ("bias", "threshold"):
             values = getattr(layer, field_name)
-            _require(values.shape == (count,) and values.dtype == np.int64,
-                     f"{where}: {field_name} must be int64 [{count}]")
+            require(values.shape == (count,) and values.dtype == np.int64,
+                    f"{where}: {field_name} must be int64 [{count}]")
         height, width = sizes.pop()
         if layer.pool is not None:
-            _require(layer.neuron is not None, f"{where}: a readout has no pool")
+            require(layer.neuron is not None, f"{where}: a readout has no pool")
             height, width = layer.pool.outputs(height), layer.pool.outputs(width)
-            _require(height >= 1 and width >= 1, f"{where}: pool {layer.pool.size} leaves nothing")
+            require(height >= 1 and width >= 1, f"{where}: pool {layer.pool.size} leaves nothing")
         return Shape(count, height, width)
 
     @staticmethod
     def _conv_size(where: str, syn: Synapses, shapes: Mapping[str, Shape]) -> tuple[int, int]:
         for name in syn.sources:
-            _require(name in shapes, f"{where}: source {name!r} is not an earlier map")
+            require(name in shapes, f"{where}: source {name!r} is not an earlier map")
         first = shapes[syn.sources[0]]
         for name in syn.sources[1:]:
-            _require(shapes[name] == first, f"{where}: sources {syn.sources} differ in shape")
+            require(shapes[name] == first, f"{where}: sources {syn.sources} differ in shape")
         c_in, kh, kw = syn.weight.shape[1:]
-        _require(c_in == first.channels, f"{where}: weight expects {c_in} channels, "
-                                         f"{syn.sources[0]!r} has {first.channels}")
+        require(c_in == first.channels, f"{where}: weight expects {c_in} channels, "
+                                        f"{syn.sources[0]!r} has {first.channels}")
         height, width = first.height // syn.sum_pool, first.width // syn.sum_pool
         out = tuple((size + 2 * syn.padding - k) // syn.stride + 1
                     for size, k in ((height, kh), (width, kw)))
-        _require(min(out) >= 1 and min(kh, kw) >= 1,
-                 f"{where}: kernel {kh}x{kw} does not fit its {height}x{width} operand")
+        require(min(out) >= 1 and min(kh, kw) >= 1,
+                f"{where}: kernel {kh}x{kw} does not fit its {height}x{width} operand")
         return out
 
     def operand_bound(self, syn: Synapses) -> int:

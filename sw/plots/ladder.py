@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -14,10 +13,8 @@ from matplotlib.ticker import NullLocator
 from ..data.datasets import Images
 from ..errors import SpikeTicketError
 from ..integer.gate import Gate
+from ..ladder.result import PHASES, Ladder
 from .analysis import STYLE
-
-if TYPE_CHECKING:
-    from ..ladder import Ladder
 
 SHOWN = 12
 """Samples in the picture of patches."""
@@ -25,7 +22,6 @@ SHOWN = 12
 
 def plot_ladder(path: str, ladder: Ladder) -> None:
     """Stacked bars of the rungs by phase; cycles over each quantity that was swept."""
-    from ..ladder import PHASES
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 4.6), layout="constrained")
         top, bottom = figure.subfigures(2, 1)

@@ -1,0 +1,119 @@
+"""Inputs as a board's map words, and its answers as arrays.
+
+Map words travel as bytes, least significant first: lane i of a word (the spike mask of one
+position) is the low or high half of byte i // 2. See `docs/core.md` for the formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hw import program
+from hw.config import TIMESTEPS_PER_GROUP
+
+from ..errors import SpikeTicketError
+from ..integer.gate import check_masks
+from .image import Image
+from .listing import read_program
+
+
+def lanes_to_words(lanes: np.ndarray) -> np.ndarray:
+    """Lanes uint8 [n, window] (4-bit masks) as map words, bytes uint8 [n, window / 2]."""
+    return lanes[:, 0::2] | lanes[:, 1::2] << 4
+
+
+def words_to_lanes(words: np.ndarray) -> np.ndarray:
+    """Inverse of `lanes_to_words`."""
+    lanes = np.empty((words.shape[0], 2 * words.shape[1]), np.uint8)
+    lanes[:, 0::2] = words & 15
+    lanes[:, 1::2] = words >> 4
+    return lanes
+
+
+def gate_input(image: Image, array: np.ndarray,
+               mask: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """One image as `encode_input` takes it, and what `hw.registers.Space.GATE` must hold then.
+
+    array: uint8 [C, H, W] for a static input, else [T, C, H, W]; a gate of mode "input" zeroes the
+    patches that it leaves out. mask: tokens to keep, bool [N], for a gate of mode "host". The
+    words, uint32 [n], are None where the core needs none. Raises SpikeTicketError.
+    """
+    _check_input(image, array)
+    if image.gate is None:
+        check_masks({}, mask, 1)
+        return array, None
+    masks = image.gate.check_masks(None if mask is None else np.asarray(mask)[None], 1)
+    return image.gate.apply(array, None if masks is None else masks[0], image.static)
+
+
+def encode_input(image: Image, array: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """One image as map words to write: [(first address, bytes uint8 [n, window / 2])].
+
+    array: uint8 [C, H, W] for a static input, else [T, C, H, W]; with a patch gate, as `gate_input`
+    gives it.
+    """
+    _check_input(image, array)
+    bits = (array >> np.arange(image.input_bits, dtype=np.uint8).reshape(-1, *[1] * array.ndim)) & 1
+    full = image.inputs[0]
+    masks = np.zeros((full.copies, full.planes, *image.input_shape), np.uint8)
+    for group, copy in enumerate(full.copy_of_group):
+        steps = range(group * TIMESTEPS_PER_GROUP,
+                      min((group + 1) * TIMESTEPS_PER_GROUP, image.timesteps))
+        masks[copy] = 0
+        for t in steps:
+            masks[copy] |= (bits if image.static else bits[:, t]) << (t % TIMESTEPS_PER_GROUP)
+    return [(layout.base, lanes_to_words(
+        layout.lanes(masks[..., :layout.height, :layout.width]))) for layout in image.inputs]
+
+
+def _check_input(image: Image, array: np.ndarray) -> None:
+    shape = image.input_shape if image.static else (image.timesteps, *image.input_shape)
+    if array.dtype != np.uint8 or array.shape != shape:
+        raise SpikeTicketError(f"input is {array.dtype} {list(array.shape)}; network "
+                               f"{image.name!r} takes uint8 {list(shape)}")
+    if array.size and int(array.max()) >> image.input_bits:
+        raise SpikeTicketError(f"input value {array.max()} needs more than {image.input_bits} bits")
+
+
+def decode_map(image: Image, words: np.ndarray, name: str) -> np.ndarray:
+    """Read a map back: uint8 [T, C, H, W] (values for the input, spikes for the rest).
+
+    words: the whole map memory, bytes uint8 [map_words, window / 2]. H and W are those stored
+    (`image.maps[name]`); rows and columns that no consumer reads may be absent.
+    """
+    layout = image.maps[name]
+    masks = layout.masks(words_to_lanes(words[layout.base:layout.base + layout.words]))
+    result = np.zeros((image.timesteps, *masks.shape[2:]), np.uint8)
+    for t in range(image.timesteps):
+        group, step = divmod(t, TIMESTEPS_PER_GROUP)
+        planes = masks[layout.copy_of_group[group]] >> step & 1
+        for bit in range(layout.planes):
+            result[t] |= planes[bit] << bit
+    return result
+
+
+def program_through(image: Image, layer: int) -> np.ndarray:
+    """The program, stopping after this layer (index in `image.layers`); uint32 [n].
+
+    For reading a map that later layers overwrite: run this instead, then `decode_map`.
+    """
+    words = image.program.copy()
+    code = read_program(words, image.config)[layer]
+    fields = program.HEADER[0]
+    words[code.address] = program.pack(
+        fields, program.unpack(fields, int(words[code.address])) | {"last_layer": 1})
+    return words
+
+
+def decode_logits(image: Image, words: np.ndarray) -> np.ndarray:
+    """Logits int64 [classes] from the map memory, bytes uint8 [map_words, window / 2]."""
+    rows = words[image.results:image.results + image.classes]
+    return read_logits(rows)
+
+
+def read_logits(rows: Sequence | np.ndarray) -> np.ndarray:
+    """Logits int64 [classes] from the result words alone, bytes uint8 [classes, window / 2]."""
+    rows = np.ascontiguousarray(np.asarray(rows, np.uint8)[:, :4])
+    return rows.view("<i4")[:, 0].astype(np.int64)

@@ -1,0 +1,46 @@
+"""Shapes of an integer network's input and of its spike maps, and how its parts refuse values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import SpikeTicketError
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises SpikeTicketError with the message where the condition does not hold."""
+    if not condition:
+        raise SpikeTicketError(message)
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """Shape of the network's input.
+
+    Values are unsigned integers below 2^bits. `static`: one [C, H, W] array stands for every
+    timestep (direct coding); otherwise [T, C, H, W], e.g. event counts.
+    """
+
+    channels: int
+    height: int
+    width: int
+    bits: int = 8
+    static: bool = True
+
+    def __post_init__(self):
+        require(min(self.channels, self.height, self.width) >= 1, "input shape has a zero axis")
+        require(1 <= self.bits <= 8, f"input bits {self.bits} are outside 1..8")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Shape of a spike map at one timestep."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def tokens(self) -> int:
+        """Positions of the map."""
+        return self.height * self.width

@@ -1,0 +1,1 @@
+"""What sparse weights, sparse spikes and gated patches save, in cycles: `python -m sw.ladder`."""
