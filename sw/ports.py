@@ -14,28 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from hw.boards import BOARDS
-
 from .board import identities
+from .board.readback import identify
+from .board.session import Session
 from .board.transport import SerialTransport
+from .board.usb_ports import Port, find, named
 from .errors import SpikeTicketError, command
-
-
-@dataclass(frozen=True)
-class Port:
-    """A serial port. usb: (vendor, product) or None; boards: names of `hw.boards` that its USB
-    bridge may belong to; serial_number, title: as the USB device says."""
-
-    device: str
-    usb: tuple[int, int] | None = None
-    boards: tuple[str, ...] = ()
-    serial_number: str = ""
-    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,57 +44,8 @@ class Answer:
     baud: int = 0
 
 
-def list_ports() -> list:
-    """pyserial's description of every serial port, by device name."""
-    try:
-        from serial.tools.list_ports import comports
-    except ImportError:
-        raise SpikeTicketError("listing serial ports needs the Python package pyserial; install "
-                               "it: pip install pyserial") from None
-    return sorted(comports(), key=lambda info: info.device)
-
-
-def interface_of(info) -> int | None:
-    """Interface of a USB device that a port is, from 0; None where the system does not tell."""
-    if found := re.search(r":\d+\.(\d+)$", info.location or ""):  # Linux: 1-2:1.1
-        return int(found[1])
-    if info.serial_number and (found := re.search(r"[A-D]$", info.serial_number)):  # Windows
-        return ord(found[0]) - ord("A")
-    if found := re.search(r"usbserial-.*?([0-3])$", info.device):  # macOS: a digit is appended
-        return int(found[1])
-    return None
-
-
-def boards_of(info) -> tuple[str, ...]:
-    """Boards whose serial port this may be, by its USB numbers."""
-    interface = interface_of(info)
-    return tuple(board.name for board in BOARDS.values()
-                 if board.usb and (info.vid, info.pid) == board.usb[:2]
-                 and interface in (None, board.usb[2]))
-
-
-def describe(info) -> Port:
-    """A port of pyserial's list."""
-    usb = (info.vid, info.pid) if info.vid is not None else None
-    title = " ".join(part for part in (info.manufacturer, info.product) if part)
-    return Port(info.device, usb, boards_of(info), info.serial_number or "", title)
-
-
-def find(board: str | None = None) -> list[Port]:
-    """Ports whose USB bridge is that of a supported board, or of `board`. Opens none."""
-    found = [describe(info) for info in list_ports()]
-    return [port for port in found if (board in port.boards if board else port.boards)]
-
-
-def named(device: str) -> Port:
-    """The port of this name; what USB says of it if it is listed."""
-    return next((describe(info) for info in list_ports() if info.device == device), Port(device))
-
-
 def ask(port: Port, rates: Iterable[int] = ()) -> Answer:
     """Open a port and ask its board what it is, at each rate that boards have after power-up."""
-    from .board.driver import Accelerator
-
     trouble = ""
     for baud in rates or identities.first_rates():
         try:
@@ -114,14 +53,16 @@ def ask(port: Port, rates: Iterable[int] = ()) -> Answer:
         except SpikeTicketError as error:
             return Answer(port, str(error))
         try:
-            with Accelerator(transport) as board:
-                found = board.identify()
-                return Answer(port, "", f"{found.id:016x}", f"{found.build:016x}", found.board,
-                              found.preset, found.clock_hz, baud)
+            transport.reset()
+            found, _ = identify(Session(transport), None)
+            return Answer(port, "", f"{found.id:016x}", f"{found.build:016x}", found.board,
+                          found.preset, found.clock_hz, baud)
         except SpikeTicketError as error:
             trouble = str(error)
             if "no answer" not in trouble:  # it did answer: another rate would not help
                 break
+        finally:
+            transport.close()
     return Answer(port, trouble)
 
 

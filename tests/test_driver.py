@@ -13,8 +13,9 @@ from hw.registers import Space
 from sim.board import SimTransport
 from sw.board.driver import Accelerator
 from sw.board.jobs import load_words
+from sw.board.opening import open_transport
 from sw.board.protocol import Request, Run, Write, words
-from sw.board.transport import SerialTransport, open_transport
+from sw.board.transport import SerialTransport
 from sw.compile.compiler import compile_network
 from sw.errors import SpikeTicketError
 from sw.integer import reference

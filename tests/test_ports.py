@@ -8,7 +8,7 @@ import pytest
 from hw import registers
 from hw.config import PRESETS
 from sw import ports
-from sw.board import identities, opening
+from sw.board import identities, opening, usb_ports
 from sw.board.driver import Accelerator
 from sw.board.transport import SerialTransport
 from sw.errors import SpikeTicketError
@@ -38,7 +38,7 @@ LISTED = [
 @pytest.fixture
 def listed(monkeypatch):
     def show(ports_there):
-        monkeypatch.setattr(ports, "list_ports", lambda: ports_there)
+        monkeypatch.setattr(usb_ports, "list_ports", lambda: ports_there)
     show(LISTED)
     return show
 
@@ -122,7 +122,7 @@ def test_a_port_that_vanishes_and_comes_back(served, tmp_path, monkeypatch):
     link.symlink_to(served.port)
     usb = (0x0403, 0x6015, "1-3:1.0", "D1")
     there = [info(str(link), *usb)]
-    monkeypatch.setattr(ports, "list_ports", lambda: there)
+    monkeypatch.setattr(usb_ports, "list_ports", lambda: there)
     with Accelerator(SerialTransport(str(link)), TINY) as board:
         board.identify()
 

@@ -14,7 +14,8 @@ from ..core import cores
 from ..plan import recorded_activity
 from ..ticket import Ticket
 from .driver import Accelerator
-from .transport import Transport, open_transport
+from .opening import open_transport
+from .transport import Transport
 
 
 @dataclass(frozen=True)

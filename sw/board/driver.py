@@ -32,6 +32,7 @@ from .background import Background
 from .batches import Framing, Loadable, as_batch, as_input, compiled
 from .inference import Identity, Inference, LayerCounters, inference
 from .jobs import cycle_limit, inference_job, input_job, line_bytes
+from .opening import transport_for
 from .protocol import Reply, Request, Run
 from .session import Job, Session, Statistics
 from .transport import Transport
@@ -90,8 +91,6 @@ class Accelerator:
             less, leaves it as it is.
         progress: show the simulated board's first build.
         """
-        from .opening import transport_for
-
         transport, manifest, limit = transport_for(where, manifest, progress)
         board = cls(transport, manifest).connect()
         try:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from hw.boards import BOARDS, nearest
 from hw.config import PRESETS, CoreConfig
+from hw.registers import DEFAULT_BAUD
 
 from .. import ports
 from ..errors import SpikeTicketError
 from . import identities, rates
 from .transport import SerialTransport, Transport
+from .usb_ports import Port, named
 
 Manifest = Mapping | CoreConfig | str | Path | None
 
@@ -37,8 +39,24 @@ def transport_for(where: str, manifest: Manifest = None,
         answer = ports.choose(None if where == "auto" else where)
         transport = SerialTransport(answer.port.device, answer.baud)
         return transport, manifest, rates.fastest(answer.port.usb)
-    port = ports.named(where)
+    port = named(where)
     return SerialTransport(where, _first_rate(port, manifest)), manifest, rates.fastest(port.usb)
+
+
+def open_transport(board: str, port: str | None = None, baud: int = DEFAULT_BAUD,
+                   progress: bool = True, config: CoreConfig | None = None) -> Transport:
+    """Transport to a board of `hw.boards`: "sim" builds and starts the simulated one.
+
+    Any other needs its serial port; `baud` is the rate the board has after power-up. config: core
+    of the simulated board, None: the board's own.
+    """
+    if board == "sim":
+        from sim.board import SimTransport  # only the simulated board needs the gateware
+
+        return SimTransport(config or BOARDS[board].config, progress=progress)
+    if port is None:
+        raise SpikeTicketError(f"board {board!r} needs its port: --port /dev/ttyUSB1, for example")
+    return SerialTransport(port, baud)
 
 
 def _simulated(name: str) -> CoreConfig:
@@ -51,7 +69,7 @@ def _simulated(name: str) -> CoreConfig:
     raise SpikeTicketError(f"simulated board {name!r} is unknown; {nearest(name, list(PRESETS))}")
 
 
-def _first_rate(port: ports.Port, manifest: Manifest) -> int:
+def _first_rate(port: Port, manifest: Manifest) -> int:
     """Rate of the board at a port after power-up: as its manifest says, else as it answers."""
     if isinstance(manifest, str | Path):
         return identities.read_manifest(manifest).baud

@@ -9,11 +9,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from hw.boards import BOARDS
-from hw.config import CoreConfig
 from hw.registers import DEFAULT_BAUD
 
 from ..errors import SpikeTicketError
+from . import usb_ports
 
 try:
     from termios import error as _termios_error
@@ -190,32 +189,13 @@ def _remedy(error: Exception) -> str:
 
 def _usb_address(port: str) -> tuple | None:
     """(vendor, product, serial number, interface) of a USB serial port, None for any other."""
-    from ..ports import interface_of, list_ports
-
-    for info in list_ports():
+    for info in usb_ports.list_ports():
         if info.device == port and info.vid is not None and info.serial_number:
-            return info.vid, info.pid, info.serial_number, interface_of(info)
+            return info.vid, info.pid, info.serial_number, usb_ports.interface_of(info)
     return None
 
 
 def _port_of(usb: tuple) -> str | None:
     """The port that has this `_usb_address` now."""
-    from ..ports import list_ports
-
-    return next((info.device for info in list_ports() if _usb_address(info.device) == usb), None)
-
-
-def open_transport(board: str, port: str | None = None, baud: int = DEFAULT_BAUD,
-                   progress: bool = True, config: CoreConfig | None = None) -> Transport:
-    """Transport to a board of `hw.boards`: "sim" builds and starts the simulated one.
-
-    Any other needs its serial port; `baud` is the rate the board has after power-up. config: core
-    of the simulated board, None: the board's own.
-    """
-    if board == "sim":
-        from sim.board import SimTransport  # only the simulated board needs the gateware
-
-        return SimTransport(config or BOARDS[board].config, progress=progress)
-    if port is None:
-        raise SpikeTicketError(f"board {board!r} needs its port: --port /dev/ttyUSB1, for example")
-    return SerialTransport(port, baud)
+    return next((info.device for info in usb_ports.list_ports()
+                 if _usb_address(info.device) == usb), None)
