@@ -29,8 +29,6 @@ FIELD = re.compile(r"\{\{([^{}]*)\}\}")
 NAMES = {"fashion-mnist": "Fashion-MNIST", "mnist": "MNIST", "cifar10": "CIFAR-10 (JPEG q75)",
          "n-mnist": "N-MNIST", "nmnist-all.npz": "N-MNIST"}
 ABSENT = "not run: the set is not at hand"
-CIFAR = "cifar10-32", "cifar10"
-"""Sweeps of CIFAR-10; a cell shows the first that has it."""
 OURS_1 = {  # row of Table 1: settings of ours
     "SNN dense": "method=dense binary=False", "BinWSNN dense": "method=dense binary=True",
     "SNN-ConnS": "method=scores binary=False sparsity=0.5",
@@ -131,14 +129,10 @@ class Page:
         paper = tables.read(self.folder / "paper.csv")
         curve = [row for row in paper if row["source"] == "imp"]
         columns = list(dict.fromkeys((row["data"], row["column"]) for row in curve))
-        cells, plain = {}, []
-        for name in CIFAR:
-            cells = {str(row["cell"]): row
-                     for row in self.rows(name, "method=imp early_time=False")}
-            if cells:
-                rounds = tables.read(self.folder / f"{name}-rounds.csv")
-                plain = [row for row in rounds if str(row["cell"]) in cells]
-                break
+        cells = {str(row["cell"]): row
+                 for row in self.rows("cifar10", "method=imp early_time=False")}
+        rounds = tables.read(self.folder / "cifar10-rounds.csv") if cells else []
+        plain = [row for row in rounds if str(row["cell"]) in cells]
         text = ["| sparsity | " + " | ".join(f"{c}, {d}: Kim et al." for d, c in columns)
                 + " | ours, sparsity | ours |", "|---" * (len(columns) + 3) + "|"]
         ours = [r for r in plain if r["stage"] != "dense"]
@@ -211,26 +205,24 @@ class Page:
             for data in sets:
                 theirs = [r for r in paper if r["row"] == row and r["data"] == data]
                 cell = "paper " + ", ".join(f"{r['column']} {r['value']:.2f}" for r in theirs)
-                mine = self._ours(CIFAR, conditions, kind) if data == "CIFAR10" else ABSENT
+                mine = self._ours("cifar10", conditions, kind) if data == "CIFAR10" else ABSENT
                 cells.append(f"{cell}<br>ours: {mine}")
-            cells += [self._ours((name,), conditions, kind) for name in extra.values()]
+            cells += [self._ours(name, conditions, kind) for name in extra.values()]
             text.append(f"| {row} | " + " | ".join(cells) + " |")
         return "\n".join(text)
 
-    def _ours(self, names: tuple[str, ...], conditions: str, kind: str) -> str:
-        """What was trained, and the mean over seeds: in the first of these sweeps that has it, of
-        the runs with most epochs."""
-        for name in names:
-            rows = [row for row in self.rows(name, f"{conditions} {MAIN}")
-                    if str(row["model"]).startswith("spikeformer") == (kind == "spikeformer")]
-            longest = max((row["epochs_trained"] for row in rows), default=0)
-            rows = [row for row in rows if row["epochs_trained"] == longest]
-            found = tables.mean(rows)
-            if found is not None:
-                seeds = f"{longest:.0f} epochs, {found[2]} seed{'s' * (found[2] > 1)}"
-                note = self._note(rows[0]).replace("</sub>", f", {seeds}</sub>")
-                return f"**{tables.percent(found)}**{note}"
-        return "not run"
+    def _ours(self, name: str, conditions: str, kind: str) -> str:
+        """What was trained, and the mean over seeds of a sweep's runs with most epochs."""
+        rows = [row for row in self.rows(name, f"{conditions} {MAIN}")
+                if str(row["model"]).startswith("spikeformer") == (kind == "spikeformer")]
+        longest = max((row["epochs_trained"] for row in rows), default=0)
+        rows = [row for row in rows if row["epochs_trained"] == longest]
+        found = tables.mean(rows)
+        if found is None:
+            return "not run"
+        seeds = f"{longest:.0f} epochs, {found[2]} seed{'s' * (found[2] > 1)}"
+        note = self._note(rows[0]).replace("</sub>", f", {seeds}</sub>")
+        return f"**{tables.percent(found)}**{note}"
 
 
 def data_name(row: Row) -> str:
