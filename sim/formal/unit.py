@@ -57,8 +57,9 @@ def unit_lanes(f: Bench):
     ends = Count(f, "end", push=taken & job.end, pop=fills.any(), capacity=2).count
     f.claim("not_while_drained", ~(unit.update & unit.drain))
     write, read = inner["write"], inner["read"]
-    f.claim("kept", implies(unit.drain & ~unit.drain_clear, ~write.en))
-    f.claim("cleared", implies(unit.drain & unit.drain_clear,
+    drained = unit.drain & ~unit.update  # with an update, the claim above has failed
+    f.claim("kept", implies(drained & ~unit.drain_clear, ~write.en))
+    f.claim("cleared", implies(drained & unit.drain_clear,
                                write.en & (write.addr == read.addr) & (write.data == 0)))
     f.claim("filled_until_released", (before & ~released & ~unit.filled) == 0)
     f.claim("one_bank_at_a_time", fills != 3)
