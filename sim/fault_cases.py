@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from hw.config import CoreConfig
+from sim.samples.networks import random_input, random_network
+from sim.samples.spikeformers import random_masks, random_spikeformer
 from sw.board.driver import Accelerator, Inference
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.compile.image import Image
 from sw.integer import reference
 from sw.integer.network import Network
-from tests.random_networks import random_input, random_network
-from tests.random_spikeformers import random_masks, random_spikeformer
 
 from .board import SimTransport
 

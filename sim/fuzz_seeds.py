@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sim.samples import event_files as writers
 from sw.data import arrays
-from tests import event_writers as writers
 
 from .fuzz_mutations import pack_zip
 
@@ -163,7 +163,7 @@ def hostile_pictures() -> list[bytes]:
 
 
 def recordings() -> list[bytes]:
-    folder = Path(writers.__file__).with_name("recordings")
+    folder = Path(__file__).parents[1] / "tests" / "recordings"
     return [path.read_bytes() for path in sorted(folder.glob("*.jsonl"))]
 
 

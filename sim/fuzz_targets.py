@@ -20,6 +20,8 @@ from safetensors.numpy import save as pack_safetensors
 
 from hw import registers
 from hw.config import PRESETS, CoreConfig
+from sim.samples import event_files as writers
+from sim.samples.networks import random_network
 from sw import live_inputs, replay, ticket
 from sw.board import identities
 from sw.compile import image_file
@@ -30,8 +32,6 @@ from sw.integer import gate
 from sw.sweeps import plan as sweep_plan
 from sw.tickets import checkpoint
 from sw.tickets import config as run_config
-from tests import event_writers as writers
-from tests.random_networks import random_network
 
 from .fuzz_mutations import (
     Mutation,

@@ -23,6 +23,8 @@ import numpy as np
 
 from hw import program
 from hw.config import PRESETS
+from sim.samples.networks import random_input, random_network
+from sim.samples.spikeformers import random_masks, random_spikeformer
 from sw.compile import image_file
 from sw.compile.coding import (
     decode_logits,
@@ -39,8 +41,6 @@ from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.integer.gate import Gate
 from sw.integer.network import INPUT, Layer, Network
-from tests.random_networks import random_input, random_network
-from tests.random_spikeformers import random_masks, random_spikeformer
 
 CONFIG = replace(PRESETS["tiny"], engines=3, lanes=2, map_words=1024)
 """Small, with an odd number of engines, two pairs and two neuron lanes."""

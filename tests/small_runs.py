@@ -3,10 +3,10 @@
 import numpy as np
 
 from hw.config import PRESETS
+from sim.samples.spikeformers import random_masks, random_spikeformer
 from sw import ticket
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.integer.network import InputSpec, Layer, Network, Pool, Synapses
-from tests.random_spikeformers import random_masks, random_spikeformer
 
 TITLES = ("a", "b", "c", "d")
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sim.samples import event_files as write
 from sw import analysis, ticket
 from sw.data import datasets
 from sw.data.datasets import Images
@@ -13,8 +14,6 @@ from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.integer.gate import Gate, Select
 from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
-
-from . import event_writers as write
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

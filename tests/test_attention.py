@@ -7,15 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw.config import PRESETS
+from sim.samples.networks import random_input
+from sim.samples.spikeformers import random_masks, random_spikeformer
 from sw.compile.compiler import compile_network
 from sw.errors import SpikeTicketError
 from sw.integer import reference, tokens
 from sw.integer.attention import Attention, ColumnAttention
 from sw.integer.network import InputSpec, Layer, Network, Neuron, Pool, Shape, Synapses
 from sw.integer.spikingjelly import IntegerNetwork
-
-from .random_networks import random_input
-from .random_spikeformers import random_masks, random_spikeformer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

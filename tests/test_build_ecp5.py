@@ -11,8 +11,8 @@ from hw.build import build, tools, usage
 from hw.config import PRESETS
 from hw.core import Core
 from sim.runner import run_bench
+from sim.samples.networks import random_input, random_network
 from sw.compile.compiler import DoesNotFit, compile_network
-from tests.random_networks import random_input, random_network
 from tests.test_core import check_case, write_cases
 
 ARGUMENTS = ["--board", "versa_ecp5", "--preset", "micro", "--clock", "50", "--seed", "1"]

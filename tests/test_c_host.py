@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS
+from sim.samples.networks import random_input, random_network
+from sim.samples.spikeformers import random_spikeformer
 from sim.serve import Board
 from sw import flat_image
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
 from sw.integer import reference
-
-from .random_networks import random_input, random_network
-from .random_spikeformers import random_spikeformer
 
 SOURCE = Path(__file__).parents[1] / "examples" / "c_host" / "spiketicket.c"
 TINY = PRESETS["tiny"]

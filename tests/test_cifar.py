@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sim.samples import event_files as write
 from sw.data import datasets
 from sw.data.cifar import read_python_batch
 from sw.data.datasets import Options
 from sw.errors import SpikeTicketError
-
-from . import event_writers as write
 
 
 def cifar_arrays(count: int = 3, seed: int = 0):

@@ -10,6 +10,7 @@ import pytest
 
 from hw import program
 from hw.config import PRESETS, CoreConfig
+from sim.samples.networks import random_input, random_network
 from sw.compile import image_file
 from sw.compile.bounds import membrane_bounds
 from sw.compile.coding import decode_logits, decode_map, encode_input, program_through
@@ -21,7 +22,6 @@ from sw.core import machine
 from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
-from tests.random_networks import random_input, random_network
 
 CONFIGS = {
     "tiny": PRESETS["tiny"],

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hw.config import PRESETS, CoreConfig
+from sim.samples.networks import random_input
+from sim.samples.spikeformers import random_masks, random_spikeformer
 from sw.compile import image_file
 from sw.compile.coding import gate_input
 from sw.compile.compiler import DoesNotFit, LayoutError, compile_network
@@ -22,8 +24,6 @@ from sw.integer import reference
 from sw.integer.attention import Attention, ColumnAttention
 from sw.integer.gate import MODES, Gate, Select
 from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
-from tests.random_networks import random_input
-from tests.random_spikeformers import random_masks, random_spikeformer
 
 ROOM = {"map_words": 1 << 13, "weight_words": 1 << 16, "program_words": 1 << 13, "taps": 128,
         "planes": 64}

@@ -14,6 +14,8 @@ from hw.boards import BOARDS
 from hw.config import PRESETS, CoreConfig
 from hw.core import Core
 from sim.runner import run_bench
+from sim.samples.networks import random_input, random_network
+from sim.samples.spikeformers import random_masks, random_spikeformer
 from sw import bundled, ticket
 from sw.compile import image_file
 from sw.compile.coding import decode_logits, decode_map
@@ -23,8 +25,6 @@ from sw.core import cores, cycles, machine
 from sw.data import datasets
 from sw.integer import reference
 from sw.integer.network import INPUT, Network
-from tests.random_networks import random_input, random_network
-from tests.random_spikeformers import random_masks, random_spikeformer
 
 CONFIGS = {
     "tiny": PRESETS["tiny"],

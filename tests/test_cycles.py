@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS, CoreConfig
+from sim.samples.networks import random_input, random_network
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.core import cycle_arrays, cycles, machine
 from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
-from tests.random_networks import random_input, random_network
 
 TINY = PRESETS["tiny"]
 WIDE = CoreConfig(engines=3, map_words=512, weight_words=1024, taps=32, planes=32)

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from hw.config import PRESETS, TIMESTEPS_PER_GROUP
 from sim import attention_models as models
+from sim.samples.networks import random_input
+from sim.samples.spikeformers import random_masks, random_spikeformer
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.core import attention_items, cycles, machine, synthetic
 from sw.core.steps import source
@@ -25,8 +27,6 @@ from sw.integer import reference
 from sw.integer.attention import Attention
 from sw.integer.gate import MODES
 from sw.integer.network import InputSpec, Layer, Network, Neuron, Synapses
-from tests.random_networks import random_input
-from tests.random_spikeformers import random_masks, random_spikeformer
 
 CONFIGS = {
     "tiny": replace(PRESETS["tiny"], map_words=4096, weight_words=8192, program_words=4096),

@@ -18,9 +18,9 @@ from hw.packer import Packer
 from hw.walker import Walker
 from sim import models
 from sim.runner import run_bench
+from sim.samples.networks import random_network
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.compile.listing import read_program
-from tests.random_networks import random_network
 
 CONFIGS = {
     "one_lane": PRESETS["tiny"],

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from sim.samples.networks import random_input, random_network
+from sim.samples.spikeformers import random_masks, random_spikeformer
 from sw.board.driver import Accelerator
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
@@ -10,8 +12,6 @@ from sw.integer import reference
 from sw.integer.gate import MODES
 
 from .faulty import FaultyTransport
-from .random_networks import random_input, random_network
-from .random_spikeformers import random_masks, random_spikeformer
 from .tiny_board import TINY
 
 

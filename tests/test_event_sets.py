@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sim.samples import event_files as write
 from sw.data import datasets
 from sw.data.cifar import CIFAR10_LABELS
 from sw.errors import SpikeTicketError
-
-from . import event_writers as write
 
 SENSOR = (34, 34)
 

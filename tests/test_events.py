@@ -7,13 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sim.samples import event_files as write
 from sw.data import event_files, events
 from sw.data.arrays import read_npy, read_npz
 from sw.data.cifar import read_binary_batch, read_python_batch
 from sw.data.events import Events
 from sw.errors import SpikeTicketError
-
-from . import event_writers as write
 
 SENSOR = (34, 34)
 E = write.sample()

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from hw.boards import BOARDS, Board
+from sim.samples.networks import random_input
 from sw import html_report, ticket
 from sw.errors import SpikeTicketError
 from sw.html_report import facts, pictures
@@ -19,7 +20,6 @@ from sw.html_report.page import collect, render
 from sw.ladder import measure
 from sw.run_inference import run
 from tests import small_runs
-from tests.random_networks import random_input
 
 PARTS = ("inputs", "accuracy", "spikes", "cycles", "use", "ladder", "memory", "link", "made")
 COMMAND = "python -m sw.run_inference --report run.html"

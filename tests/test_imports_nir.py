@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.samples.networks import random_input, random_network
 from sw import ticket
 from sw.errors import SpikeTicketError
 from sw.imports import compare, from_nir, to_nir
@@ -18,7 +19,6 @@ from sw.imports.__main__ import main
 from sw.integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
 from sw.integer.spikingjelly import IntegerNetwork
 from tests import nir_writers
-from tests.random_networks import random_input, random_network
 
 nir = pytest.importorskip("nir")
 pytestmark = pytest.mark.usefixtures("one_thread")

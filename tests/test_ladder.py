@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS
+from sim.samples.networks import random_input, random_network
+from sim.samples.spikeformers import random_masks, random_spikeformer
 from sw import ticket
 from sw.integer import reference
 from sw.integer.gate import Gate, Select
 from sw.integer.network import INPUT
 from sw.ladder import __main__ as command
 from sw.ladder import measure, result, variants
-from tests.random_networks import random_input, random_network
-from tests.random_spikeformers import random_masks, random_spikeformer
 
 SMALL = replace(PRESETS["tiny"], map_words=2048, weight_words=8192)
 

@@ -17,6 +17,7 @@ from PIL import Image
 from hw.config import PRESETS
 from hw.registers import DEFAULT_BAUD
 from sim.board import SimTransport
+from sim.samples import event_files
 from sw import live, ticket
 from sw.board.batches import Framing, Wanted
 from sw.data.events import Events
@@ -25,7 +26,7 @@ from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.live_inputs import Source, frames, read_picture
 from sw.run_inference import main
-from tests import event_writers, small_runs
+from tests import small_runs
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (1, 8, 8)
@@ -194,8 +195,8 @@ def test_nothing_to_read(tmp_path):
 
 def test_event_files_and_windows(tmp_path):
     """Each recording framed as the ticket's data; with a window, cut by time."""
-    sample = event_writers.sample(400, (34, 34))
-    (tmp_path / "a.bin").write_bytes(event_writers.atis_bin(sample))
+    sample = event_files.sample(400, (34, 34))
+    (tmp_path / "a.bin").write_bytes(event_files.atis_bin(sample))
     wanted = Wanted("w", 3, (2, 16, 16), 4, False)
     framing = Framing(by="time", fit="resize")
     [(name, array)] = Source(str(tmp_path / "a.bin"), wanted, framing)

@@ -11,9 +11,9 @@ from hw.config import PRESETS
 from hw.core import Core, WriteArbiter
 from hw.memories import PairMemory
 from sim.runner import run_bench
+from sim.samples.networks import random_input, random_network
 from sw.compile import image_file
 from sw.compile.compiler import compile_network
-from tests.random_networks import random_input, random_network
 
 CONFIG = PRESETS["tiny"]
 

@@ -12,16 +12,15 @@ from hw.config import CoreConfig
 from hw.registers import COUNTERS
 from sim import netlist
 from sim.board import SimTransport
+from sim.cell_wrappers import Cells, Multipliers
 from sim.netlist import CELLS
 from sim.runner import run_bench
+from sim.samples.networks import random_input, random_network
 from sw.board.driver import Accelerator
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.core import cycles
 from sw.integer import reference
 from sw.integer.network import INPUT
-
-from .cell_wrappers import Cells, Multipliers
-from .random_networks import random_input, random_network
 
 SMALLEST = CoreConfig(engines=2, units=2, window=8, acc_depth=16, queue_depth=16, lanes=1,
                       map_words=512, weight_words=1024, program_words=256, taps=16, planes=16)

@@ -9,12 +9,12 @@ import pytest
 
 from hw.boards import BOARDS
 from hw.config import PRESETS
+from sim.samples.spikeformers import random_spikeformer
 from sw import bundled, plan, ticket
 from sw.compile.least import least
 from sw.core import cores
 from sw.integer.gate import MODES
 from sw.integer.network import InputSpec, Layer, Network, Neuron, Synapses
-from tests.random_spikeformers import random_spikeformer
 
 
 def network(channels: int) -> Network:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from sim.board import SimTransport
+from sim.samples.networks import random_input, random_network
+from sim.samples.spikeformers import random_masks, random_spikeformer
 from sw import pool as pools
 from sw import ticket
 from sw.board.driver import Accelerator
@@ -18,8 +20,6 @@ from sw.integer.gate import MODES
 from sw.pool import BoardLost, Pool
 
 from .faulty import FaultyTransport
-from .random_networks import random_input, random_network
-from .random_spikeformers import random_masks, random_spikeformer
 from .tiny_board import TINY
 
 

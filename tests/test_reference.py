@@ -7,10 +7,10 @@ from itertools import product
 import numpy as np
 import pytest
 
+from sim.samples.networks import random_input, random_network
 from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
-from tests.random_networks import random_input, random_network
 
 
 def naive_operand(syn: Synapses, maps: dict[str, np.ndarray], t: int) -> np.ndarray:

@@ -11,14 +11,14 @@ import pytest
 
 from hw.config import PRESETS
 from sim import board as sim_board
+from sim.samples import event_files
+from sim.samples.networks import random_input
 from sw import ticket
 from sw.board.driver import Accelerator
 from sw.core import energy
 from sw.integer import reference
 from sw.report import agrees
 from sw.run_inference import DEFAULT_DATA, main
-from tests import event_writers
-from tests.random_networks import random_input
 from tests.small_runs import gated_network
 
 ROOT = Path(__file__).parents[1]
@@ -143,7 +143,7 @@ def test_spikeformers_with_a_patch_gate(tmp_path, capsys, mode, static):
         np.savez(data, x_test=samples, y_test=np.zeros(3, np.int64))
     else:
         sensor = network.input.width, network.input.height
-        event_writers.pack(data, [event_writers.sample(60, sensor, n) for n in range(3)], [0] * 3,
+        event_files.pack(data, [event_files.sample(60, sensor, n) for n in range(3)], [0] * 3,
                            sensor=np.array([*sensor, 2]))
     more = []
     if masks is not None:

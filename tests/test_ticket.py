@@ -9,13 +9,12 @@ import pytest
 import torch
 from safetensors.numpy import save
 
+from sim.samples.spikeformers import random_spikeformer
 from sw import ticket
 from sw.errors import SpikeTicketError
 from sw.integer.attention import Attention
 from sw.integer.gate import Gate, Select
 from sw.integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
-
-from .random_spikeformers import random_spikeformer
 
 
 def small_network() -> Network:

@@ -3,10 +3,9 @@
 import numpy as np
 
 from hw.config import PRESETS
+from sim.samples.networks import random_input, random_network
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.integer import reference
-
-from .random_networks import random_input, random_network
 
 TINY = PRESETS["tiny"]
 

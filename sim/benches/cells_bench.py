@@ -1,6 +1,6 @@
 """Models of FPGA cells in `sim/cells` against plain arrays and products, on random traffic.
 
-Settings: specs (see `tests.cell_wrappers.Cells`), promised (whether a port reads old data where
+Settings: specs (see `sim.cell_wrappers.Cells`), promised (whether a port reads old data where
 the other one writes in READ_FIRST mode), seed; for multipliers only the seed.
 Under Icarus an unknown bit is X, so that a model that answers where the vendor does not is found.
 """
@@ -10,9 +10,9 @@ from __future__ import annotations
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
+from sim.cell_wrappers import content
 from sim.helpers import settings, start
 from sim.streams import seeded
-from tests.cell_wrappers import content
 
 CYCLES = 2500
 X = None

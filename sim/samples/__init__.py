@@ -1,0 +1,1 @@
+"""Random networks, inputs and files: what tests, regression, fault injection and fuzzing draw."""
