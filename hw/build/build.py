@@ -23,9 +23,9 @@ from hw.boards import DEVICES
 
 from . import artix, ecp5, estimate, fit, networks, report, tools, usage, yosys
 from .design import TOP, Design, prepare
-from .request import Request
+from .request import PLACE, Request
 
-WORK = Path(__file__).parents[2] / "build"
+WORK = PLACE / "build"
 """Where intermediate files go; not part of the repository."""
 
 OK, NO_BITSTREAM, SLOW = 0, 3, 4

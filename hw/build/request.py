@@ -15,7 +15,11 @@ from sw.errors import SpikeTicketError
 from .clocking import parameters
 from .design import platform_of
 
-BITSTREAMS = Path(__file__).parents[2] / "bitstreams"
+_ROOT = Path(__file__).parents[2]
+PLACE = _ROOT if (_ROOT / "pyproject.toml").is_file() else Path.cwd()
+"""Where builds go: the checkout; with an installed package the current folder."""
+
+BITSTREAMS = PLACE / "bitstreams"
 TOOLCHAINS = ("auto", "trellis", "vivado", "open", "archive")
 DEFAULT_SEEDS = {"ecp5": 4, "xc7": 1}
 
