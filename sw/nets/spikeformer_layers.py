@@ -64,9 +64,7 @@ def float_layers(model: Spikeformer, bits: Bits = 4) -> list[FloatOperation]:
     rpe = model.stem.rpe
     b.stream += b.add("rpe", rpe.conv, rpe.norm, rpe.node)
     if config.gate is not None:
-        gate = Gate("gate", config.gate, config.keep, config.grid,
-                    b.stream if config.gate == "count" else (),
-                    model.token_mask.cpu().numpy().copy() if config.gate == "static" else None)
+        gate = model.gate.gate("gate", b.stream)
         if config.gate == "input":
             b.layers.insert(0, gate)
         b.gate(gate)

@@ -14,6 +14,7 @@ linear layers and batch norms then work on contiguous rows, and time is merged i
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ from ..integer import tokens as token_ops
 from ..integer.network import Pool
 from ..models import FusedLIFNode, fire
 from .spikeformer_config import SpikeformerConfig
+from .token_gate import TokenGate
 
 __all__ = ["Spikeformer", "SpikeformerConfig"]
 
@@ -150,8 +152,9 @@ class Spikeformer(nn.Module):
         self.stem = Stem(config, node)
         self.blocks = nn.ModuleList(EncoderBlock(config, node) for _ in range(config.blocks))
         self.head = nn.Linear(config.width, config.classes)
-        mask = torch.arange(config.tokens) < (config.keep or 0)
-        self.register_buffer("token_mask", mask if config.gate == "static" else None)
+        self.gate: TokenGate | None = None
+        if config.gate is not None:
+            self.set_gate(config.gate, config.keep)
         self.to(memory_format=torch.channels_last)
 
     @staticmethod
@@ -180,17 +183,11 @@ class Spikeformer(nn.Module):
     @torch.no_grad()
     def choose(self, x: Tensor, embedded: Tensor | None = None) -> Tensor:
         """Tokens that the gate keeps, ascending int64 [B, keep]; `embedded` as of `embed`."""
-        c = self.config
-        if c.gate == "static":
-            return token_ops.mask_tokens(self.token_mask.expand(len(x), -1), c.keep)
-        if c.gate == "count":
-            embedded = self.embed(x) if embedded is None else embedded
-            return token_ops.top_tokens(token_ops.count_scores(embedded), c.keep)
-        if c.gate == "input":
-            units = (self.over_time(x) / self.input_scale).round()
-            return token_ops.top_tokens(token_ops.patch_scores(units, c.grid), c.keep)
-        raise SpikeTicketError("gate 'host' takes its tokens with every image; give `kept`"
-                               if c.gate else "this Spikeformer has no gate; give one")
+        if self.gate is None:
+            raise SpikeTicketError("this Spikeformer has no gate; give one")
+        if self.gate.mode == "input":
+            self.gate.zero(self.over_time(x))
+        return self.gate.choose(self.embed(x) if embedded is None else embedded)
 
     def encode(self, tokens: Tensor) -> Tensor:
         """Logits [B, classes] of tokens [T, B, D, N], however many there are."""
@@ -201,24 +198,27 @@ class Spikeformer(nn.Module):
             return self.head(x.float().mean((0, 2)))
 
     def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
-        gate = self.config.gate
-        if gate == "input":
-            kept = self.choose(x) if kept is None else kept
-            flat = self.over_time(x)
-            x = token_ops.zero_patches(flat, kept, self.config.grid)
-            x = x[0] if self.config.static else x.transpose(0, 1)
-        tokens = self.embed(x)
-        if gate is not None and kept is None:
-            kept = self.choose(x, tokens)
-        return self.encode(tokens if kept is None else token_ops.take(tokens, kept))
+        flat = self.over_time(x)
+        if self.gate is not None and self.gate.mode == "input":
+            flat = (self.gate.zero(flat) if kept is None
+                    else token_ops.zero_patches(flat, kept, self.config.grid))
+        tokens = self.stem(flat)
+        if kept is not None:
+            tokens = token_ops.take(tokens, kept)
+        elif self.gate is not None:
+            tokens = self.gate(tokens)
+        return self.encode(tokens)
+
+    def set_gate(self, mode: str, keep: int) -> None:
+        """Give this network a gate, see `TokenGate`."""
+        self.config = replace(self.config, gate=mode, keep=keep)
+        self.gate = TokenGate(mode, keep, self.config.grid, units=self.input_scale)
 
     def set_mask(self, mask: Tensor) -> None:
         """Tokens that a "static" gate keeps: bool [N] with `keep` set."""
-        c = self.config
-        if c.gate != "static" or mask.shape != (c.tokens,) or int(mask.sum()) != c.keep:
-            raise SpikeTicketError(f"mask of {list(mask.shape)} with {int(mask.sum())} tokens; "
-                                   f"gate {c.gate!r} keeps {c.keep} of {c.tokens}")
-        self.token_mask.copy_(mask.bool())
+        if self.gate is None:
+            raise SpikeTicketError("this Spikeformer has no gate; give one")
+        self.gate.set_mask(mask)
 
     def layers(self) -> dict[str, nn.Module]:
         """Every layer with weights, by the name of its layer in the integer network."""

@@ -68,7 +68,7 @@ def float_layers(found: Found, bits: int) -> list[FloatOperation]:
         return model.float_layers(bits)
     if found.gate is not None:
         keep = kept_count(model.config.tokens, found.gate.patch_sparsity)
-        model.config = dataclasses.replace(model.config, gate=gate_mode(found.gate), keep=keep)
+        model.set_gate(gate_mode(found.gate), keep)
     return spikeformer_layers(model, {n: width(m, bits) for n, m in model.layers().items()})
 
 
