@@ -22,6 +22,7 @@ from sw.integer.spikingjelly import IntegerNetwork
 from sw.tickets import __main__ as cli
 from sw.tickets import checkpoint, masks, methods, run, training
 from sw.tickets.config import RunConfig, from_dict, from_yaml
+from sw.tickets.networks import Networks
 from sw.tickets.trainer import Trainer
 
 from . import interrupt
@@ -47,6 +48,12 @@ def stripes(count: int, seed: int, classes: int = 2, frames: int = 0) -> Images:
 
 
 TRAIN, TEST = stripes(96, 0), stripes(40, 1)
+
+
+def trainer_of(config: RunConfig, folder: Path, train: Images = TRAIN) -> Trainer:
+    """The trainer of a search, with the test samples for validation."""
+    return Trainer(config, train, TEST,
+                   Networks(config, train.images.shape[1:], len(train.names)), folder)
 
 
 def numbers(result: dict) -> dict:
@@ -113,7 +120,7 @@ def test_a_given_t_is_that_of_the_rounds(tmp_path, monkeypatch):
     train = Trainer.train
 
     def look(self, stage, module, epochs, **options):
-        seen.append((stage, getattr(getattr(module, "config", None), "timesteps", None)))
+        seen.append((stage, getattr(module, "timesteps", None)))
         train(self, stage, module, epochs, **options)
     monkeypatch.setattr(Trainer, "train", look)
     config = dataclasses.replace(TINY, early_time=True, search_timesteps=1, epochs_integer=0)
@@ -165,7 +172,7 @@ def test_a_checkpoint_of_no_search_is_refused(whole, search):
     kept = path.read_bytes()
     groups, meta = checkpoint.load(path)
     checkpoint.save(path, groups, {**meta, "search": search})
-    trainer = Trainer(config, TRAIN, TEST, folder)
+    trainer = trainer_of(config, folder)
     try:
         with pytest.raises(SpikeTicketError, match=r"state\.safetensors: "):
             trainer.train("new", trainer.build(), 1)
@@ -218,7 +225,7 @@ def test_two_processes_train_one_network(tmp_path):
 def test_compile_is_used_for_training_alone(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(torch, "compile", lambda f, **_: calls.append(f) or f)
-    trainer = Trainer(dataclasses.replace(TINY, compile=True), TRAIN, TEST, tmp_path)
+    trainer = trainer_of(dataclasses.replace(TINY, compile=True), tmp_path)
     model = trainer.build()
     trainer.train("a", model, 1)
     trainer.train("b", model, 1, exact=True)
@@ -245,7 +252,7 @@ def test_rounds_rewind_bit_for_bit(tmp_path, monkeypatch):
 
 
 def test_masked_weights_stay_zero_while_training(tmp_path):
-    trainer = Trainer(TINY, TRAIN, TEST, tmp_path)
+    trainer = trainer_of(TINY, tmp_path)
     model = trainer.build()
     mask = masks.random_masks(methods.prunable(model, TINY), 0.5, 0)
     trainer.train("x", model, 1, masks=mask)
@@ -344,12 +351,12 @@ def test_a_search_without_rewinding_may_be_shorter_than_the_rewind_epoch():
 
 def test_data_must_fit(tmp_path):
     with pytest.raises(SpikeTicketError, match="2 frames per sample"):
-        Trainer(dataclasses.replace(TINY, timesteps=4), stripes(9, 0, frames=2),
-                stripes(9, 0, frames=2), tmp_path)
-    with pytest.raises(SpikeTicketError, match="label 4 is not among"):
-        Trainer(TINY, TRAIN, stripes(40, 0, classes=5), tmp_path)
+        run.search(dataclasses.replace(TINY, timesteps=4), stripes(9, 0, frames=2),
+                   stripes(9, 0, frames=2), tmp_path)
+    with pytest.raises(SpikeTicketError, match="label 4 of a test sample is not among"):
+        run.search(TINY, TRAIN, stripes(40, 0, classes=5), tmp_path)
     with pytest.raises(SpikeTicketError, match=r"test samples are \[4, 1, 8, 8\]"):
-        Trainer(TINY, TRAIN, stripes(9, 0, frames=4), tmp_path)
+        run.search(TINY, TRAIN, stripes(9, 0, frames=4), tmp_path)
 
 
 @pytest.mark.parametrize("content, message", [

@@ -77,7 +77,7 @@ def _rounds(cell: str, settings: dict, result: dict, log: list[dict]) -> list[di
     floats = [stage for stage in last if not stage.endswith("integer")]
     return [{"cell": cell, "stage": stage, "sparsity": last[stage]["sparsity"],
              "timesteps": settings["timesteps"] if stage in ("dense", floats[-1]) else search,
-             "accuracy": last[stage]["test_accuracy"], "epochs": last[stage]["epoch"]}
+             "accuracy": last[stage].get("validation_accuracy"), "epochs": last[stage]["epoch"]}
             for stage in floats]
 
 

@@ -19,6 +19,8 @@ from ..errors import command
 
 EXAMPLES = """\
 examples:
+  python -m sw.tickets --network my_network.py:Net --weights trained.pth --timesteps 4 \\
+      --data fashion-mnist --sparsity 0.9 --prune-rate 0.44 --distil 0.5 --out runs/mine
   python -m sw.tickets --method imp --model vgg9 --data cifar10 --sparsity 0.95 --early-time
   python -m sw.tickets --method scores --binary --model resnet19 --data cifar10 --sparsity 0.5
   python -m sw.tickets --method ecpt --model spikeformer-2-96 --data fashion-mnist \\
@@ -46,14 +48,16 @@ def parser() -> argparse.ArgumentParser:
     hints = typing.get_type_hints(RunConfig)
     for field in dataclasses.fields(RunConfig):
         option = "--" + field.name.replace("_", "-")
+        names = ("--network", option) if field.name == "model" else (option,)
         note = "" if field.default is None else f"default: {field.default}"
         if hints[field.name] is bool:
-            group.add_argument(option, action=argparse.BooleanOptionalAction, default=None,
+            group.add_argument(*names, dest=field.name, default=None,
+                               action=argparse.BooleanOptionalAction,
                                help=note)
         else:
             kind = next(t for t in (*typing.get_args(hints[field.name]), hints[field.name])
                         if t in (int, float, str))
-            group.add_argument(option, type=kind, default=None, help=note)
+            group.add_argument(*names, dest=field.name, type=kind, default=None, help=note)
     return p
 
 

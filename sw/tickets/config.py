@@ -11,14 +11,18 @@ from pathlib import Path
 import yaml
 
 from ..errors import SpikeTicketError
+from ..integer.network import MAX_TIMESTEPS
 from .masks import SCOPES
 from .patches import PLACES, RANKINGS
 
 METHODS = ("dense", "imp", "scores", "random", "patches", "ecpt")
 LAYERS = ("all", "stem")
+REWINDS = ("epoch", "weights")
+GIVEN = "module"
+"""As `weights`: those that the module object already holds."""
 REPORT = ("dense_integer", "integer_images")
 """Settings that change no stage, only what is measured beside the ticket."""
-LATE = ("epochs_integer", "bits", "lr_integer")
+LATE = ("epochs_integer", "epochs_unshifted", "bits", "lr_integer", "distil_integer")
 """Settings that the integer stages alone read; with other ones the stages before need not run
 again."""
 
@@ -34,8 +38,12 @@ class RunConfig:
     scores on frozen weights), "random" (the control: fresh weights under a random mask, or under
     `masks`, the masks.safetensors of another search), "patches" (a Spikeformer on part of the
     patches), "ecpt" (Algorithm 1: connections and patches).
-    model, data, data_root: see `sw.nets.build` and `sw.data.datasets.load`. train_images,
-    test_images: use only the first N.
+    model (or network): a name of ours (`sw.nets.build`), or FILE.py:NAME, a class, function or
+    module in a file of yours; network_args: "KEY=VALUE ..." for the class or function. weights: a
+    .pth, .pt or .safetensors file: this trained network is the dense one, and the teacher.
+    data, data_root: see `sw.data.datasets.load`. train_images, test_images: use only the first N.
+    validation: fraction of the training samples that no stage trains on, equal in every class; the
+    figures of every epoch are on it. The test samples are looked at once, at the end.
 
     timesteps: T. decay: lambda, the share of the membrane that stays per timestep. theta,
     surrogate: of the neurons.
@@ -45,7 +53,9 @@ class RunConfig:
     each. layers: "all", or the patch embedding only ("stem", as in the paper). binary: survivors of
     a score ticket, and all weights of method "dense", are +-alpha.
     prune_rate: fraction of the survivors removed per round of imp; the last round ends at
-    `sparsity`. rewind_epoch: survivors return to the weights after this dense epoch. early_bird:
+    `sparsity`. rewind: "epoch": the dense network is trained here, and survivors return to its
+    weights after `rewind_epoch`; "weights": they return to the given `weights`, and no dense
+    network is trained (None: that, where there are `weights`). early_bird:
     end a round when its mask has settled. early_time: search at the T' < T of the KL rule, or at
     search_timesteps; the last round runs at T.
 
@@ -57,9 +67,14 @@ class RunConfig:
     epochs: of the dense network, of the scores, of the encoder in patches and ecpt (N_sp).
     epochs_round, epochs_final: of imp's rounds and its last one. epochs_connections: of the patch
     embedding with its own head (N_c; also the selector's). epochs_integer: fine-tuning in
-    integers, with weights of `bits` (2..8; binary tickets have 1). dense_integer: also turn imp's
+    integers, with weights of `bits` (2..8; binary tickets have 1); in the last epochs_unshifted of
+    them no image is shifted. dense_integer: also turn imp's
     dense network into integers, in the same way, and measure it. lr, lr_scores, lr_integer: peaks
     of Adam's learning rate.
+
+    distil: share (0..1) of the dense network's soft labels in the loss of all later stages;
+    distil_integer: in the integer stage (None: `distil`). The dense network is that of `weights`,
+    else the one trained here.
 
     flip, shift: augment by mirroring, by moving up to 2 pixels. bf16: mixed precision. compile:
     torch.compile. device: "auto", "cpu", "cuda". tensorboard: also log there. integer_images:
@@ -68,10 +83,13 @@ class RunConfig:
 
     method: str = "imp"
     model: str = "32p-64p-128-128"
+    network_args: str = ""
+    weights: str | None = None
     data: str = "fashion-mnist"
     data_root: str | None = None
     train_images: int | None = None
     test_images: int | None = None
+    validation: float = 0.1
     seed: int = 0
     timesteps: int = 4
     decay: float = 0.99
@@ -82,6 +100,7 @@ class RunConfig:
     layers: str = "all"
     binary: bool = False
     prune_rate: float = 0.25
+    rewind: str | None = None
     rewind_epoch: int = 2
     early_bird: bool = False
     early_time: bool = False
@@ -95,11 +114,14 @@ class RunConfig:
     epochs_final: int = 10
     epochs_connections: int = 5
     epochs_integer: int = 2
+    epochs_unshifted: int = 0
     bits: int = 4
     dense_integer: bool = False
     lr: float = 5e-3
     lr_scores: float = 0.1
     lr_integer: float = 1e-3
+    distil: float = 0.0
+    distil_integer: float | None = None
     batch_size: int = 64
     flip: bool = False
     shift: bool = False
@@ -128,6 +150,26 @@ class RunConfig:
         for name in ("epochs", "epochs_round", "epochs_final", "epochs_connections", "batch_size"):
             _need(getattr(self, name) >= 1, f"{name} {getattr(self, name)} is below 1")
         _need(self.epochs_integer >= 0, f"epochs_integer {self.epochs_integer} is below 0")
+        _need(0 <= self.epochs_unshifted <= self.epochs_integer,
+              f"epochs_unshifted {self.epochs_unshifted} is outside 0..{self.epochs_integer} "
+              "integer epochs")
+        _need(0 <= self.validation <= 0.5, f"validation {self.validation} is outside 0..0.5 (0.1 "
+              "keeps a tenth of the training samples for it)")
+        _need(1 <= self.timesteps <= MAX_TIMESTEPS,
+              f"timesteps {self.timesteps} are outside 1..{MAX_TIMESTEPS}")
+        for name in ("distil", "distil_integer"):
+            value = getattr(self, name)
+            _need(value is None or 0 <= value <= 1, f"{name} {value} is outside 0..1")
+        _need(self.weights is not None or self.method == "imp"
+              or not (self.distil or self.distil_integer),
+              f"method {self.method!r} trains no dense network to distil from; give weights")
+        _need(self.rewind is None or self.rewind in REWINDS,
+              f"rewind {self.rewind!r} is not one of {', '.join(REWINDS)}")
+        _need(self.rewind != "weights" or self.weights is not None,
+              "rewind 'weights' needs trained weights; give weights, or rewind 'epoch'")
+        _need(not self.network_args or is_file(self.model),
+              f"network_args are for FILE.py:NAME, not for model {self.model!r}")
+        key_values(self.network_args)
         _need(2 <= self.bits <= 8, f"bits {self.bits} is outside 2..8 (1 is binary: true)")
         _need(self.method not in ("imp", "ecpt") or 0 <= self.rewind_epoch <= self.epochs,
               f"rewind_epoch {self.rewind_epoch} is outside 0..{self.epochs} epochs")
@@ -161,6 +203,11 @@ class RunConfig:
                   f"method {self.method!r} with layers {self.layers!r} and patch_sparsity "
                   f"{self.patch_sparsity} needs a Spikeformer, not model {self.model!r}")
 
+    @property
+    def fresh(self) -> bool:
+        """The dense network is trained by the search."""
+        return self.weights is None or self.rewind == "epoch"
+
     def rounds(self) -> list[float]:
         """Sparsity after each round of imp; the last is `sparsity`."""
         if self.sparsity == 0:
@@ -177,6 +224,8 @@ class RunConfig:
 def from_dict(values: dict, where: str = "configuration") -> RunConfig:
     """A configuration of the given fields. Raises SpikeTicketError for an unknown one."""
     known = {f.name for f in dataclasses.fields(RunConfig)}
+    if "network" in values and "model" not in values:
+        values = {("model" if key == "network" else key): value for key, value in values.items()}
     for key in values:
         if key not in known:
             raise SpikeTicketError(f"{where}: no setting is called {key!r}; there are "
@@ -185,6 +234,22 @@ def from_dict(values: dict, where: str = "configuration") -> RunConfig:
         return RunConfig(**values)
     except SpikeTicketError as error:
         raise SpikeTicketError(f"{where}: {error}") from error
+
+
+def is_file(text: str) -> bool:
+    """Whether a network's name is FILE.py:NAME."""
+    return ".py" in text
+
+
+def key_values(text: str) -> dict[str, object]:
+    """"KEY=VALUE ..." as a dict; values as in YAML. Raises SpikeTicketError."""
+    values = {}
+    for part in text.split():
+        key, equal, value = part.partition("=")
+        _need(bool(equal) and key.isidentifier(),
+              f"network_args {part!r} is not KEY=VALUE; give e.g. T=4")
+        values[key] = parse_yaml(value, f"network_args {key}")
+    return values
 
 
 def read(path: str | Path) -> dict:

@@ -49,15 +49,15 @@ def ecpt(run: Trainer) -> Found:
     # 2. For N_sp epochs: PatE = CPM(P); id = top pr_p of PatE.
     # 3. Train encoder and head on CPM(selected patches; alpha (M w)).
     model.requires_grad_(True)
-    model.stem.requires_grad_(False)
+    model.module.stem.requires_grad_(False)
     gate = gate_of(run)
-    run.train("encoder", model, c.epochs, forward=gated(model, gate), frozen=[model.stem],
+    run.train("encoder", model, c.epochs, forward=gated(model, gate), frozen=[model.module.stem],
               remember=c.rewind_epoch)
 
     # Beyond the paper: connection tickets of everything behind the CPM.
     found = Found(model, masks, gate)
     if c.layers == "all":
         found = prune_and_rewind(run, model, run.remembered("encoder"), gate, c.timesteps,
-                                 fixed=masks, frozen=lambda model: [model.stem])
+                                 fixed=masks, frozen=lambda model: [model.module.stem])
     found.frozen = tuple(masks)
     return found

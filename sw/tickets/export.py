@@ -14,11 +14,12 @@ from hw.config import CoreConfig
 
 from ..compile.bounds import signed
 from ..data.datasets import Images
+from ..imports import from_spikingjelly
 from ..integer.network import InputSpec, Layer, Network
 from ..integer.quantize import FloatLayer, FloatOperation
 from ..integer.spikingjelly import evaluate
 from ..integer.trainee import NetworkTrainee
-from ..nets.parts import width
+from ..nets.parts import SpikingNet, width
 from ..nets.spikeformer_layers import float_layers as spikeformer_layers
 from ..nets.spikeformer_model import Spikeformer
 from . import checkpoint, parallel
@@ -42,9 +43,11 @@ def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTr
     """
     c = run.config
     model = found.model.cpu().eval()
-    spec, scale = input_spec((run.data, run.test)), input_scale(run.data)
-    layers, bits = narrowed(float_layers(found, c.bits), lambda layers: NetworkTrainee(
-        layers, spec, c.timesteps, input_scale=scale).to_network())
+    spec = input_spec([run.data, *([run.held] if run.held else [])])
+    scale = input_scale(run.data)
+    layers, bits = narrowed(float_layers(found, c.bits, spec, scale),
+                            lambda layers: NetworkTrainee(
+                                layers, spec, c.timesteps, input_scale=scale).to_network())
     if bits:
         run.notes[f"bits_{stage}".replace(" ", "_")] = bits
     trainee = NetworkTrainee(layers, spec, c.timesteps, input_scale=scale).to(run.device)
@@ -56,16 +59,24 @@ def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTr
                 layer.bias.requires_grad_(layer.bias.requires_grad
                                           and id(connection.conv) not in still)
     if c.epochs_integer and len(still) < len(connections(model)):
-        run.train(stage, trainee, c.epochs_integer, lr=c.lr_integer, exact=True,
+        share = c.distil if c.distil_integer is None else c.distil_integer
+        run.train(stage, trainee, c.epochs_integer, lr=c.lr_integer, exact=True, distil=share,
+                  unshifted=c.epochs_unshifted,
                   forward=lambda x: trainee(*host_side(found, x, c.timesteps)))
     return trainee.cpu()
 
 
-def float_layers(found: Found, bits: int) -> list[FloatOperation]:
+def float_layers(found: Found, bits: int, spec: InputSpec,
+                 scale: float) -> list[FloatOperation]:
     """The layers of the ticket's network, gate included, for `sw.integer.quantize`."""
-    model = found.model
-    if not isinstance(model, Spikeformer):
+    model = found.model.module
+    if isinstance(model, SpikingNet):
         return model.float_layers(bits)
+    if not isinstance(model, Spikeformer):
+        shape = spec.channels, spec.height, spec.width
+        return list(from_spikingjelly(model, shape, found.model.timesteps, bits=bits,
+                                      input_bits=spec.bits, static=spec.static,
+                                      input_scale=scale).layers)
     if found.gate is not None:
         keep = kept_count(model.config.tokens, found.gate.patch_sparsity)
         model.set_gate(gate_mode(found.gate), keep)
@@ -133,7 +144,7 @@ def host_side(found: Found, x: Tensor, timesteps: int) -> tuple[Tensor, None, Te
     found.model.to(x.device)
     prepared = found.model.prepare(x)
     with torch.no_grad():
-        spikes = found.model.embed(prepared)
+        spikes = found.model.module.embed(prepared)
         kept = gate.choose(prepared, spikes)
     if gate.place == "pixels":
         x = zero_pixels(x, kept, square(spikes.shape[3]))
@@ -141,19 +152,24 @@ def host_side(found: Found, x: Tensor, timesteps: int) -> tuple[Tensor, None, Te
     return x, None, masks.scatter_(1, kept, True)
 
 
-def measure(run: Trainer, found: Found, network: Network, count: int) -> tuple[float, dict]:
-    """Accuracy of the integer SpikingJelly network on the first test samples, and its activity.
+def measure(run: Trainer, found: Found, network: Network, test: Images) -> tuple[float, dict]:
+    """Accuracy of the integer SpikingJelly network on test samples, and its activity.
 
-    Masks of kept tokens, bool [count, N], that the host has to send are kept in FOLDER/tokens.npy:
-    what `sw.run_inference --masks` takes.
+    Event counts beyond the network's input are taken as its largest, and noted. Masks of kept
+    tokens, bool [count, N], that the host has to send are kept in FOLDER/tokens.npy: what
+    `sw.run_inference --masks` takes.
     """
-    samples = torch.from_numpy(run.test.images[:count].copy())
+    top = (1 << network.input.bits) - 1
+    over = int((test.images > top).sum())
+    if over:
+        run.notes["test_counts_clipped"] = f"{over} event counts of the test samples above {top}"
+    samples = torch.from_numpy(np.minimum(test.images, top))
     run.generator.manual_seed(0)
     x, _, masks = host_side(found, samples, network.timesteps)
     if masks is not None and parallel.RANK == 0:
         checkpoint.replace(run.folder / "tokens.npy",
                            lambda part: _save_array(part, masks.cpu().numpy()))
-    return evaluate(network, x.numpy(), run.test.labels[:count],
+    return evaluate(network, x.numpy(), test.labels,
                     masks=None if masks is None else masks.numpy())
 
 

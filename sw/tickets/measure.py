@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..data.datasets import Images
 from ..integer.trainee import NetworkTrainee, TraineeLayer
+from .classifier import Classifier
 from .scores import connections
 
 
@@ -23,14 +24,16 @@ def accuracy_and_rates(module: nn.Module, call: Callable[[Tensor], Tensor], data
     was_training = module.training
     module.eval()
     rates: dict[str, float] = {}
-    hooks = [m.register_forward_hook(_adder(rates, name)) for name, m in module.named_modules()
-             if isinstance(m, neuron.BaseNode)
-             or (isinstance(m, TraineeLayer) and m.folded.neuron is not None)]
+    calls: dict[str, list[float]] = {}
+    hooks = [m.register_forward_hook(_adder(calls, name)) for name, m in _spiking(module)]
     correct = 0
     for start in range(0, len(data), batch):
         logits = call(torch.from_numpy(data.images[start:start + batch].copy()))
         labels = torch.from_numpy(data.labels[start:start + batch].copy())
         correct += int((logits.argmax(1).cpu() == labels).sum())
+        for name, means in calls.items():   # one call over all timesteps, or one for each
+            rates[name] = rates.get(name, 0.0) + sum(means) / len(means) * len(labels)
+        calls.clear()
     for hook in hooks:
         hook.remove()
     module.train(was_training)
@@ -45,8 +48,15 @@ def sparsity(module: nn.Module) -> float:
     return 1 - sum(int(w.count_nonzero()) for w in weights) / sum(w.numel() for w in weights)
 
 
-def _adder(rates: dict[str, float], name: str):
+def _spiking(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    if isinstance(module, Classifier):
+        module = module.module
+    return [(name, m) for name, m in module.named_modules()
+            if isinstance(m, neuron.BaseNode)
+            or (isinstance(m, TraineeLayer) and m.folded.neuron is not None)]
+
+
+def _adder(calls: dict[str, list[float]], name: str):
     def hook(_module, _inputs, spikes: Tensor) -> None:
-        mean = float(spikes.detach().float().mean())  # of [T, B, ...]
-        rates[name] = rates.get(name, 0.0) + mean * spikes.shape[1]
+        calls.setdefault(name, []).append(float(spikes.detach().float().mean()))
     return hook

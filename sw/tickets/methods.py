@@ -60,12 +60,16 @@ def imp(run: Trainer) -> Found:
     """Iterative magnitude pruning with rewinding (Frankle et al. 1912.05671, Kim et al.
     2207.01382), with their early-time tickets and with early-bird stopping."""
     c = run.config
-    model, gate = run.build(), gate_of(run)
-    layers = prunable(model, c)
-    bird, mask_now = _bird(c, model, dict.fromkeys(layers), c.rounds()[:1])
-    run.train("dense", model, c.epochs, forward=gated(model, gate if c.dense_gate else None),
-              remember=c.rewind_epoch, bird=bird, mask_now=mask_now)
-    start = run.remembered("dense")
+    gate = gate_of(run)
+    if c.fresh:
+        model = run.build()
+        bird, mask_now = _bird(c, model, dict.fromkeys(prunable(model, c)), c.rounds()[:1])
+        run.train("dense", model, c.epochs, forward=gated(model, gate if c.dense_gate else None),
+                  remember=c.rewind_epoch, bird=bird, mask_now=mask_now)
+        start = run.remembered("dense")
+    else:
+        model = run.dense()
+        start = {name: value.clone() for name, value in model.state_dict().items()}
     timesteps = c.timesteps
     if c.early_time:
         timesteps = c.search_timesteps or early_timesteps(run, model, gate)
@@ -96,7 +100,7 @@ def prune_and_rewind(run: Trainer, model: nn.Module, start: dict[str, Tensor],
         bird, mask_now = _bird(c, model, masks, sparsities[r:r + 1])
         run.train(f"round {r}", model, c.epochs_final if last else c.epochs_round,
                   forward=gated(model, gate), masks={**fixed, **masks}, frozen=parts, bird=bird,
-                  mask_now=mask_now)
+                  mask_now=mask_now, distil=c.distil)
     return Found(model, {**fixed, **(masks or {})}, gate)
 
 
@@ -122,7 +126,8 @@ def random(run: Trainer) -> Found:
     weights = {n: w.cpu() for n, w in prunable(model, c).items()}
     masks = (read_masks(c.masks, weights) if c.masks
              else random_masks(weights, c.sparsity, c.seed, c.scope))
-    run.train("random", model, c.epochs_final, forward=gated(model, gate), masks=masks)
+    run.train("random", model, c.epochs_final, forward=gated(model, gate), masks=masks,
+              distil=c.distil)
     return Found(model, masks, gate)
 
 
@@ -145,7 +150,7 @@ def gate_of(run: Trainer) -> PatchGate | None:
     if c.ranking == "selector":
         chooser = StemClassifier(run, "selector")
         run.train("selector", chooser, c.epochs_connections)
-        stem = chooser.requires_grad_(False).eval().model
+        stem = chooser.requires_grad_(False).eval().model.module
 
         def selector(x: Tensor) -> Tensor:
             return stem.embed(x.to(run.device)).to(x.device)
@@ -160,7 +165,7 @@ def spread(logits: Tensor) -> Tensor:
 
 def gated(model: nn.Module, gate: PatchGate | None) -> Callable[[Tensor], Tensor]:
     """Prepared samples -> logits."""
-    return model if gate is None else lambda x: gate(model, x)
+    return model if gate is None else lambda x: gate(model.module, x)
 
 
 class StemClassifier(nn.Module):
@@ -173,16 +178,16 @@ class StemClassifier(nn.Module):
         self.prepare = self.model.prepare
         sample = torch.from_numpy(run.data.images[:1].copy()).to(run.device)
         with run.seeded(f"{what} head"), torch.no_grad():
-            width = self.model.eval().embed(self.prepare(sample)).shape[2]
+            width = self.model.eval().module.embed(self.prepare(sample)).shape[2]
             self.linear_head = nn.Linear(width, run.classes).to(run.device)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear_head(self.model.embed(x).float().mean((0, 3)))
+        return self.linear_head(self.model.module.embed(x).float().mean((0, 3)))
 
 
 def stem_connections(model: nn.Module) -> dict[str, nn.Module]:
     """Connections of the patch embedding, by their names in the whole model."""
-    stem = {id(m) for m in model.stem.modules()}
+    stem = {id(m) for m in model.module.stem.modules()}
     return {n: m for n, m in connections(model).items() if id(m) in stem}
 
 

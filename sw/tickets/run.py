@@ -8,18 +8,22 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import nn
 
 from .. import ticket
 from ..data import datasets
 from ..data.datasets import Images
 from ..errors import SpikeTicketError
 from ..integer.network import Network
+from ..integer.trainee import NetworkTrainee
 from . import checkpoint, export, methods, parallel
-from .config import RunConfig, from_dict, same_search
+from .config import GIVEN, RunConfig, from_dict, same_search
 from .ecpt import ecpt
 from .masks import Masks, sparsity_of
 from .measure import sparsity
+from .networks import Networks
 from .patches import kept_count
 from .scores import connections
 from .trainer import Trainer
@@ -40,6 +44,21 @@ def run(config: RunConfig | dict, out: str | Path) -> dict:
     return search(config, train, test, out)
 
 
+def find(module: nn.Module, train: Images, test: Images, out: str | Path, *,
+         trained: bool = False, **settings: object) -> dict:
+    """Search the ticket of a module of one's own, which stays as it is; returns the result.
+
+    train, test: samples, see `sw.data.datasets`. trained: the module's weights are those of the
+    dense network (else the search trains it from them). settings: of `RunConfig`.
+    """
+    if not isinstance(module, nn.Module):
+        raise SpikeTicketError(f"{type(module).__name__} is not a torch module")
+    name = type(module).__name__
+    config = from_dict({"model": name, "data": train.source or "given samples",
+                        **({"weights": GIVEN} if trained else {}), **settings})
+    return search(config, train, test, out, module)
+
+
 def load_data(config: RunConfig) -> tuple[Images, Images]:
     """Training and test samples of a configuration."""
     sets = []
@@ -49,20 +68,70 @@ def load_data(config: RunConfig) -> tuple[Images, Images]:
     return sets[0], sets[1]
 
 
-def search(config: RunConfig, train: Images, test: Images, out: str | Path) -> dict:
-    """`run` on given samples."""
+def search(config: RunConfig, train: Images, test: Images, out: str | Path,
+           module: nn.Module | None = None) -> dict:
+    """`run` on given samples, and of the given module. No stage sees the test samples."""
+    classes = _check_samples(config, train, test)
+    train, held = split(train, config.validation, config.seed)
+    networks = Networks(config, train.images.shape[1:], classes, module)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with checkpoint.locked(folder) if parallel.RANK == 0 else contextlib.nullcontext():
         _same_configuration(folder / "config.yaml", config)
-        trainer = Trainer(config, train, test, folder, len(train) * sum(stage_epochs(config)))
+        trainer = Trainer(config, train, held, networks, folder,
+                          len(train) * sum(stage_epochs(config)))
         began = time.monotonic()
         try:
             found = SEARCHES[config.method](trainer)
-            return _finish(trainer, found, began)
+            integer, dense = _integer(trainer, found), None
+            if config.dense_integer and not isinstance(integer, str):
+                dense = methods.Found(trainer.dense(),
+                                      gate=found.gate if config.dense_gate else None)
+                dense = dense, export.to_integers(trainer, dense, "dense integer")
+            return _finish(trainer, found, integer, dense, test, began)
         finally:
             trainer.close()
             parallel.leave()
+
+
+def _check_samples(config: RunConfig, train: Images, test: Images) -> int:
+    """The number of classes. Raises SpikeTicketError for samples that do not go together."""
+    if test.images.shape[1:] != train.images.shape[1:]:
+        raise SpikeTicketError(f"{test.source}: test samples are {list(test.images.shape[1:])}, "
+                               f"training samples {list(train.images.shape[1:])}")
+    if not len(train):
+        raise SpikeTicketError(f"{train.source}: holds no training sample")
+    classes = len(train.names) or int(train.labels.max()) + 1
+    for what, labels, source in (("training", train.labels, train.source),
+                                 ("test", test.labels, test.source)):
+        if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+            bad = labels.max() if labels.max() >= classes else labels.min()
+            raise SpikeTicketError(f"{source}: label {bad} of a {what} sample is not among the "
+                                   f"{classes} classes of the training samples")
+    if train.images.ndim == 5 and train.images.shape[1] < config.timesteps:
+        raise SpikeTicketError(f"timesteps {config.timesteps}: {train.source} has "
+                               f"{train.images.shape[1]} frames per sample; make more frames")
+    return classes
+
+
+def split(data: Images, fraction: float, seed: int) -> tuple[Images, Images | None]:
+    """(what is trained on, validation samples): `fraction` of every class, drawn from `seed`; of a
+    class of few samples at least one stays in training. None where fraction is 0."""
+    if not fraction:
+        return data, None
+    rng = np.random.default_rng([seed, 1])
+    held = []
+    for label in np.unique(data.labels):
+        own = rng.permutation(np.flatnonzero(data.labels == label))
+        held.append(own[:min(round(fraction * len(own)), len(own) - 1)])
+    held = np.sort(np.concatenate(held))
+    if not len(held):
+        raise SpikeTicketError(f"validation {fraction} of {len(data)} training samples in "
+                               f"{len(np.unique(data.labels))} classes is none; give more samples "
+                               "or a larger fraction (0: no validation)")
+    rest = np.setdiff1d(np.arange(len(data)), held)
+    return tuple(Images(data.images[chosen], data.labels[chosen], data.names, data.source)
+                 for chosen in (rest, held))
 
 
 def _same_configuration(path: Path, config: RunConfig) -> None:
@@ -81,38 +150,79 @@ def stage_epochs(config: RunConfig) -> list[int]:
     rounds = [c.epochs_round] * (len(c.rounds()) - 1) + [c.epochs_final] * bool(c.rounds())
     selector = [c.epochs_connections] * (c.ranking == "selector" and c.patch_sparsity > 0)
     integer = [] if c.method == "scores" else [c.epochs_integer] * (1 + c.dense_integer)
-    return {"imp": [c.epochs, *rounds], "random": [c.epochs_final], "ecpt": [
+    return {"imp": [c.epochs * c.fresh, *rounds], "random": [c.epochs_final], "ecpt": [
         c.epochs_connections, c.epochs, *(rounds if c.layers == "all" else [])]}.get(
             c.method, [c.epochs]) + selector + integer
 
 
-def _finish(trainer: Trainer, found: methods.Found, began: float) -> dict:
-    """Measure in floats and integers, write masks, ticket and result."""
+def _finish(trainer: Trainer, found: methods.Found, integer: NetworkTrainee | str,
+            dense: tuple[methods.Found, NetworkTrainee] | None, test: Images,
+            began: float) -> dict:
+    """Look at the test samples, in floats and in integers; write masks, ticket and result.
+
+    integer: the trained integer network, or why there is none. dense: the dense network, and its
+    integers, if they are asked for.
+    """
     c = trainer.config
-    accuracy, rates = trainer.measure(found.model, found.forward)
+    accuracy, rates = trainer.measure(found.model.to(trainer.device), test, found.forward)
     masks = found.masks or {n: m.weight.detach() != 0 for n, m in connections(found.model).items()}
     masks = {n: m.cpu() for n, m in masks.items()}
-    dense = [r["test_accuracy"] for r in trainer.history if r["stage"] in ("dense", "encoder")]
+    last = _ends(trainer)
     info = {
         "method": c.method, "model": c.model, "data": c.data, "seed": c.seed,
-        "images_train": len(trainer.data), "images_test": len(trainer.test),
-        "accuracy_dense": dense[-1] if dense else None,
+        "images_train": len(trainer.data),
+        "images_validation": len(trainer.held) if trainer.held else 0, "images_test": len(test),
+        "accuracy_dense": _dense_accuracy(trainer, found, test),
         "accuracy_ticket": accuracy,
+        "validation_accuracy": {stage: r.get("validation_accuracy") for stage, r in last.items()},
+        "epochs_dense": last.get("dense", {}).get("epoch", 0),
+        "epochs_ticket": sum(r["epoch"] for s, r in last.items()
+                             if s in (_last_stage(c), "integer")),
         "sparsity_mask": sparsity_of(masks),
         "spike_rate": sum(rates.values()) / max(1, len(rates)), "spike_rates": rates,
-        **trainer.notes,
     }
     if found.gate is not None:
-        tokens = found.model.config.tokens
+        tokens = found.model.module.config.tokens
         info |= {"gate": export.gate_mode(found.gate), "tokens": tokens,
                  "tokens_kept": kept_count(tokens, found.gate.patch_sparsity)}
-    info |= _integer(trainer, found)
-    info |= trainer.notes
-    network = info.pop("network", None)
-    if c.dense_integer and network is not None:
-        _write(trainer, info, network, masks, began)  # the ticket need not wait for what follows
-        info |= _dense_integer(trainer, found)
-    return _write(trainer, info, network, masks, began)
+    if isinstance(integer, str):
+        info |= {"ticket": None, "not_exported": integer, "sparsity": sparsity(found.model)}
+        return _write(trainer, {**info, **trainer.notes}, None, masks, began)
+    network = integer.to_network(trainer.folder.name, trainer.data.names)
+    count = min(c.integer_images or len(test), len(test))
+    accuracy, activity = export.measure(trainer, found, network, test.first(count))
+    info |= {"ticket": str(trainer.folder / "ticket.safetensors"),
+             "accuracy_integer": accuracy, "integer_images": count,
+             "activity_by_layer": activity, "sparsity": network.sparsity,
+             "sparsity_by_layer": {layer.name: round(1 - syn.density, 5)
+                                   for layer, syn in network.synapses()}}
+    if dense is not None:
+        info["accuracy_dense_integer"] = export.measure(
+            trainer, dense[0], dense[1].to_network("dense"), test.first(count))[0]
+    return _write(trainer, {**info, **trainer.notes}, network, masks, began)
+
+
+def _ends(trainer: Trainer) -> dict[str, dict]:
+    """The last epoch of every stage."""
+    return {record["stage"]: record for record in trainer.history}
+
+
+def _last_stage(config: RunConfig) -> str:
+    """The stage that the ticket ends in, in floats."""
+    count = len(config.rounds())
+    if config.method == "imp" or (config.method == "ecpt" and config.layers == "all"):
+        return f"round {count}" if count else "dense"
+    return {"ecpt": "encoder"}.get(config.method, config.method)
+
+
+def _dense_accuracy(trainer: Trainer, found: methods.Found, test: Images) -> float | None:
+    """Accuracy of the dense network, behind the gate that it was trained with."""
+    c = trainer.config
+    if c.weights or c.method == "imp":
+        net = trainer.dense()
+        gate = found.gate if c.dense_gate and not c.weights else None
+        return trainer.measure(net, test, methods.gated(net, gate))[0]
+    return trainer.measure(found.model, test, found.forward)[0] if c.method == "dense" else None
 
 
 def _write(trainer: Trainer, info: dict, network: Network | None, masks: Masks,
@@ -135,35 +245,9 @@ def _write(trainer: Trainer, info: dict, network: Network | None, masks: Masks,
     return info
 
 
-def _integer(trainer: Trainer, found: methods.Found) -> dict:
-    """Fine-tune in integers and measure; or the reason why there is no integer network."""
+def _integer(trainer: Trainer, found: methods.Found) -> NetworkTrainee | str:
+    """The ticket in integers, fine-tuned; or the reason why there is none."""
     try:
-        network = export.to_integers(trainer, found).to_network(trainer.folder.name,
-                                                                trainer.data.names)
+        return export.to_integers(trainer, found)
     except SpikeTicketError as error:
-        return {"ticket": None, "not_exported": str(error), "sparsity": sparsity(found.model)}
-    count = _integer_images(trainer)
-    accuracy, activity = export.measure(trainer, found, network, count)
-    return {"ticket": str(trainer.folder / "ticket.safetensors"), "network": network,
-            "accuracy_integer": accuracy, "integer_images": count,
-            "activity_by_layer": activity, "sparsity": network.sparsity,
-            "sparsity_by_layer": {layer.name: round(1 - syn.density, 5)
-                                  for layer, syn in network.synapses()}}
-
-
-def _dense_integer(trainer: Trainer, found: methods.Found) -> dict:
-    """Accuracy of the dense network in integers: what the ticket's accuracy is to be held against.
-
-    Converted, fine-tuned and measured as the ticket is, behind the gate that it was trained with.
-    """
-    model = trainer.build()
-    model.load_state_dict(trainer.ended("dense"))
-    dense = methods.Found(model, gate=found.gate if trainer.config.dense_gate else None)
-    network = export.to_integers(trainer, dense, "dense integer").to_network("dense")
-    accuracy, _ = export.measure(trainer, dense, network, _integer_images(trainer))
-    return {"accuracy_dense_integer": accuracy}
-
-
-def _integer_images(trainer: Trainer) -> int:
-    """Test images that integer networks are measured on."""
-    return min(trainer.config.integer_images or len(trainer.test), len(trainer.test))
+        return str(error)

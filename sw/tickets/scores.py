@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..errors import SpikeTicketError
+from .classifier import Classifier
 from .masks import Masks, largest, survivors
 
 
@@ -66,9 +67,13 @@ class ScoredWeight(nn.Module):
 
 
 def connections(module: nn.Module) -> dict[str, nn.Module]:
-    """Every layer with synapses (Conv1d, Conv2d, Linear) by its name, in order of definition."""
+    """Every layer with synapses (Conv1d, Conv2d, Linear) by the name of its weight in the user's
+    module, "conv.weight", in order of definition. A layer that appears twice counts once."""
+    if isinstance(module, Classifier):
+        module = module.module
     kinds = nn.Conv1d, nn.Conv2d, nn.Linear
-    return {name: m for name, m in module.named_modules() if isinstance(m, kinds)}
+    return {f"{name}.weight".removeprefix("."): m for name, m in module.named_modules()
+            if isinstance(m, kinds)}
 
 
 def add_scores(layers: dict[str, nn.Module], sparsity: float,

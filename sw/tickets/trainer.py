@@ -21,14 +21,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .. import nets
 from ..data.datasets import Images
 from ..errors import SpikeTicketError
 from . import checkpoint, parallel, training
+from .classifier import Classifier
 from .config import RunConfig, same_search
 from .early import EarlyBird
 from .masks import Masks, keeper
 from .measure import accuracy_and_rates, sparsity
+from .networks import Networks
 from .scores import connections
 
 WARMUP_STEPS = 100
@@ -37,29 +38,22 @@ WARMUP_STEPS = 100
 class Trainer:
     """Data, folder, and the loop of one search.
 
-    folder: gets state.safetensors (checkpoint), STAGE.safetensors (snapshots), log.jsonl.
-    planned: images that all stages together train on, for the progress bar's estimate.
+    train: what all stages train on; held: validation samples, which the figures of every epoch are
+    on (None: there are none). networks: makes the network. folder: gets state.safetensors
+    (checkpoint), STAGE.safetensors (snapshots), log.jsonl. planned: samples that all stages
+    together train on, for the progress bar's estimate.
     """
 
-    def __init__(self, config: RunConfig, train: Images, test: Images, folder: str | Path,
-                 planned: int = 0):
-        if test.images.shape[1:] != train.images.shape[1:]:
-            raise SpikeTicketError(f"{test.source}: test samples are "
-                                   f"{list(test.images.shape[1:])}, training samples "
-                                   f"{list(train.images.shape[1:])}")
-        self.classes = len(train.names) or int(train.labels.max()) + 1
-        if test.labels.max() >= self.classes:
-            raise SpikeTicketError(f"{test.source}: label {test.labels.max()} is not among the "
-                                   f"{self.classes} classes of the training samples")
-        if train.images.ndim == 5 and train.images.shape[1] < config.timesteps:
-            raise SpikeTicketError(f"timesteps {config.timesteps}: {train.source} has "
-                                   f"{train.images.shape[1]} frames per sample; make more frames")
-        self.config, self.data, self.test = config, train, test
+    def __init__(self, config: RunConfig, train: Images, held: Images | None, networks: Networks,
+                 folder: str | Path, planned: int = 0):
+        self.config, self.data, self.held, self.networks = config, train, held, networks
+        self.classes = networks.classes
         self.folder = Path(folder)
         self.device = parallel.join(_device(config.device))
         self.history: list[dict] = []
-        self.notes: dict[str, int] = {}
+        self.notes: dict[str, object] = {}
         self.generator = torch.Generator()  # of everything random in a forward pass
+        self._teacher: Classifier | None = None
         self._bar = tqdm(total=planned or None, unit="img", unit_scale=True, smoothing=0.02,
                          mininterval=0.2 if os.isatty(2) else 30.0,
                          disable=not planned or parallel.RANK > 0)
@@ -75,29 +69,35 @@ class Trainer:
             torch.manual_seed(self._seed(what, 0))
             yield
 
-    def build(self, what: str = "weights", timesteps: int | None = None) -> nn.Module:
+    def build(self, what: str = "weights", timesteps: int | None = None) -> Classifier:
         """The configured network with fresh weights; `what` names the draw."""
-        c = self.config
         with self.seeded(what):
-            net = nets.build(nets.NetConfig(
-                c.model, tuple(int(n) for n in self.data.images.shape[-3:]), self.classes,
-                timesteps or c.timesteps, c.decay, c.theta, c.surrogate,
-                static=self.data.images.ndim == 4))
+            net = self.networks.fresh(timesteps, again=what != "weights")
         return net.to(self.device)
+
+    def dense(self) -> Classifier:
+        """The trained dense network: the one that was given, or that of the finished stage."""
+        if self.config.weights:
+            return self.networks.given().to(self.device)
+        net = self.build()
+        net.load_state_dict(self.ended("dense"))
+        return net
 
     def train(self, stage: str, module: nn.Module, epochs: int, *,
               forward: Callable[[Tensor], Tensor] | None = None,
               parameters: Sequence[nn.Parameter] | None = None, lr: float | None = None,
               masks: Masks | None = None, frozen: Sequence[nn.Module] = (),
               remember: int | None = None, bird: EarlyBird | None = None,
-              mask_now: Callable[[], Masks] | None = None, exact: bool = False) -> None:
+              mask_now: Callable[[], Masks] | None = None, exact: bool = False,
+              distil: float = 0.0, unshifted: int = 0) -> None:
         """Train `module` for one stage, or load what the stage ended with.
 
         forward: prepared samples -> logits [B, classes] (default: the module). parameters: what is
         trained (default: all that require gradients). masks: weights that stay 0, by the names of
         `connections(module)`. frozen: parts kept in evaluation. remember: save the state after this
         epoch, see `remembered`. bird: ends the stage when the masks that `mask_now` draws settle.
-        exact: no mixed precision.
+        exact: no mixed precision. distil: share of the dense network's soft labels in the loss.
+        unshifted: in the last epochs, as many, no image is shifted.
         """
         c = self.config
         forward = forward or module
@@ -108,11 +108,16 @@ class Trainer:
         optimizer = torch.optim.Adam(params, lr=lr or c.lr)
         parallel.add_gradients(optimizer, params)
         call = torch.compile(forward, dynamic=False) if c.compile and not exact else forward
+        teacher = self._taught() if distil else None
 
         def loss_of(x: Tensor, y: Tensor) -> Tensor:
             x, y, share = parallel.part(x, y)
-            logits = self._forward(module, call, x, exact)
-            return training.cross_entropy(logits, y.to(self.device)) * share
+            logits, y = self._forward(module, call, x, exact), y.to(self.device)
+            if teacher is None:
+                return training.cross_entropy(logits, y) * share
+            with torch.no_grad():
+                soft = self._forward(teacher, teacher, x)
+            return training.distillation(logits, y, soft, distil) * share
         done = self._resume(stage, module, optimizer, bird)
         self._bar.update(done * len(self.data))
         if done == 0 and remember == 0:
@@ -133,7 +138,7 @@ class Trainer:
             loss = parallel.total(training.train_epoch(
                 loss_of, optimizer, self.data, batch_size=c.batch_size,
                 generator=torch.Generator().manual_seed(self._seed(stage, -done - 1)),
-                flip=c.flip, shift=c.shift, after_step=keep,
+                flip=c.flip, shift=c.shift and done < epochs - unshifted, after_step=keep,
                 rate=lambda step, start=start: training.learning_rate(
                     lr or c.lr, start + step, steps, warmup),
                 progress=lambda n, _: self._bar.update(n)))
@@ -158,13 +163,13 @@ class Trainer:
         """The state at the end of a finished stage."""
         return checkpoint.load(self._path(stage))[0]["model"]
 
-    def measure(self, module: nn.Module, forward: Callable[[Tensor], Tensor] | None = None,
-                data: Images | None = None, exact: bool = True) -> tuple[float, dict[str, float]]:
-        """Accuracy (fraction of the test samples) and mean spike rate of every neuron layer."""
+    def measure(self, module: nn.Module, data: Images,
+                forward: Callable[[Tensor], Tensor] | None = None,
+                exact: bool = True) -> tuple[float, dict[str, float]]:
+        """Accuracy (fraction of the samples) and mean spike rate of every neuron layer."""
         self.generator.manual_seed(self._seed("test", 0))
         return accuracy_and_rates(
-            module, lambda x: self._forward(module, forward or module, x, exact),
-            data or self.test)
+            module, lambda x: self._forward(module, forward or module, x, exact), data)
 
     def close(self) -> None:
         """End the progress bar and the TensorBoard log."""
@@ -174,6 +179,11 @@ class Trainer:
 
     # -- inside -----------------------------------------------------------------------------------
 
+    def _taught(self) -> Classifier:
+        if self._teacher is None:
+            self._teacher = self.dense().requires_grad_(False).eval()
+        return self._teacher
+
     def _forward(self, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor,
                  exact: bool = False) -> Tensor:
         half = self.config.bf16 and not exact
@@ -182,22 +192,23 @@ class Trainer:
 
     def _record(self, stage: str, epoch: int, loss: float, seconds: float, module: nn.Module,
                 forward: Callable[[Tensor], Tensor], exact: bool) -> None:
-        accuracy, rates = self.measure(module, forward, exact=exact)
-        rate = sum(rates.values()) / max(1, len(rates))
-        record = {"stage": stage, "epoch": epoch, "loss": round(loss, 5),
-                  "test_accuracy": round(accuracy, 5), "sparsity": round(sparsity(module), 5),
-                  "spike_rate": round(rate, 5),
-                  "spike_rates": {n: round(r, 5) for n, r in rates.items()},
-                  "train_seconds": round(seconds, 1)}
+        record = {"stage": stage, "epoch": epoch, "loss": round(loss, 5)}
+        if self.held is not None:
+            accuracy, rates = self.measure(module, self.held, forward, exact)
+            rate = sum(rates.values()) / max(1, len(rates))
+            record |= {"validation_accuracy": round(accuracy, 5), "spike_rate": round(rate, 5),
+                       "spike_rates": {n: round(r, 5) for n, r in rates.items()}}
+        record |= {"sparsity": round(sparsity(module), 5), "train_seconds": round(seconds, 1)}
         self.history.append(record)
-        self._bar.set_postfix(acc=f"{accuracy:.4f}", sparsity=f"{record['sparsity']:.3f}",
-                              rate=f"{rate:.3f}", loss=f"{loss:.3f}")
+        self._bar.set_postfix({k: f"{record[k]:.4f}" for k in record
+                               if isinstance(record[k], float) and k != "train_seconds"})
         if not self._bar.disable:
             self._bar.write(json.dumps({k: v for k, v in record.items() if k != "spike_rates"}),
                             file=sys.stderr)
         if self._board is not None:
-            for key in ("loss", "test_accuracy", "sparsity", "spike_rate"):
-                self._board.add_scalar(key, record[key], len(self.history))
+            for key in ("loss", "validation_accuracy", "sparsity", "spike_rate"):
+                if key in record:
+                    self._board.add_scalar(key, record[key], len(self.history))
 
     def _seed(self, what: str, number: int) -> int:
         return training.batch_generator(self.config.seed, zlib.crc32(what.encode()),
@@ -209,7 +220,7 @@ class Trainer:
         return self.folder / f"{stage.replace(' ', '-')}.safetensors"
 
     def _identity(self) -> dict[str, str | int]:
-        return {"config": self.config.to_yaml(), "train": len(self.data), "test": len(self.test)}
+        return {"config": self.config.to_yaml(), "train": len(self.data)}
 
     def _save(self, name: str, module: nn.Module, optimizer: torch.optim.Optimizer | None = None,
               bird: EarlyBird | None = None, extra: dict[str, str] | None = None) -> None:

@@ -1,0 +1,352 @@
+"""The search takes a user's module: how it is called, its weights, what is refused."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from spikingjelly.activation_based import functional, layer, neuron
+from torch import nn
+
+from sw import ticket
+from sw.errors import SpikeTicketError
+from sw.integer.spikingjelly import IntegerNetwork
+from sw.tickets import __main__ as cli
+from sw.tickets import checkpoint, run, training
+from sw.tickets.classifier import Classifier, find_way
+from sw.tickets.networks import from_file, load_weights, read_weights
+
+from .test_tickets_run import TEST, TRAIN, stripes
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+FILE = """
+import torch
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
+from torch import nn
+
+
+def node():
+    return neuron.LIFNode(tau=2.0, decay_input=False, surrogate_function=surrogate.ATan(),
+                          detach_reset=True)
+
+
+class Net(nn.Module):
+    def __init__(self, T=2, width=4, classes=2):
+        super().__init__()
+        self.T = T
+        self.conv = layer.Conv2d(1, width, 3, padding=1, bias=False)
+        self.norm = layer.BatchNorm2d(width)
+        self.lif = node()
+        self.pool = layer.MaxPool2d(2)
+        self.conv2 = layer.Conv2d(width, 6, 3, padding=1, bias=False)
+        self.norm2 = layer.BatchNorm2d(6)
+        self.lif2 = node()
+        self.flatten = layer.Flatten()
+        self.fc = layer.Linear(96, classes)
+        functional.set_step_mode(self, "m")
+
+    def forward(self, x):
+        x = x.unsqueeze(0).repeat(self.T, 1, 1, 1, 1)
+        x = self.pool(self.lif(self.norm(self.conv(x))))
+        return self.fc(self.flatten(self.lif2(self.norm2(self.conv2(x))))).mean(0)
+
+
+made = Net()
+number = 3
+relu = nn.ReLU
+def wrong(): return 3
+def breaks(): raise KeyError("no")
+"""
+
+SETTINGS = {"timesteps": 2, "sparsity": 0.6, "prune_rate": 0.4, "epochs": 3, "rewind_epoch": 1,
+            "epochs_round": 1, "epochs_final": 2, "epochs_integer": 1, "lr": 0.02,
+            "batch_size": 16, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("user") / "net.py"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def net(file):
+    make, fixed = from_file(f"{file}:Net")
+    assert not fixed
+    return make
+
+
+class Over(nn.Module):
+    """One layer of neurons; `call` says how it treats time."""
+
+    def __init__(self, call, step_mode="m"):
+        super().__init__()
+        self.call = call
+        self.flat = layer.Flatten(step_mode=step_mode)
+        self.fc = layer.Linear(12, 5, step_mode=step_mode)
+        self.lif = neuron.LIFNode(step_mode=step_mode)
+        self.out = layer.Linear(5, 3, step_mode=step_mode)
+
+    def body(self, x):
+        return self.out(self.lif(self.fc(self.flat(x))))
+
+    def forward(self, x):
+        return self.call(self, x)
+
+
+def time_first(m, x):
+    assert x.dim() == 5
+    return m.body(x)
+
+
+def batch_first(m, x):
+    return m.body(x.transpose(0, 1)).transpose(0, 1).contiguous()
+
+
+def repeats(m, x):
+    assert x.dim() == 4
+    return m.body(x.expand(4, *x.shape)).mean(0)
+
+
+def loops(m, x):
+    """A loop over time in the module, neurons step by step."""
+    return sum(m.body(x) for _ in range(4)) / 4
+
+
+WAYS = [("time first", time_first, "m", 0, (1, 3, 4)), ("batch first", batch_first, "m", 1,
+                                                        (1, 3, 4)),
+        ("image", repeats, "m", None, (1, 3, 4)), ("image", loops, "s", None, (1, 3, 4)),
+        ("step", lambda m, x: m.body(x), "s", 0, (1, 3, 4)),
+        ("time first", time_first, "m", 0, (6, 1, 3, 4)),
+        ("batch first", batch_first, "m", 1, (4, 1, 3, 4)),
+        ("step", lambda m, x: m.body(x), "s", 0, (4, 1, 3, 4))]
+
+
+@pytest.mark.parametrize("given, call, mode, time, shape", WAYS)
+def test_the_way_is_the_one_in_which_neurons_run_t_steps(given, call, mode, time, shape):
+    torch.manual_seed(0)
+    module = Over(call, mode)
+    way = find_way(module, 4, shape, 3)
+    assert (way.given, way.flat, way.time) == (given, False, time)
+    x = torch.rand(6, *shape)
+    found = Classifier(module, 4, shape, 3)(x)
+    frames = x[:, :4].transpose(0, 1) if len(shape) == 4 else x.expand(4, *x.shape)
+    functional.reset_net(module)
+    if mode == "s":
+        expected = torch.stack([module.body(f) for f in frames]).mean(0)
+    else:
+        expected = module.body(frames).mean(0)
+    torch.testing.assert_close(found, expected)
+
+
+def test_pixels_go_to_a_linear_layer_as_a_vector():
+    module = nn.Sequential(layer.Linear(12, 5), neuron.IFNode(), layer.Linear(5, 3))
+    functional.set_step_mode(module, "m")
+    assert find_way(module, 4, (1, 3, 4), 3).flat
+
+
+@pytest.mark.parametrize("module, shape, message", [
+    (nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), (1, 3, 4), "no spiking neuron"),
+    (Over(repeats), (1, 3, 4), "runs 4 timesteps, not 3; give timesteps 4"),
+    (Over(time_first), (1, 4, 4), "does not take samples of 1x4x4"),
+    (Over(lambda m, x: (m.body(x), x)), (1, 3, 4), "gives tuple"),
+    (Over(lambda m, x: m.body(x)[..., :2]), (1, 3, 4), "the data has 3 classes")])
+def test_what_is_no_classifier_is_refused(module, shape, message):
+    with pytest.raises(SpikeTicketError, match=message):
+        find_way(module, 3, shape, 3)
+
+
+def test_neurons_are_at_rest_at_every_batch_and_the_module_stays():
+    module = Over(time_first)
+    x = torch.rand(3, 1, 3, 4) * 3
+    with torch.no_grad():
+        module(x.expand(4, *x.shape))
+    before = module.lif.v.clone()
+    found = Classifier(copy.deepcopy(module).requires_grad_(False), 4, (1, 3, 4), 3)
+    assert torch.equal(found(x), found(x))
+    assert find_way(module, 4, (1, 3, 4), 3).given == "time first"
+    assert torch.equal(module.lif.v, before)
+
+
+# -- FILE.py:NAME and weights ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, message", [
+    ("Nett", "has no 'Nett'; did you mean Net"), ("number", "is int, not a module"),
+    ("wrong", "gives int, not a torch module"), ("breaks", "cannot be made .KeyError: 'no'"),
+    ("", "is not FILE.py:NAME")])
+def test_names_that_are_no_network(file, name, message):
+    with pytest.raises(SpikeTicketError, match=message):
+        from_file(f"{file}:{name}")[0]()
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(SpikeTicketError, match="no such file"):
+        from_file(f"{tmp_path}/none.py:Net")
+    (tmp_path / "bad.py").write_text("import nothing_of_this_name")
+    with pytest.raises(SpikeTicketError, match=r"cannot be imported .ModuleNotFoundError"):
+        from_file(f"{tmp_path}/bad.py:Net")
+
+
+def test_arguments_reach_the_class_and_a_module_is_copied(file):
+    make, _ = from_file(f"{file}:Net", {"width": 7})
+    assert make().conv.weight.shape[0] == 7
+    make, fixed = from_file(f"{file}:made")
+    assert fixed and make() is not make()
+    with pytest.raises(SpikeTicketError, match=r"cannot be made .TypeError"):
+        from_file(f"{file}:Net", {"nothing": 1})[0]()
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s},
+    lambda s: {"net": {f"module.{k}": v for k, v in s.items()}}])
+def test_weights_of_usual_checkpoints(net, tmp_path, wrap):
+    state = net().state_dict()
+    torch.save(wrap(state), tmp_path / "w.pth")
+    read = read_weights(tmp_path / "w.pth")
+    assert list(read) == list(state) and all(torch.equal(read[k], state[k]) for k in state)
+    target = net()
+    load_weights(target, read, "w")
+    assert all(torch.equal(v, state[k]) for k, v in target.state_dict().items())
+
+
+def test_weights_that_are_none(net, tmp_path):
+    torch.save(Over(None), tmp_path / "whole.pt")        # a free pickle
+    (tmp_path / "text.pth").write_text("hello")
+    torch.save([1, 2], tmp_path / "list.pth")
+    for name, message in (("whole.pt", "not a file of tensors alone"), ("none.pth", "no such file"),
+                          ("text.pth", "not a file of tensors"), ("list.pth", "no state dict")):
+        with pytest.raises(SpikeTicketError, match=message):
+            read_weights(tmp_path / name)
+    save_file({"other.weight": torch.zeros(2)}, tmp_path / "o.safetensors")
+    with pytest.raises(SpikeTicketError, match=r"lacks conv.weight, .*besides other.weight"):
+        load_weights(net(), read_weights(tmp_path / "o.safetensors"), "o.safetensors")
+    state = {**net().state_dict(), "conv.weight": torch.zeros(3, 1, 3, 3)}
+    with pytest.raises(SpikeTicketError, match=r"another shape for conv.weight \(\[3, 1"):
+        load_weights(net(), state, "w")
+
+
+# -- the search -----------------------------------------------------------------------------------
+
+
+def test_from_given_weights_to_a_ticket(file, net, tmp_path, capsys):
+    """The command: dense baseline and teacher are the given network, rounds begin at it."""
+    data = tmp_path / "pack.npz"
+    np.savez(data, x_train=TRAIN.images, y_train=TRAIN.labels, x_test=TEST.images,
+             y_test=TEST.labels)
+    trained = train(net)
+    torch.save({"state_dict": trained.state_dict()}, tmp_path / "w.pth")
+    options = [x for k, v in SETTINGS.items() for x in (f"--{k.replace('_', '-')}", str(v))]
+    out = tmp_path / "out"
+    arguments = ["--network", f"{file}:Net", "--network-args", "T=2", "--data", str(data),
+                 "--weights", str(tmp_path / "w.pth"), "--distil", "0.5", "--threads", "1",
+                 "--json", "--out", str(out), *options]
+    assert cli.main(arguments) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["epochs_dense"], result["epochs_ticket"]) == (0, 3)
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [r["stage"] for r in log] == ["round 1", "round 2", "round 2", "integer"]
+    masks = checkpoint.load(out / "masks.safetensors")[0]["mask"]
+    assert list(masks) == ["conv.weight", "conv2.weight", "fc.weight"]
+    classifier = Classifier(trained, 2, (1, 8, 8), 2).eval()
+    found = classifier(classifier.prepare(torch.from_numpy(TEST.images.copy()))).argmax(1)
+    assert result["accuracy_dense"] == (found.numpy() == TEST.labels).mean() > 0.9
+    network = ticket.load(out / "ticket.safetensors").network
+    assert network.sparsity >= result["sparsity_mask"] > 0.59
+    labels = IntegerNetwork(network)(torch.from_numpy(TEST.images.astype(np.int64))).argmax(1)
+    assert (labels.numpy() == TEST.labels).mean() == result["accuracy_integer"] > 0.7
+
+
+def train(net):
+    """A trained network of the user."""
+    torch.manual_seed(0)
+    module = net()
+    classifier = Classifier(module, 2, (1, 8, 8), 2)
+    optimizer = torch.optim.Adam(module.parameters(), 0.02)
+    x = classifier.prepare(torch.from_numpy(TRAIN.images.copy()))
+    for _ in range(30):
+        loss = nn.functional.cross_entropy(classifier(x), torch.from_numpy(TRAIN.labels))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    functional.reset_net(module)
+    return module
+
+
+def test_a_module_object_is_searched_and_stays_as_it_is(net, tmp_path):
+    torch.manual_seed(1)
+    module = net()
+    before = copy.deepcopy(module.state_dict())
+    result = run.find(module, TRAIN, TEST, tmp_path, **SETTINGS)
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    start = checkpoint.load(tmp_path / "dense.start.safetensors")[0]["model"]
+    assert start["module.conv.weight"].shape == module.conv.weight.shape
+    assert result["ticket"] and result["epochs_dense"] == 3 == result["epochs_ticket"]
+
+
+def test_trained_weights_of_an_object_are_the_dense_network(net, tmp_path):
+    result = run.find(train(net), TRAIN, TEST, tmp_path / "a", trained=True, **SETTINGS)
+    assert result["epochs_dense"] == 0 and result["accuracy_dense"] > 0.9
+    fresh = run.find(train(net), TRAIN, TEST, tmp_path / "b", trained=True, rewind="epoch",
+                     **SETTINGS)
+    assert fresh["epochs_dense"] == 3 and fresh["accuracy_dense"] == result["accuracy_dense"]
+
+
+def test_the_test_samples_are_looked_at_once_at_the_end(net, tmp_path, monkeypatch):
+    """No epoch of any stage begins after they were, and no stage sees them."""
+    class Watched(np.ndarray):
+        looks = 0
+
+        def __array_finalize__(self, obj):
+            pass
+
+        def __getitem__(self, key):
+            Watched.looks += 1
+            return super().__getitem__(key)
+    test = stripes(40, 1)
+    object.__setattr__(test, "images", test.images.view(Watched))
+    seen = []
+    original = training.train_epoch
+    monkeypatch.setattr(training, "train_epoch", lambda *a, **k: (
+        original(*a, **k), seen.append(Watched.looks))[0])
+    run.find(net(), TRAIN, test, tmp_path, dense_integer=True, **SETTINGS)
+    assert len(seen) == 8 and max(seen) == 0 < Watched.looks
+
+
+def test_validation_is_a_fixed_part_of_every_class():
+    data = stripes(200, 3, classes=3)
+    rest, held = run.split(data, 0.1, 0)
+    assert len(rest) + len(held) == 200
+    for label in range(3):
+        count = int((data.labels == label).sum())
+        assert int((held.labels == label).sum()) == round(0.1 * count)
+    again = run.split(data, 0.1, 0)[1]
+    assert np.array_equal(held.images, again.images)
+    assert not np.array_equal(held.images, run.split(data, 0.1, 1)[1].images)
+    assert run.split(data, 0.0, 0) == (data, None)
+    with pytest.raises(SpikeTicketError, match=r"validation 0\.001 of 200 training samples"):
+        run.split(data, 0.001, 0)
+
+
+def test_command_refuses_in_one_line(file, tmp_path, capsys):
+    data = tmp_path / "pack.npz"
+    np.savez(data, x_train=TRAIN.images, y_train=TRAIN.labels, x_test=TEST.images,
+             y_test=TEST.labels)
+    for arguments, message in (
+            (["--network", f"{file}:relu"], "no spiking neuron"),
+            (["--network", f"{file}:Net", "--timesteps", "3"], "runs 2 timesteps, not 3"),
+            (["--network", f"{file}:Net", "--network-args", "T"], "'T' is not KEY=VALUE"),
+            (["--network", f"{file}:Net", "--weights", "none.pth"], "none.pth: no such file"),
+            (["--network", f"{file}:Net", "--weights", "module"], "give a file of weights"),
+            (["--network", "none.py:Net"], "no such file none.py"),
+            (["--rewind", "weights"], "needs trained weights"),
+            (["--validation", "0.7"], "validation 0.7")):
+        settings = ["--data", str(data), "--timesteps", "2"] if "3" not in arguments else [
+            "--data", str(data)]
+        assert cli.main([*settings, *arguments, "--out", str(tmp_path / "o")]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
