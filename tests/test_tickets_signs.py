@@ -48,5 +48,5 @@ def test_settled_weights_are_what_was_trained():
 def test_signs_of_scored_weights_are_refused():
     net = nn.Sequential(nn.Linear(2, 2))
     add_signs(connections(net))
-    with pytest.raises(SpikeTicketError, match="0 has a parametrized weight"):
+    with pytest.raises(SpikeTicketError, match=r"0\.weight is parametrized already"):
         add_signs(connections(net))

@@ -39,7 +39,7 @@ def add_signs(layers: dict[str, nn.Module]) -> None:
     """Train these layers with binary weights from here on."""
     for name, layer in layers.items():
         if parametrize.is_parametrized(layer, "weight"):
-            raise SpikeTicketError(f"{name} has a parametrized weight already; take it off first")
+            raise SpikeTicketError(f"{name} is parametrized already; take that off first")
         parametrize.register_parametrization(layer, "weight", SignWeight())
 
 
