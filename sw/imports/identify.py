@@ -61,9 +61,13 @@ class Affine:
         return any(ONES in s.sources for s in self.synapses)
 
 
-def affine(operator: Operator, maps: Mapping[str, Map], dims: Sequence[int]) -> Affine:
-    """The operand [T, B, *dims] of a neuron as synapses of `maps`; else NotAffine says why."""
-    probe, found = _identified(operator, maps, dims)
+def affine(operator: Operator, maps: Mapping[str, Map], dims: Sequence[int],
+           layout: Layout | None = None) -> Affine:
+    """The operand [T, B, *dims] of a neuron as synapses of `maps`; else NotAffine says why.
+
+    layout: the operand's, if it has to be this one.
+    """
+    probe, found = _identified(operator, maps, dims, layout)
     return _named(found, probe.used, common=False)
 
 
@@ -136,10 +140,10 @@ def _everywhere(found: Affine, maps: Mapping[str, Map]) -> Affine:
 
 
 def _identified(operator: Operator, maps: Mapping[str, Map], dims: Sequence[int],
-                ) -> tuple[Probe, Affine]:
+                layout: Layout | None = None) -> tuple[Probe, Affine]:
     """The operator, verified; its synapses read maps by their names."""
     probe = Probe(operator, maps, dims)
-    layout, axes = _layout(probe)
+    layout, axes = _layout(probe, layout)
     terms = [synapses(read(probe, layout, n, found), found, n) for n, found in axes.items()]
     values = layout.to_map(probe.bias[None, None])
     _verify(probe, layout, terms, values)
@@ -151,9 +155,10 @@ def _named(found: Affine, maps: Mapping[str, Map], common: bool) -> Affine:
     """Equal connections as one, widths, and names of layers for names of maps."""
     spikes = [s for s in found.synapses if s.sources != (ONES,)]
     ones = [s for s in found.synapses if s.sources == (ONES,)]
-    merged = _widths(_merged(spikes), common, bool(ones))
-    named = [replace(s, sources=tuple(layer for n in s.sources for layer in maps[n].layers))
-             for s in merged]
+    named = [replace(s, weight=s.weight * (1 if INPUT in s.sources else maps[s.sources[0]].unit),
+                     sources=tuple(layer for n in s.sources for layer in maps[n].layers))
+             for s in spikes]
+    named = _widths(_merged(named), common, bool(ones))
     return replace(found, synapses=(*named, *ones))
 
 
@@ -163,34 +168,34 @@ def currents(connections: Sequence[FloatSynapses], maps: Mapping[str, Tensor]) -
     for s in connections:
         x = sum(maps[name] for name in s.sources)
         made = []
-        for step in x:                           # one at a time, as columns take memory
+        for image in x.flatten(0, 1).unsqueeze(1):        # one at a time, as columns take memory
             if s.sum_pool != (1, 1):
-                step = F.avg_pool2d(step, s.sum_pool, divisor_override=1)
-            made.append(F.conv2d(step, s.weight, stride=s.stride, padding=s.padding))
-        total = total + torch.stack(made)
+                image = F.avg_pool2d(image, s.sum_pool, divisor_override=1)
+            made.append(F.conv2d(image, s.weight, stride=s.stride, padding=s.padding))
+        total = total + torch.cat(made).unflatten(0, x.shape[:2])
     return total
 
 
-def _layout(probe: Probe) -> tuple[Layout, dict[str, tuple[Axis, Axis]]]:
+def _layout(probe: Probe, given: Layout | None) -> tuple[Layout, dict[str, tuple[Axis, Axis]]]:
     """The operand's layout, and by map where its kernel lies."""
     sources = [m.layout for m in probe.used.values()]
     whole = features(probe.dims)
     if not sources:
-        return Layout.standard(probe.dims), {}
+        return given or Layout.standard(probe.dims), {}
     full = math.prod(probe.dims) * sum(math.prod(s.dims) for s in sources)
     best, least = None, full + 1
-    for layout in candidates(probe.dims, sources):
+    for layout in [given] if given else candidates(probe.dims, sources):
         axes = locate(probe, layout)
         if axes is None:
             continue
         count, shared = _count(probe, layout, axes), _shared(axes)
-        if count < (least if shared else min(least, full)):
+        if given or count < (least if shared else min(least, full)):
             best, least = (layout, axes), count
             if layout != whole and shared:
                 break
     if best is None:
         _check(probe)
-        raise NotAffine("has slopes that are infinite or NaN")
+        raise NotAffine(f"has weights that differ between the positions of {list(probe.dims)}")
     shared = _shared(best[1])
     if not shared or best[0] == whole:
         _check(probe)
