@@ -6,10 +6,12 @@ in order, as the library computed them). Decays are 1/2, so integers can follow 
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -89,7 +91,7 @@ def norse(seed: int) -> Written:
     return graph, x, [torch.stack(m) for m in made]
 
 
-def sinabs(seed: int) -> Written:
+def sinabs(seed: int, norm_input: bool = False) -> Written:
     """IAF and LIF with one spike a timestep: fire at v >= threshold, which is subtracted."""
     generator = torch.Generator().manual_seed(seed)
     with warnings.catch_warnings():
@@ -101,7 +103,7 @@ def sinabs(seed: int) -> Written:
                               spike_threshold=torch.tensor(9.0))
         second = sl.LIFSqueeze(
             tau_mem=torch.full((10,), 1 / math.log(2)), batch_size=BATCH, spike_fn=SingleSpike,
-            spike_threshold=torch.full((10,), 16.0), norm_input=False)
+            spike_threshold=torch.full((10,), 16.0), norm_input=norm_input)
         net = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1, bias=False), first, sl.SumPool2d(2),
                             nn.Flatten(), nn.Linear(64, 10), second)
         whole(net, generator)
@@ -139,9 +141,49 @@ LIBRARIES = {"snntorch": snntorch, "norse": norse, "sinabs": sinabs,
              "spikingjelly": spikingjelly}
 
 
+def written(library: str, seed: int, **options: object) -> Written:
+    """What a library writes; skips, with its name, where it is not installed."""
+    try:
+        return LIBRARIES[library](seed, **options)
+    except ImportError as error:
+        pytest.skip(f"{library} is not installed ({error})")
+
+
 def lif(shape: tuple[int, ...], threshold: float, **changes: float):
     """A nir.LIF that keeps half of its membrane, with whole currents, for dt = 1e-4."""
     import nir
     values = {"tau": 2e-4, "r": 2.0, "v_leak": 0.0, "v_reset": 0.0, **changes,
               "v_threshold": threshold}
     return nir.LIF(**{k: np.full(shape, v) for k, v in values.items()})
+
+
+def chain(*nodes: object, channels: int = 2):
+    """input 2x4x4 -> nodes n0, n1, ... -> output, with shapes where nir needs them."""
+    import nir
+    names = ["input", *(f"n{i}" for i in range(len(nodes))), "output"]
+    ends = [nir.Input(np.array([channels, 4, 4])), *nodes, nir.Output(np.array([3]))]
+    edges = list(itertools.pairwise(names))
+    return nir.NIRGraph(dict(zip(names, ends, strict=True)), edges, type_check=False)
+
+
+def conv(seed: int = 0, out: int = 3, low: int = -7, high: int = 8, channels: int = 2,
+         kernel: int = 3, bias: np.ndarray | None = None, **options: object):
+    """A nir.Conv2d of whole weights and biases."""
+    import nir
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(low, high, (out, channels, kernel, kernel)).astype(np.float32)
+    bias = rng.integers(-3, 4, out).astype(np.float32) if bias is None else bias
+    options = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1, **options}
+    return nir.Conv2d((4, 4), weight, bias=bias, **options)
+
+
+def dense(seed: int = 1, features: int = 48):
+    """A nir.Linear of whole weights to three classes."""
+    import nir
+    rng = np.random.default_rng(seed)
+    return nir.Linear(rng.integers(-7, 8, (3, features)).astype(np.float32))
+
+
+def events(seed: int, shape: tuple[int, ...], bits: int = 2) -> Tensor:
+    """Integers of some bits."""
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 1 << bits, shape))

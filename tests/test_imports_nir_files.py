@@ -1,5 +1,9 @@
 """NIR files from anywhere: damaged, huge by claim, or pointing out of themselves."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -53,7 +57,44 @@ def test_claims_are_checked_before_memory_is_asked_for(path):
         file["node/nodes/linear"].create_dataset("weight", (1 << 21, 1 << 21), np.float64,
                                                  chunks=(64, 64), compression="gzip")
     assert path.stat().st_size < 1 << 20
-    refused(path, "'/node/nodes/linear/weight': arrays of more than 536870912 bytes")
+    refused(path, "'/node/nodes/linear/weight' claim 35184372[0-9]* bytes, more than the 268435456")
+
+
+def test_a_small_file_takes_little_memory(path):
+    """Zeros that a few bytes stand for: 520 MB are refused unread, the largest claim is bounded."""
+    def peak(features: int, classes: int) -> tuple[float, str]:
+        with h5py.File(path, "r+") as file:
+            for name, shape in (("linear", (4, features)), ("linear_1", (classes, 4))):
+                group = file[f"node/nodes/{name}"]
+                del group["weight"]
+                group.create_dataset("weight", shape, np.float32, chunks=(4, 4096),
+                                     compression="gzip", maxshape=(None, None))
+            file["node/nodes/input/shape"][...] = features
+        assert path.stat().st_size < 1 << 17
+        made = subprocess.run([sys.executable, "-c", MEASURED, str(path)], capture_output=True,
+                              text=True, cwd=Path(__file__).resolve().parent.parent)
+        before, after, said = made.stdout.split("|")
+        return (float(after) - float(before)) / 1024, said
+
+    grown, said = peak((520 << 20) // 16, 2)
+    assert "more than the 268435456 of the largest graph" in said and grown < 64
+    grown, said = peak(1 << 20, 2)
+    assert grown < 700, (grown, said)
+
+
+MEASURED = """
+import resource, sys
+from sw.errors import SpikeTicketError
+from sw.imports import from_nir
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+try:
+    from_nir(sys.argv[1], timesteps=2)
+    said = "read"
+except SpikeTicketError as error:
+    said = str(error)
+print(before, peak(), said, sep="|")
+"""
 
 
 def test_nothing_outside_the_file_is_opened(path, tmp_path):

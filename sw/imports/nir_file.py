@@ -11,10 +11,12 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import SpikeTicketError
+from .nir_nodes import MAX_NUMBERS
 
 MAX_FILE_BYTES = 256 << 20
-MAX_ARRAY_BYTES = 1 << 29
-"""Bytes of one array, and of all together; a core holds far fewer weights."""
+MAX_ARRAY_BYTES = 16 * MAX_NUMBERS
+"""Bytes that all arrays together may claim: double precision, half of them weights, half what nodes
+hold for every neuron. A tiny file may claim any shape, as nothing need be stored for zeros."""
 
 MAX_OBJECTS = 1 << 14
 MAX_DEPTH = 16
@@ -39,9 +41,13 @@ def read(path: str | Path):
         size = path.stat().st_size
     except OSError as error:
         raise SpikeTicketError(f"{path}: cannot be read ({error.strerror})") from error
+    if path.is_dir():
+        raise SpikeTicketError(f"{path}: is a folder, not a NIR graph")
     if size > MAX_FILE_BYTES:
         raise SpikeTicketError(f"{path}: {size} bytes are more than a graph's {MAX_FILE_BYTES}")
     try:
+        if not _is_hdf5(path):
+            raise SpikeTicketError("no NIR graph: it is not an HDF5 file, which nir.write makes")
         _check(path)
         graph = nir.read(path, type_check=False)
     except SpikeTicketError as error:
@@ -50,6 +56,11 @@ def read(path: str | Path):
         raise SpikeTicketError(f"{path}: no NIR graph ({type(error).__name__}: "
                                f"{' '.join(str(error).split())[:160]})") from error
     return graph
+
+
+def _is_hdf5(path: Path) -> bool:
+    import h5py
+    return h5py.is_hdf5(path)
 
 
 def _check(path: Path) -> None:
@@ -78,8 +89,9 @@ def _check(path: Path) -> None:
                 elif isinstance(item, h5py.Dataset):
                     total += _array_bytes(item, where)
                     if total > MAX_ARRAY_BYTES:
-                        raise SpikeTicketError(f"{where!r}: arrays of more than "
-                                               f"{MAX_ARRAY_BYTES} bytes")
+                        raise SpikeTicketError(f"arrays up to {where!r} claim {total} bytes, "
+                                               f"more than the {MAX_ARRAY_BYTES} of the largest "
+                                               "graph that a ticket could hold")
                 else:
                     raise SpikeTicketError(f"{where!r} is a named type, not a group or an array")
 

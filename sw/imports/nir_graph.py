@@ -15,9 +15,10 @@ from torch import Tensor
 from ..errors import SpikeTicketError
 from ..integer.network import INPUT, MAX_TIMESTEPS, InputSpec
 from . import nir_file
-from .dialects import Dialect, by_channel, dialect, uniform
+from .dialects import DIALECTS, Dialect, by_channel, dialect, uniform, unsaid
 from .integers import Firing, Imported, build
 from .lowering import Bits, Currents, Lowering, Size, Spikes, Value
+from .nir_module import NIRModule
 from .weights import normal_conv, one, pair
 
 METADATA = "spiketicket"
@@ -37,6 +38,7 @@ NEAREST = {
 
 def from_nir(graph: object, *, timesteps: int | None = None, dialect_of: str = "nir",
              dt: float | None = None, fires: str | None = None, reset: str | None = None,
+             norm_input: bool | None = None, confirm: bool = False,
              bits: Bits | None = None, input_bits: int | None = None,
              static: bool | None = None, input_scale: float | None = None,
              name: str | None = None, labels: tuple[str, ...] = ()) -> Imported:
@@ -45,7 +47,10 @@ def from_nir(graph: object, *, timesteps: int | None = None, dialect_of: str = "
     graph: a nir.NIRGraph or the path of a file that nir.write made.
     timesteps: 1 to 16; NIR graphs have none, so it must be given (exported tickets know theirs).
     dialect_of: the library that wrote the graph, one of `sw.imports.dialects.DIALECTS`, or "nir"
-        for the words of NIR's specification; dt, fires and reset replace parts of it.
+        for the words of NIR's specification; dt, fires and reset replace parts of it, norm_input
+        is that of sinabs' neurons.
+    confirm: what the notes say about things that the file does not hold is right; they are left
+        out then, as those are that dt, reset and norm_input answer.
     bits: of the weights, 4, or one width by layer name (the neuron's node; "readout").
     input_bits, static: see `sw.integer.network.InputSpec`; 8, False. input_scale: float value of
     one
@@ -60,9 +65,11 @@ def from_nir(graph: object, *, timesteps: int | None = None, dialect_of: str = "
         graph = nir_file.read(graph)
     if not isinstance(graph, nir.NIRGraph):
         raise SpikeTicketError(f"{type(graph).__name__} is not a nir.NIRGraph or a path")
-    how = dialect(dialect_of, dt=dt, fires=fires, reset=reset)
     try:
         known = _described(graph)
+        dt = known["dt"] if dt is None and dialect_of == "nir" else dt
+        how = dialect(dialect_of, dt=dt, fires=fires, reset=reset, norm_input=norm_input,
+                      confirm=confirm)
         given = {"timesteps": timesteps, "bits": bits, "input_bits": input_bits,
                  "static": static, "name": name, "labels": labels or None}
         known.update((k, v) for k, v in given.items() if v is not None)
@@ -71,6 +78,7 @@ def from_nir(graph: object, *, timesteps: int | None = None, dialect_of: str = "
                                    f"(--timesteps), 1 to {MAX_TIMESTEPS}")
         if input_scale is None:
             input_scale = 1 / 255 if known["static"] and not known["exported"] else 1.0
+        module = NIRModule(nir, graph, how)
         reading = _Reading(nir, graph, how, known["bits"], known["readout"])
         layers = reading.layers()
         spec = InputSpec(*reading.shape, bits=known["input_bits"], static=known["static"])
@@ -78,13 +86,28 @@ def from_nir(graph: object, *, timesteps: int | None = None, dialect_of: str = "
                          firing=reading.firing, name=known["name"], labels=known["labels"])
     except SpikeTicketError as error:
         raise SpikeTicketError(f"{where}: {error}") from error
-    return replace(imported, facts={"source": "nir", "dialect": vars(how)})
+    said = () if confirm else (*module.habits, *_open(module, known))
+    return replace(imported, notes=(*imported.notes, *said),
+                   facts={"source": "nir", "dialect": how.says})
+
+
+def _open(module: NIRModule, known: dict) -> list[str]:
+    """Notes on what the file does not hold, as far as it can change a spike."""
+    if known["exported"]:           # its dt is in the metadata, and either comparison is right
+        return []
+    neurons = module.neurons.values()
+    kinds = set().union(*(n.kinds for n in neurons)) if neurons else set()
+    if any(n.dt_fits for n in neurons):
+        kinds -= {"dt"}
+    if known["timesteps"] == 1:     # nothing is left of a neuron's first timestep
+        kinds -= {"reset"}
+    return unsaid(module.how, kinds)
 
 
 def _described(graph) -> dict:
     """Defaults, or what an exported ticket says about itself."""
     known = {"timesteps": None, "bits": 4, "input_bits": 8, "static": False, "name": "network",
-             "labels": (), "readout": "readout", "exported": False}
+             "labels": (), "readout": "readout", "exported": False, "dt": None}
     text = (graph.metadata or {}).get(METADATA)
     if text is None:
         return known
@@ -93,6 +116,7 @@ def _described(graph) -> dict:
         bits = {str(k): [int(b) for b in v] for k, v in said["bits"].items()}
         ok = all(type(said[k]) is int for k in ("timesteps", "input_bits"))
         ok &= all(1 <= b <= 8 for v in bits.values() for b in v) and type(said["static"]) is bool
+        dt = float(said.get("dt", DIALECTS["nir"].dt))      # files of older versions lack it
         labels = tuple(map(str, said["labels"]))
         said = {**{k: said[k] for k in ("timesteps", "input_bits", "static")},
                 **{k: str(said[k]) for k in ("name", "readout")}}
@@ -101,7 +125,7 @@ def _described(graph) -> dict:
                                f"({type(error).__name__}: {error})") from error
     if not ok:
         raise SpikeTicketError(f"metadata {METADATA!r} is damaged: {str(text)[:80]}")
-    return {**said, "bits": bits, "labels": labels, "exported": True}
+    return {**said, "bits": bits, "labels": labels, "exported": True, "dt": dt}
 
 
 @dataclass(frozen=True)

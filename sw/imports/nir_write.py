@@ -48,8 +48,8 @@ def to_nir(network: Network, path: str | Path | None = None, *, dt: float = 1e-4
         writing.add(layer)
     described = {
         "timesteps": network.timesteps, "input_bits": network.input.bits,
-        "static": network.input.static, "name": network.name, "labels": list(network.labels),
-        "readout": network.layers[-1].name,
+        "static": network.input.static, "dt": dt, "name": network.name,
+        "labels": list(network.labels), "readout": network.layers[-1].name,
         "bits": {layer.name: [_width(s) for s in layer.synapses] for layer in network.layers}}
     # nir 1.0.8 infers shapes as if every kernel were square.
     square = all(k == w for _, syn in network.synapses() for k, w in (syn.weight.shape[2:],))
