@@ -398,3 +398,12 @@ def test_tensorboard_log_appears_where_it_is_installed(tmp_path):
     run.search(dataclasses.replace(TINY, method="dense", tensorboard=True, epochs_integer=0),
                TRAIN, TEST, tmp_path)
     assert list(Path(tmp_path / "tensorboard").iterdir())
+
+
+def test_the_loss_of_rates_draws_them_to_one_and_zero():
+    rates, labels = torch.tensor([[0.75, 0.25], [0.0, 1.0]]), torch.tensor([0, 0])
+    assert float(training.loss("mse", rates, labels)) == pytest.approx((2 * 0.0625 + 2) / 4)
+    taught = training.loss("mse", rates, labels, teacher=rates, share=0.25)
+    assert float(taught) == pytest.approx(0.75 * (2 * 0.0625 + 2) / 4)
+    with pytest.raises(SpikeTicketError, match="loss 'l1'"):
+        RunConfig(loss="l1")

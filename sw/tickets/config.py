@@ -14,6 +14,7 @@ from ..errors import SpikeTicketError
 from ..integer.network import MAX_TIMESTEPS
 from .masks import SCOPES
 from .patches import PLACES, RANKINGS
+from .training import LOSSES
 
 METHODS = ("dense", "imp", "scores", "random", "patches", "ecpt")
 LAYERS = ("all", "stem")
@@ -72,6 +73,7 @@ class RunConfig:
     dense network into integers, in the same way, and measure it. lr, lr_scores, lr_integer: peaks
     of Adam's learning rate.
 
+    loss: "cross-entropy" of the logits, or "mse" of the rates of output neurons against 1 and 0.
     distil: share (0..1) of the dense network's soft labels in the loss of all later stages;
     distil_integer: in the integer stage (None: `distil`). The dense network is that of `weights`,
     else the one trained here.
@@ -120,6 +122,7 @@ class RunConfig:
     lr: float = 5e-3
     lr_scores: float = 0.1
     lr_integer: float = 1e-3
+    loss: str = "cross-entropy"
     distil: float = 0.0
     distil_integer: float | None = None
     batch_size: int = 64
@@ -136,7 +139,7 @@ class RunConfig:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _typed(field, getattr(self, field.name)))
         for name, known in (("method", METHODS), ("scope", SCOPES), ("layers", LAYERS),
-                            ("ranking", RANKINGS), ("place", PLACES),
+                            ("ranking", RANKINGS), ("place", PLACES), ("loss", LOSSES),
                             ("device", ("auto", "cpu", "cuda"))):
             value = getattr(self, name)
             _need(value in known, f"{name} {value!r} is not one of {', '.join(known)}")

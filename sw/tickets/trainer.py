@@ -114,10 +114,10 @@ class Trainer:
             x, y, share = parallel.part(x, y)
             logits, y = self._forward(module, call, x, exact), y.to(self.device)
             if teacher is None:
-                return training.cross_entropy(logits, y) * share
+                return training.loss(c.loss, logits, y) * share
             with torch.no_grad():
                 soft = self._forward(teacher, teacher, x)
-            return training.distillation(logits, y, soft, distil) * share
+            return training.loss(c.loss, logits, y, soft, distil) * share
         done = self._resume(stage, module, optimizer, bird)
         self._bar.update(done * len(self.data))
         if done == 0 and remember == 0:

@@ -137,3 +137,22 @@ def distillation(logits: Tensor, labels: Tensor, teacher: Tensor, share: float) 
     soft = F.kl_div(F.log_softmax(logits / 2, 1), F.softmax(teacher.float() / 2, 1),
                     reduction="batchmean")
     return (1 - share) * F.cross_entropy(logits, labels) + share * 4 * soft
+
+
+LOSSES = ("cross-entropy", "mse")
+"""mse: firing rates of output neurons are drawn to 1 for the class and 0 for the others; the
+cross-entropy of rates, which end at 1, has next to no slope."""
+
+
+def loss(kind: str, logits: Tensor, labels: Tensor, teacher: Tensor | None = None,
+         share: float = 0.0) -> Tensor:
+    """The loss of LOSSES; with `teacher`, a `share` of it is the distance from the teacher."""
+    if kind == "mse":
+        wanted = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+        if teacher is None:
+            return F.mse_loss(logits, wanted)
+        return ((1 - share) * F.mse_loss(logits, wanted)
+                + share * F.mse_loss(logits, teacher.to(logits.dtype)))
+    if teacher is None:
+        return cross_entropy(logits, labels)
+    return distillation(logits, labels, teacher, share)
