@@ -205,8 +205,8 @@ def synapse_features(layer: Layer) -> set[str]:
         rows = np.count_nonzero(syn.weight, axis=(1, 2, 3))
         true = {
             f"{syn.bits} bit": True, "empty row": (rows == 0).any(),
-            "full row": (rows == syn.weight[0].size).any(), "stride": syn.stride > 1,
-            "padding": syn.padding > 0, "sum pool": syn.sum_pool > 1,
+            "full row": (rows == syn.weight[0].size).any(), "stride": syn.stride > (1, 1),
+            "padding": syn.padding > (0, 0), "sum pool": syn.sum_pool > (1, 1),
             "residual after": len(syn.sources) > 1}
         found |= {name for name, value in true.items() if value}
     return found
@@ -224,7 +224,8 @@ def neuron_features(layer: Layer) -> set[str]:
         return set()
     found = {f"{layer.neuron.reset} reset", f"leak {np.sign(layer.neuron.leak % 256)}"}
     found |= {"v_reset"} if layer.neuron.v_reset else set()
-    return found | ({f"{layer.pool.mode} pool"} if layer.pool and layer.pool.size > 1 else set())
+    pooled = layer.pool and layer.pool.size > (1, 1)
+    return found | ({f"{layer.pool.mode} pool"} if pooled else set())
 
 
 def layer_features(code: LayerCode) -> set[str]:

@@ -126,7 +126,7 @@ def activity(network: Network, data: datasets.Images) -> dict:
         out, (height, width) = shapes[layer.name], (shapes[layer.name].height,
                                                     shapes[layer.name].width)
         if layer.pool is not None and layer.pool.mode == "or":  # every position has a neuron
-            height, width = network._conv_size(layer.name, layer.synapses[0], shapes)
+            height, width = network.conv_size(layer.name, layer.synapses[0], shapes)
         updates = out.channels * height * width * steps if layer.neuron else 0
         table[layer.name] = {
             "weights": total, "surviving": alive, "sparsity": 1 - alive / total if total else None,

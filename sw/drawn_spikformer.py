@@ -23,6 +23,7 @@ from . import ticket
 from .data import datasets
 from .errors import SpikeTicketError, command
 from .integer import reference
+from .integer.folding import fold
 from .integer.gate import Gate
 from .integer.network import InputSpec, Network
 from .integer.quantize import convert
@@ -69,8 +70,9 @@ def drawn_network(depth: int = 4, width: int = 384, heads: int = 12, side: int =
     if keep is not None:
         grid = side // patch
         gate = Gate("gate", "count", keep, (grid, grid), ("stem4", "rpe"))
-    return convert(spikingjelly_layers(model, bits, gate), InputSpec(channels, side, side),
-                   timesteps, name=f"spikformer-{depth}-{width}")
+    spec = InputSpec(channels, side, side)
+    return convert(fold(spikingjelly_layers(model, bits, gate), spec), spec, timesteps,
+                   input_scale=1 / 255, name=f"spikformer-{depth}-{width}")
 
 
 @command

@@ -1,6 +1,6 @@
 """Ticket files: an integer network and how it was found, in one `.safetensors`.
 
-Layout (format "spiketicket-1"), for synapses j of layer i::
+Layout (formats "spiketicket-1" and "spiketicket-2"), for synapses j of layer i::
 
     layer.i.synapses.j.mask    uint8, one bit per weight in C order of [C_out, C_in, kh, kw],
                                first weight in the least significant bit; 1 = survives
@@ -30,8 +30,12 @@ from .errors import SpikeTicketError
 from .integer.attention import MAX_TOKENS, Attention, ColumnAttention
 from .integer.gate import Gate, Select
 from .integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
+from .integer.shapes import Pair
 
 FORMAT = "spiketicket-1"
+WIDER = "spiketicket-2"
+"""The same with T above 16, or windows, strides or paddings of two numbers, [rows, columns]."""
+
 MAX_FILE_BYTES = 256 << 20
 ATTENTION_KINDS = {Attention: "self", ColumnAttention: "column"}
 
@@ -69,8 +73,8 @@ def to_bytes(network: Network, metadata: dict | None = None) -> bytes:
             tensors[f"layer.{i}.synapses.{j}.mask"] = np.packbits(alive, bitorder="little")
             tensors[f"layer.{i}.synapses.{j}.values"] = syn.weight.reshape(-1)[alive]
             synapses.append({"shape": list(syn.weight.shape), "sources": list(syn.sources),
-                             "stride": syn.stride, "padding": syn.padding,
-                             "sum_pool": syn.sum_pool, "bits": syn.bits})
+                             "stride": _short(syn.stride), "padding": _short(syn.padding),
+                             "sum_pool": _short(syn.sum_pool), "bits": syn.bits})
         tensors[f"layer.{i}.bias"] = layer.bias
         tensors[f"layer.{i}.threshold"] = layer.threshold
         layers.append({"name": layer.name, "synapses": synapses,
@@ -81,7 +85,7 @@ def to_bytes(network: Network, metadata: dict | None = None) -> bytes:
                                        **vars(layer.attention)}
     described = {"name": network.name, "timesteps": network.timesteps,
                  "labels": list(network.labels), "input": vars(network.input), "layers": layers}
-    meta = {"format": FORMAT, "network": json.dumps(described, sort_keys=True),
+    meta = {"format": _format(network), "network": json.dumps(described, sort_keys=True),
             "info": json.dumps(metadata or {}, sort_keys=True)}
     meta["sha256"] = _digest(meta, tensors)
     data = _encode({k: np.ascontiguousarray(v) for k, v in tensors.items()}, meta)
@@ -94,10 +98,26 @@ def to_bytes(network: Network, metadata: dict | None = None) -> bytes:
 
 def _described_pool(pool: Pool) -> dict:
     """Fields of a pool; stride and padding only where the windows do not tile the map."""
-    fields = dict(vars(pool))
-    if pool.tiles:
-        del fields["stride"], fields["padding"]
+    fields = {"mode": pool.mode, "size": _short(pool.size)}
+    if not pool.tiles:
+        fields |= {"stride": _short(pool.stride), "padding": _short(pool.padding)}
     return fields
+
+
+def _short(values: Pair) -> int | list[int]:
+    """One number where rows and columns have the same."""
+    return values[0] if values[0] == values[1] else list(values)
+
+
+def _format(network: Network) -> str:
+    """The oldest format that holds the network."""
+    pairs = [values for _, syn in network.synapses()
+             for values in (syn.stride, syn.padding, syn.sum_pool)]
+    for layer in network.layers:
+        if isinstance(layer, Layer) and layer.pool is not None:
+            pairs += [layer.pool.size, layer.pool.stride, layer.pool.padding]
+    wide = network.timesteps > 16 or any(rows != columns for rows, columns in pairs)
+    return WIDER if wide else FORMAT
 
 
 def save(path: str | Path, network: Network, metadata: dict | None = None) -> None:
@@ -143,15 +163,19 @@ def from_bytes(data: bytes, where: str = "ticket") -> Ticket:
         # TypeError, KeyError, AttributeError: a dtype that numpy does not have, by version
         raise SpikeTicketError(f"{where}: truncated, damaged or not a safetensors file "
                                f"({' '.join(str(error).split())})") from error
-    if meta.get("format") != FORMAT:
+    if meta.get("format") not in (FORMAT, WIDER):
         raise SpikeTicketError(f"{where}: not a ticket of this version (format "
-                               f"{meta.get('format', 'missing')!r}, expected {FORMAT!r})")
+                               f"{meta.get('format', 'missing')!r}, expected {FORMAT!r} or "
+                               f"{WIDER!r})")
     if set(meta) != {"format", "network", "info", "sha256"}:
         raise SpikeTicketError(f"{where}: metadata keys {sorted(meta)} are not a ticket's")
     if _digest(meta, tensors) != meta["sha256"]:
         raise SpikeTicketError(f"{where}: checksum mismatch, the ticket is damaged; copy it again")
     try:
         network = _network(json.loads(meta["network"]), tensors)
+        if meta["format"] == FORMAT != _format(network):
+            raise SpikeTicketError(f"format {FORMAT!r} has up to 16 timesteps, and one number for "
+                                   f"rows and columns; this network needs {WIDER!r}")
         info = json.loads(meta["info"])
         if not isinstance(info, dict):
             raise SpikeTicketError("info is not a JSON object")
@@ -179,6 +203,12 @@ def _int(value: object, what: str) -> int:
     if type(value) is not int or abs(value) > 1 << 31:
         raise SpikeTicketError(f"{what} is {value!r}, not an integer of 32 bits")
     return value
+
+
+def _pair(value: object, what: str) -> int | Pair:
+    if isinstance(value, list) and len(value) == 2:
+        return _int(value[0], what), _int(value[1], what)
+    return _int(value, what)
 
 
 def _str(value: object, what: str) -> str:
@@ -218,9 +248,8 @@ def _network(described: dict, tensors: dict[str, np.ndarray]) -> Network:
             neuron = Neuron(_int(neuron["leak"], f"{where}: leak"), neuron["reset"],
                             _int(neuron["v_reset"], f"{where}: v_reset"))
         if pool is not None:
-            rest = {k: _int(pool[k], f"{where}: pool {k}") for k in ("stride", "padding")
-                    if k in pool}
-            pool = Pool(pool["mode"], _int(pool["size"], f"{where}: pool size"), **rest)
+            pool = Pool(pool["mode"], **{k: _pair(pool[k], f"{where}: pool {k}")
+                                         for k in ("size", "stride", "padding") if k in pool})
         layers.append(Layer(layer["name"], synapses, *arrays, neuron, pool,
                             _attention(layer.get("attention"), where)))
     if tensors:
@@ -283,8 +312,8 @@ def _synapses(syn: dict, key: str, where: str, tensors: dict[str, np.ndarray]) -
     weight[alive] = values
     return Synapses(weight.reshape(shape), tuple(_str(s, f"{where}: source")
                                                  for s in syn["sources"]),
-                    *(_int(syn[k], f"{where}: {k}")
-                      for k in ("stride", "padding", "sum_pool", "bits")))
+                    *(_pair(syn[k], f"{where}: {k}") for k in ("stride", "padding", "sum_pool")),
+                    _int(syn["bits"], f"{where}: bits"))
 
 
 def _take(tensors: dict[str, np.ndarray], key: str, dtype: type) -> np.ndarray:

@@ -126,9 +126,6 @@ def test_work_counts_pairs_of_spikes_and_rows():
     (Attention("q", "k", "input", 2), {}, "'input', which is not an earlier spike map"),
     (Attention("q", "k", "v", 3), {}, "16 channels do not divide into 3 heads"),
     (Attention("q", "k", "v", 0), {}, "into 0 heads"),
-    (Attention("q", "k", "v", 4), {}, "heads of 4 channels are outside 8..64"),
-    (Attention("q", "k", "v", 1), {"channels": 72}, "heads of 72 channels"),
-    (Attention("q", "k", "v", 2), {"side": 17}, "289 tokens; 256 are the most"),
     (Attention("q", "k", "v", 2), {"pool": Pool("or", 2)}, "no synapses and no pool"),
     (Attention("q", "k", "v", 2), {"neuron": None}, "only the last may be a readout"),
     (Attention("q", "k", "v", 2), {"bias": np.zeros(2, np.int64)}, r"bias must be int64 \[16\]"),
@@ -158,11 +155,31 @@ def test_the_compiler_refuses_what_the_core_does_not_have():
         compile_network(Network(InputSpec(1, 6, 6), 2, (wide, out)), PRESETS["tiny"])
 
 
+@pytest.mark.parametrize("changes, message", [
+    ({"heads": 4}, "heads of 4 channels, the core has 8 to 64"),
+    ({"heads": 1, "channels": 72}, "heads of 72 channels"),
+    ({"heads": 2, "side": 17}, "attention over 289 tokens, the core has at most 256"),
+])
+def test_attention_beyond_the_core_runs_and_is_refused_by_the_compiler(changes, message):
+    heads, *_ = changes.values()
+    network = attention_network(Attention("q", "k", "v", heads),
+                                **{k: v for k, v in changes.items() if k != "heads"})
+    spec = network.input
+    x = np.random.default_rng(1).integers(0, 1 << spec.bits, (1, spec.channels, spec.height,
+                                                              spec.width)).astype(np.uint8)
+    run, spikes = reference.run(network, x), {}
+    logits = IntegerNetwork(network)(torch.from_numpy(x), spikes)
+    assert np.array_equal(logits.numpy(), run.logits) and run.spikes["a"].any()
+    with pytest.raises(SpikeTicketError, match=message):
+        compile_network(network, PRESETS["a35tf"])
+
+
 # -- pools of other strides, as the stem of a Spikeformer has them ---------------------------------
 
 
 @pytest.mark.parametrize("mode", ["max", "or"])
-@pytest.mark.parametrize("pool", [(3, 2, 1), (3, 2, 0), (2, 1, 1), (2, 3, 0), (1, 2, 0), (5, 3, 2)])
+@pytest.mark.parametrize("pool", [(3, 2, 1), (3, 2, 0), (2, 1, 1), (2, 3, 0), (1, 2, 0), (5, 3, 2),
+                                  ((2, 3), (1, 2), (1, 0)), ((7, 1), (7, 1), (0, 0))])
 def test_pools_with_stride_and_padding_equal_pytorch(mode, pool):
     rng = np.random.default_rng(5)
     layer = Layer("p", (Synapses(rng.integers(-7, 8, (3, 1, 3, 3)).astype(np.int8), padding=1),),
@@ -189,18 +206,21 @@ def test_pools_with_stride_and_padding_equal_pytorch(mode, pool):
     assert np.array_equal(spikes["p"].numpy(), expected)
 
 
-@pytest.mark.parametrize("pool", [(3, 2, 1), (3, 2, 0), (2, 1, 1), (2, 3, 0), (2,), (5, 3, 2)])
+@pytest.mark.parametrize("pool", [(3, 2, 1), (3, 2, 0), (2, 1, 1), (2, 3, 0), (2,), (5, 3, 2),
+                                  ((3, 2), (1, 3), (0, 1))])
 @pytest.mark.parametrize("length", [5, 6, 7])
 def test_positions_behind_the_last_window_are_not_covered(pool, length):
     pool = Pool("max", *pool)
-    seen = [i * pool.stride - pool.padding + j for i in range(pool.outputs(length))
-            for j in range(pool.size)]
-    assert pool.covered(length) == max(n for n in seen if n < length) + 1
+    axes = zip((length, 8), pool.outputs(length, 8), pool.size, pool.stride, pool.padding,
+               strict=True)
+    for axis, (size, count, k, step, edge) in enumerate(axes):
+        seen = [i * step - edge + j for i in range(count) for j in range(k)]
+        assert pool.covered(length, 8)[axis] == max(n for n in seen if n < size) + 1
 
 
 @pytest.mark.parametrize("pool, message", [
-    ((2, 0), "stride 0"), ((2, 17), "stride 17"), ((3, 2, 2), "padding 2 is outside 0..1"),
-    ((2, 2, -1), "padding -1"),
+    ((2, 0), "stride 0"), ((2, 257), "stride 257"), ((3, 2, 2), "padding 2 is outside 0..1"),
+    ((2, 2, -1), "padding -1"), (((2, 3, 4),), r"size \(2, 3, 4\)"), ((2.5,), "size 2.5"),
 ])
 def test_pools_are_checked(pool, message):
     with pytest.raises(SpikeTicketError, match=message):

@@ -90,8 +90,8 @@ def test_other_decays_are_noted_and_close(fires):
 
 
 def test_the_ceiling_follows_any_decay():
-    """Z = V + c runs V = ceil(lambda V) + x with the core's floors (`sw.imports.integers`)."""
-    from sw.imports.integers import _ceiling
+    """Z = V + c runs V = ceil(lambda V) + x with the core's floors (`sw.integer.firing`)."""
+    from sw.integer.firing import _ceiling
     for leak in range(1, 257):
         c, d = _ceiling(leak)
         for v in range(-40, 41):

@@ -120,10 +120,10 @@ def random_network(seed: int, static: bool) -> Network:
                     Synapses(weight((4, 4, 1, 1), 1), ("a",), bits=1)), Neuron(256, "soft"),
               None, (1, 9)),
         layer("c", (Synapses(weight((4, 4, 2, 3)), ("a", "b"), padding=1),), Neuron(77, "hard", -2),
-              Pool("max", 2)),
+              Pool("max", (2, 1))),
         layer("d", (Synapses(weight((6, 4, 1, 1), 8), ("a",), sum_pool=2, bits=8),),
               Neuron(200, "hard", 5), None, (6, 90)),
-        layer("e", (Synapses(weight((6, 4, 3, 3)), ("b",), stride=2, padding=1),), Neuron(0)),
+        layer("e", (Synapses(weight((6, 4, 3, 3)), ("b",), (2, 1), (1, 0)),), Neuron(0)),
         Layer("out", (Synapses(weight((3, 6, 3, 3)), ("e",)),), rng.integers(-4, 9, 3),
               np.zeros(3, np.int64), None),
     )
@@ -137,32 +137,33 @@ def by_loops(network: Network, x: np.ndarray):
         currents = None
         for syn in layer.synapses:
             total = sum(maps[name] for name in syn.sources)
-            k = syn.sum_pool
+            a, b = syn.sum_pool
             steps, channels, height, width = total.shape
-            operand = np.zeros((steps, channels, height // k, width // k), int)
-            for i in range(height // k):
-                for j in range(width // k):
-                    operand[:, :, i, j] = total[:, :, i * k:i * k + k, j * k:j * k + k].sum((2, 3))
-            p, s = syn.padding, syn.stride
-            padded = np.pad(operand, ((0, 0), (0, 0), (p, p), (p, p)))
+            operand = np.zeros((steps, channels, height // a, width // b), int)
+            for i in range(height // a):
+                for j in range(width // b):
+                    operand[:, :, i, j] = total[:, :, i * a:i * a + a, j * b:j * b + b].sum((2, 3))
+            (top, left), (down, right) = syn.padding, syn.stride
+            padded = np.pad(operand, ((0, 0), (0, 0), (top, top), (left, left)))
             w = syn.weight.astype(int)
-            out_h = (padded.shape[2] - w.shape[2]) // s + 1
-            out_w = (padded.shape[3] - w.shape[3]) // s + 1
+            out_h = (padded.shape[2] - w.shape[2]) // down + 1
+            out_w = (padded.shape[3] - w.shape[3]) // right + 1
             part = np.zeros((steps, len(w), out_h, out_w), int)
             for o in range(len(w)):
                 for i in range(out_h):
                     for j in range(out_w):
-                        window = padded[:, :, i * s:i * s + w.shape[2], j * s:j * s + w.shape[3]]
+                        y, z = i * down, j * right
+                        window = padded[:, :, y:y + w.shape[2], z:z + w.shape[3]]
                         part[:, o, i, j] = (window * w[o]).sum((1, 2, 3))
             currents = part if currents is None else currents + part
         currents = currents + layer.bias[:, None, None]
         if layer.neuron is None:
             return maps, currents.sum((0, 2, 3))
-        k = layer.pool.size if layer.pool else 1
+        a, b = layer.pool.size if layer.pool else (1, 1)
 
-        def pooled(y, k=k):
-            h, w = y.shape[2] // k, y.shape[3] // k
-            return np.stack([[[[c[i * k:i * k + k, j * k:j * k + k].max() for j in range(w)]
+        def pooled(y, a=a, b=b):
+            h, w = y.shape[2] // a, y.shape[3] // b
+            return np.stack([[[[c[i * a:i * a + a, j * b:j * b + b].max() for j in range(w)]
                                for i in range(h)] for c in frame] for frame in y])
         if layer.pool and layer.pool.mode == "max":
             currents = pooled(currents)

@@ -9,6 +9,7 @@ from torch import nn
 from sw import nets
 from sw.errors import SpikeTicketError
 from sw.integer import reference
+from sw.integer.folding import fold
 from sw.integer.network import InputSpec
 from sw.integer.quantize import convert
 from sw.integer.spikingjelly import IntegerNetwork
@@ -90,7 +91,7 @@ def test_conversion_is_exact_where_integers_hold_the_weights(model, static):
     net = on_a_grid(nets.NetConfig(model, (2, 8, 8), 3, decay=1.0))
     scale = 1 / 256 if static else 1.0
     spec = InputSpec(2, 8, 8, bits=8 if static else 2, static=static)
-    network = convert(net.float_layers(8), spec, 4, input_scale=scale)
+    network = convert(fold(net.float_layers(8), spec), spec, 4, input_scale=scale)
     integer = IntegerNetwork(network)(images if static else images.transpose(0, 1)).double()
     with torch.no_grad():
         real = net(images.float() * scale).double()

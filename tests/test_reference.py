@@ -15,11 +15,11 @@ from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, S
 
 def naive_operand(syn: Synapses, maps: dict[str, np.ndarray], t: int) -> np.ndarray:
     total = sum(maps[name][t].astype(object) for name in syn.sources)
-    k = syn.sum_pool
+    a, b = syn.sum_pool
     channels, height, width = total.shape
-    pooled = np.zeros((channels, height // k, width // k), object)
+    pooled = np.zeros((channels, height // a, width // b), object)
     for c, y, x in np.ndindex(pooled.shape):
-        pooled[c, y, x] = total[c, y * k:y * k + k, x * k:x * k + k].sum()
+        pooled[c, y, x] = total[c, y * a:y * a + a, x * b:x * b + b].sum()
     return pooled
 
 
@@ -27,7 +27,8 @@ def naive_conv(syn: Synapses, x: np.ndarray, out: np.ndarray) -> None:
     """Add the convolution to out [C_out, H', W'] one weight at a time."""
     for o, i, j in np.ndindex(out.shape):
         for c, dy, dx in np.ndindex(syn.weight.shape[1:]):
-            y, z = i * syn.stride + dy - syn.padding, j * syn.stride + dx - syn.padding
+            y = i * syn.stride[0] + dy - syn.padding[0]
+            z = j * syn.stride[1] + dx - syn.padding[1]
             if 0 <= y < x.shape[1] and 0 <= z < x.shape[2]:
                 out[o, i, j] += int(syn.weight[o, c, dy, dx]) * x[c, y, z]
 
@@ -37,7 +38,7 @@ def naive_run(network: Network, values: np.ndarray) -> tuple[list[int], dict[str
     maps = {INPUT: np.stack([values] * steps) if network.input.static else values}
     logits = [0] * network.layers[-1].channels
     for layer in network.layers:
-        conv = network._conv_size(layer.name, layer.synapses[0], network.shapes())
+        conv = network.conv_size(layer.name, layer.synapses[0], network.shapes())
         v, outputs = None, []
         for t in range(steps):
             current = np.zeros((layer.channels, *conv), object)
@@ -69,20 +70,22 @@ def naive_run(network: Network, values: np.ndarray) -> tuple[list[int], dict[str
 def naive_max(x: np.ndarray, pool: Pool) -> np.ndarray:
     """Maximum of every window; what it covers beyond the map is nothing."""
     channels, height, width = x.shape
-    size, stride, padding = pool.size, pool.stride, pool.padding
-    out = np.zeros((channels, (height + 2 * padding - size) // stride + 1,
-                    (width + 2 * padding - size) // stride + 1), x.dtype)
+    (a, b), (down, right), (top, left) = pool.size, pool.stride, pool.padding
+    out = np.zeros((channels, (height + 2 * top - a) // down + 1,
+                    (width + 2 * left - b) // right + 1), x.dtype)
     for c, i, j in np.ndindex(out.shape):
-        rows = range(max(0, i * stride - padding), min(height, i * stride - padding + size))
-        columns = range(max(0, j * stride - padding), min(width, j * stride - padding + size))
+        rows = range(max(0, i * down - top), min(height, i * down - top + a))
+        columns = range(max(0, j * right - left), min(width, j * right - left + b))
         out[c, i, j] = max(x[c, y, z] for y in rows for z in columns)
     return out
 
 
+@pytest.mark.parametrize("uneven", [False, True])
 @pytest.mark.parametrize("seed", range(25))
-def test_equals_the_naive_implementation(seed):
+def test_equals_the_naive_implementation(seed, uneven):
     rng = np.random.default_rng(seed)
-    network = random_network(rng, max_size=6, max_channels=3, max_layers=3, max_timesteps=6)
+    network = random_network(rng, max_size=6, max_channels=3, max_layers=3, max_timesteps=6,
+                             uneven=uneven)
     inputs = np.stack([random_input(rng, network) for _ in range(2)])
     result = reference.run(network, inputs)
     for n in range(2):
@@ -90,6 +93,18 @@ def test_equals_the_naive_implementation(seed):
         assert result.logits[n].tolist() == logits
         for name, spikes in maps.items():
             assert np.array_equal(result.spikes[name][:, n], spikes), name
+
+
+def test_strides_paddings_and_pools_of_two_numbers_occur():
+    networks = [random_network(np.random.default_rng(seed), max_size=6, max_channels=3,
+                               max_layers=3, max_timesteps=6, uneven=True) for seed in range(25)]
+    synapses = [syn for network in networks for _, syn in network.synapses()]
+    pools = [layer.pool for network in networks for layer in network.layers if layer.pool]
+    for things, names in ((synapses, ("stride", "padding", "sum_pool")),
+                          (pools, ("size", "stride", "padding"))):
+        for name in names:
+            assert sum(len({*getattr(thing, name)}) == 2 for thing in things) >= 3, name
+    assert max(network.timesteps for network in networks) > 16
 
 
 def one_neuron(weight: int, threshold: int, neuron: Neuron, bias: int = 0,
@@ -178,24 +193,29 @@ def naive_work(network: Network, maps: dict[str, np.ndarray]) -> dict[str, tuple
     """(executed, dense, useful) by layer for one image, one synapse at a time."""
     shapes, result = network.shapes(), {}
     for layer in network.layers:
-        pool = layer.pool.size if layer.pool else 1
-        size = shapes[layer.name].height * pool, shapes[layer.name].width * pool
+        size = network.conv_size(layer.name, layer.synapses[0], shapes)
+        if layer.pool:
+            size = tuple(max(row for out in range(n) for row in range(
+                out * step - edge, out * step - edge + k) if row < length) + 1
+                for n, length, k, step, edge in zip(
+                    (shapes[layer.name].height, shapes[layer.name].width), size, layer.pool.size,
+                    layer.pool.stride, layer.pool.padding, strict=True))
         executed = dense = useful = 0
         for syn in layer.synapses:
-            k = syn.sum_pool
+            down, right = syn.sum_pool
             for name in syn.sources:
                 bits = network.input.bits if name == INPUT else 1
                 source = maps[name]
-                limits = source.shape[2] // k, source.shape[3] // k
+                limits = source.shape[2] // down, source.shape[3] // right
                 for bit, (i, j) in product(range(bits), product(*map(range, size))):
                     for c, dy, dx in np.ndindex(syn.weight.shape[1:]):
-                        y = i * syn.stride + dy - syn.padding
-                        x = j * syn.stride + dx - syn.padding
+                        y = i * syn.stride[0] + dy - syn.padding[0]
+                        x = j * syn.stride[1] + dx - syn.padding[1]
                         if not (0 <= y < limits[0] and 0 <= x < limits[1]):
                             continue
                         alive = int(np.count_nonzero(syn.weight[:, c, dy, dx]))
-                        for a, b in product(range(k), repeat=2):
-                            train = source[:, c, y * k + a, x * k + b] >> bit & 1
+                        for a, b in product(range(down), range(right)):
+                            train = source[:, c, y * down + a, x * right + b] >> bit & 1
                             executed += alive * int(train.sum())
                             dense += layer.channels * len(train)
                             useful += alive * sum(int(train[n:n + 4].any())
@@ -204,10 +224,12 @@ def naive_work(network: Network, maps: dict[str, np.ndarray]) -> dict[str, tuple
     return result
 
 
+@pytest.mark.parametrize("uneven", [False, True])
 @pytest.mark.parametrize("seed", range(100, 112))
-def test_synaptic_work_is_counted_exactly(seed):
+def test_synaptic_work_is_counted_exactly(seed, uneven):
     rng = np.random.default_rng(seed)
-    network = random_network(rng, max_size=5, max_channels=3, max_layers=2, max_timesteps=7)
+    network = random_network(rng, max_size=5, max_channels=3, max_layers=2, max_timesteps=7,
+                             uneven=uneven)
     inputs = np.stack([random_input(rng, network) for _ in range(2)])
     spikes = reference.run(network, inputs).spikes
     work = reference.sop(network, spikes)

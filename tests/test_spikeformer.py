@@ -11,12 +11,13 @@ from torch import nn
 
 from sw import ticket
 from sw.errors import SpikeTicketError
-from sw.integer import quantize, reference, tokens
+from sw.integer import firing, quantize, reference, tokens
 from sw.integer import spikingjelly as integer
 from sw.integer.attention import ColumnAttention
+from sw.integer.folding import Connection, ModuleAttention, ModuleLayer, fold
 from sw.integer.gate import Gate, Select
 from sw.integer.network import InputSpec, Layer, Pool
-from sw.integer.quantize import Connection, FloatAttention, FloatLayer, convert
+from sw.integer.quantize import convert
 from sw.integer.spikingjelly import IntegerNetwork
 from sw.integer.trainee import NetworkTrainee
 from sw.models import FusedLIFNode
@@ -187,7 +188,7 @@ def test_another_neuron_may_be_given():
     ({"gate": "count", "keep": 0}, "keep 0 is outside 1..16"),
     ({"gate": "count", "keep": 17}, "keep 17 is outside 1..16"),
     ({"gate": "input", "keep": 3, "input": (2, 17, 16)}, "17x16 pixels do not divide into 4x4"),
-    ({"timesteps": 17}, "timesteps 17"), ({"tau": 1.0}, "tau 1.0"), ({"theta": 0.0}, "theta 0.0"),
+    ({"timesteps": 33}, "timesteps 33"), ({"tau": 1.0}, "tau 1.0"), ({"theta": 0.0}, "theta 0.0"),
     ({"classes": 1}, "classes 1"), ({"blocks": 0}, "blocks 0"), ({"mlp_ratio": 0}, "mlp_ratio 0"),
     ({"input": (2, 0, 16)}, "input"),
 ])
@@ -295,12 +296,13 @@ def test_attention_folds_its_scale_into_the_threshold():
     assert (layer.attention.heads, layer.neuron.leak) == (2, 128)
     node = neuron.LIFNode(2.0, decay_input=True, v_threshold=0.5, step_mode="m")
     layers = float_layers(model)
-    i = next(i for i, x in enumerate(layers) if isinstance(x, FloatAttention))
-    layers[i] = FloatAttention(layers[i].name, layers[i].attention, node, 0.25)
-    assert convert(layers, InputSpec(2, 16, 16), 3).layers[i].threshold.tolist() == [4] * 16
-    layers[i] = FloatAttention(layers[i].name, layers[i].attention, node, 0.0)
+    i = next(i for i, x in enumerate(layers) if isinstance(x, ModuleAttention))
+    layers[i] = ModuleAttention(layers[i].name, layers[i].attention, node, 0.25)
+    spec = InputSpec(2, 16, 16)
+    assert convert(fold(layers, spec), spec, 3).layers[i].threshold.tolist() == [4] * 16
+    layers[i] = ModuleAttention(layers[i].name, layers[i].attention, node, 0.0)
     with pytest.raises(SpikeTicketError, match="must be above 0"):
-        convert(layers, InputSpec(2, 16, 16), 3)
+        convert(fold(layers, spec), spec, 3)
 
 
 def test_the_leak_of_attention_is_that_of_small_counts():
@@ -309,9 +311,9 @@ def test_the_leak_of_attention_is_that_of_small_counts():
         network = to_network(small(blocks=1, tau=1 / (1 - decay)))
         assert [x.neuron.leak for x in network.layers if getattr(x, "attention", None)] == [leak]
     for threshold in (2, 4, 8, 100, 1 << 20):
-        assert quantize._coarse_leak(128, threshold) == 128
-        assert quantize._coarse_leak(256, threshold) == 256
-    assert abs(quantize._coarse_leak(253, 1 << 20) - 253) <= 1
+        assert firing.coarse_leak(128, threshold) == 128
+        assert firing.coarse_leak(256, threshold) == 256
+    assert abs(firing.coarse_leak(253, 1 << 20) - 253) <= 1
 
 
 def test_the_gate_stands_where_it_chooses():
@@ -335,10 +337,11 @@ def test_masks_and_widths_need_known_names():
 def test_column_attention_trains_and_converts_as_well():
     model = small(blocks=1)
     layers = float_layers(model)
-    i = next(i for i, x in enumerate(layers) if isinstance(x, FloatAttention))
+    i = next(i for i, x in enumerate(layers) if isinstance(x, ModuleAttention))
     kind = ColumnAttention(*layers[i].attention.sources)
-    layers[i] = FloatAttention(layers[i].name, kind, neuron.LIFNode(2.0, False, 0.5), 0.125)
-    trained = NetworkTrainee(layers, InputSpec(2, 16, 16), 3)
+    layers[i] = ModuleAttention(layers[i].name, kind, neuron.LIFNode(2.0, False, 0.5), 0.125)
+    trained = NetworkTrainee(fold(layers, InputSpec(2, 16, 16)), InputSpec(2, 16, 16), 3,
+                             input_scale=1 / 255)
     x = images(model, 11)
     spikes = {}
     logits = trained.logits(trained.prepare(x), spikes)
@@ -347,7 +350,7 @@ def test_column_attention_trains_and_converts_as_well():
     attended = run.spikes["block1.attention"]
     assert np.array_equal(spikes["block1.attention"].detach().numpy(), attended) and attended.any()
     logits.sum().backward()
-    by_name = {layer.folded.name: layer for layer in trained.layers}
+    by_name = {layer.scaled.name: layer for layer in trained.layers}
     assert all(by_name[f"block1.{n}"].weights[0].grad.abs().sum() > 0 for n in "qkv")
 
 
@@ -357,11 +360,12 @@ def test_the_trainee_takes_any_float_layers():
     convs = [nn.Conv2d(2, 6, 3, padding=1, bias=False), nn.Conv2d(6, 5, 3, 2, 1),
              nn.Conv2d(5, 3, 3)]
     layers = [
-        FloatLayer("a", (Connection(convs[0], nn.BatchNorm2d(6).eval()),),
+        ModuleLayer("a", (Connection(convs[0], nn.BatchNorm2d(6).eval()),),
                    neuron.LIFNode(4.0, v_threshold=0.1, v_reset=None), Pool("or", 3, 2, 1)),
-        FloatLayer("b", (Connection(convs[1], None, ("a",)),), neuron.IFNode(0.3)),
-        FloatLayer("out", (Connection(convs[2], None, ("b",)),))]
-    trained = NetworkTrainee(layers, InputSpec(2, 14, 13), 4)
+        ModuleLayer("b", (Connection(convs[1], None, ("a",)),), neuron.IFNode(0.3)),
+        ModuleLayer("out", (Connection(convs[2], None, ("b",)),))]
+    trained = NetworkTrainee(fold(layers, InputSpec(2, 14, 13)), InputSpec(2, 14, 13), 4,
+                             input_scale=1 / 255)
     x = torch.randint(0, 256, (3, 2, 14, 13), dtype=torch.uint8)
     spikes, theirs = {}, {}
     logits = trained.logits(trained.prepare(x), spikes)
@@ -409,7 +413,8 @@ def test_spikingjellys_spikformer_converts_exactly(patch, size):
         if isinstance(m, neuron.BaseNode):
             m.register_forward_hook(lambda _m, _i, out, name=name: caught.update({name: out}))
     x = torch.randint(0, 4, (4, 2, size, size), generator=g)
-    network = convert(spikingjelly_layers(model), InputSpec(2, size, size, 2), 3, input_scale=1.0)
+    spec = InputSpec(2, size, size, 2)
+    network = convert(fold(spikingjelly_layers(model), spec), spec, 3)
     spikes = {}
     with torch.no_grad():
         logits = model(x.double())
@@ -429,7 +434,8 @@ def test_spikingjellys_spikformer_converts_exactly(patch, size):
         spikingjelly_layers(nn.Linear(1, 1))
 
 
-def test_only_layers_are_folded():
-    folded = quantize.fold(float_layers(small(gate="count", keep=3)), InputSpec(2, 16, 16))
-    assert {type(f).__name__ for f in folded} == {"FoldedLayer", "Gate", "Select"}
-    assert all(isinstance(f.rounded(), Layer) for f in folded if hasattr(f, "rounded"))
+def test_only_layers_get_units():
+    spec = InputSpec(2, 16, 16)
+    scaled = quantize.scale(fold(float_layers(small(gate="count", keep=3)), spec))
+    assert {type(f).__name__ for f in scaled} == {"ScaledLayer", "Gate", "Select"}
+    assert all(isinstance(f.rounded(), Layer) for f in scaled if hasattr(f, "rounded"))

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import pickle
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 from safetensors.numpy import save
 
 from sim.samples.spikeformers import random_spikeformer
-from sw import ticket
+from sw import bundled, ticket
 from sw.errors import SpikeTicketError
 from sw.integer.attention import Attention
 from sw.integer.gate import Gate, Select
@@ -103,6 +105,35 @@ def test_tickets_without_the_new_fields_are_written_as_before():
     header = json.loads(whole[8:8 + int.from_bytes(whole[:8], "little")])
     pools = [layer["pool"] for layer in json.loads(header["__metadata__"]["network"])["layers"]]
     assert pools == [{"mode": "or", "size": 2}, None, {"mode": "max", "size": 3}, None]
+
+
+def test_more_timesteps_and_numbers_by_axis_have_a_format_of_their_own(tmp_path):
+    """The oldest format that holds a network: what older programs can run they can read."""
+    def formats(network: Network) -> set[str]:
+        data = ticket.to_bytes(network)
+        assert ticket.to_bytes(ticket.from_bytes(data).network) == data
+        return set(re.findall("spiketicket-.", data[:4000].decode(errors="replace")))
+
+    small = small_network()
+    assert formats(small) == {"spiketicket-1"}
+    assert formats(replace(small, timesteps=17)) == {"spiketicket-2"}
+    first = small.layers[0]
+    for pool in (Pool("or", (2, 3)), Pool("or", 2, (2, 1)), Pool("max", (2, 2), 2, (0, 1))):
+        wide = Layer("w", (Synapses(first.synapses[0].weight, padding=(1, 1)),), first.bias,
+                     first.threshold, Neuron(), pool)
+        read = (Synapses(np.ones((2, 5, 1, 1), np.int8), ("w",), (1, 2), (0, 1), (2, 1)),)
+        out = Layer("out", read, np.zeros(2, np.int64), np.zeros(2, np.int64), None)
+        network = Network(small.input, 3, (wide, out))
+        assert formats(network) == {"spiketicket-2"}
+        ticket.save(tmp_path / "wide", network)
+        assert_same(ticket.load(tmp_path / "wide").network, network)
+
+
+def test_the_bundled_tickets_are_written_as_they_are():
+    for name in bundled.names():
+        path = bundled.find(name)
+        found = ticket.load(path)
+        assert ticket.to_bytes(found.network, found.metadata) == path.read_bytes(), path.name
 
 
 def test_empty_layers_round_trip(tmp_path):
@@ -214,7 +245,11 @@ def put(path, value):
 
 
 @pytest.mark.parametrize("path, value, message", [
-    (("timesteps",), 17, "timesteps 17"),
+    (("timesteps",), 17, "'spiketicket-1' has up to 16 timesteps"),
+    (("timesteps",), 33, "timesteps 33 are outside 1..32"),
+    (("layers", 0, "synapses", 0, "stride"), [1, 2], "differ|needs 'spiketicket-2'|not fit"),
+    (("layers", 0, "synapses", 0, "stride"), [1, 1, 1], r"stride is \[1, 1, 1\]"),
+    (("layers", 2, "pool", "size"), [3, 2.5], "pool size is 2.5"),
     (("timesteps",), "3", "timesteps is '3'"),
     (("timesteps",), True, "timesteps is True"),
     (("input", "bits"), 9, "input bits 9"),

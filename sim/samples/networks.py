@@ -14,15 +14,18 @@ DENSITIES = (0.0, 0.005, 0.02, 0.1, 0.3, 0.5, 1.0)
 
 def random_network(rng: np.random.Generator, *, max_size: int = 12, max_channels: int = 8,
                    max_layers: int = 4, max_timesteps: int = 16, width: int | None = None,
-                   name: str = "random") -> Network:
+                   name: str = "random", uneven: bool = False) -> Network:
     """A random valid network whose integers cannot overflow a 16-bit accumulator.
 
     max_size: height and width of the input; max_channels: of any map; max_layers: with a neuron.
-    width: of the input, instead of a random one.
+    width: of the input, instead of a random one. uneven: strides, paddings and pools may differ
+    between rows and columns, which no core has.
     Shapes often are 1 or odd. It may be too large for a small core (DoesNotFit).
     """
     timesteps = int(rng.choice([1, 2, 3, 4, 4, 4, 5, 7, 8, 12, 13, 16]))
     timesteps = min(timesteps, max_timesteps)
+    if uneven and rng.random() < 0.2:
+        timesteps = int(rng.integers(17, 33))
     spec = InputSpec(channels=_small(rng, 3), height=_size(rng, max_size),
                      width=_size(rng, max_size), bits=int(rng.choice([1, 1, 2, 4, 8])),
                      static=bool(rng.random() < 0.6))
@@ -31,7 +34,7 @@ def random_network(rng: np.random.Generator, *, max_size: int = 12, max_channels
     shapes = {INPUT: Shape(spec.channels, spec.height, spec.width)}
     layers: list[Layer] = []
     for index in range(int(rng.integers(0, max_layers + 1))):
-        layer = _hidden(rng, spec, shapes, f"layer{index}", max_channels)
+        layer = _hidden(rng, spec, shapes, f"layer{index}", max_channels, uneven)
         layers.append(layer)
         shapes = dict(Network(spec, timesteps, (*layers, _probe(layer))).shapes())
         shapes.pop("probe")
@@ -107,8 +110,21 @@ def _synapses(rng: np.random.Generator, shapes: dict[str, Shape], sources: tuple
     return Synapses(weight, sources, stride, padding, sum_pool, bits)
 
 
+def _uneven(rng: np.random.Generator, shape: Shape, syn: Synapses) -> Synapses:
+    """The same with strides, paddings and an average pool of its own for every axis."""
+    kernel = syn.weight.shape[2:]
+    padding = tuple(int(rng.integers(0, 3)) for _ in kernel)
+    pool = tuple(int(rng.integers(1, max(1, min(3, n // max(1, k - 2 * edge))) + 1))
+                 for n, k, edge in zip((shape.height, shape.width), kernel, padding, strict=True))
+    stride = tuple(int(rng.integers(1, 4)) for _ in kernel)
+    if all(n // p + 2 * edge >= k for n, p, k, edge in
+           zip((shape.height, shape.width), pool, kernel, padding, strict=True)):
+        return replace(syn, stride=stride, padding=padding, sum_pool=pool)
+    return syn
+
+
 def _hidden(rng: np.random.Generator, spec: InputSpec, shapes: dict[str, Shape], name: str,
-            max_channels: int) -> Layer:
+            max_channels: int, uneven: bool) -> Layer:
     names = list(shapes)
     first = names[-1] if rng.random() < 0.7 else str(rng.choice(names))
     sources = (first,)
@@ -117,13 +133,15 @@ def _hidden(rng: np.random.Generator, spec: InputSpec, shapes: dict[str, Shape],
         sources = (first, str(rng.choice(twins)))
     c_out = _small(rng, max_channels)
     main = _synapses(rng, shapes, sources, c_out, spatial=rng.random() < 0.9)
+    if uneven:
+        main = _uneven(rng, shapes[first], main)
     synapses = [main]
-    conv = Network._conv_size(name, main, shapes)
+    conv = Network.conv_size(name, main, shapes)
     if rng.random() < 0.5:                              # residual before the neuron
         candidates = [(_synapses(rng, shapes, (str(rng.choice(names)),), c_out, True))
                       for _ in range(12)]
         for second in candidates:
-            if Network._conv_size(name, second, shapes) == conv:
+            if Network.conv_size(name, second, shapes) == conv:
                 synapses.append(second)
                 break
     pool = None
@@ -132,6 +150,10 @@ def _hidden(rng: np.random.Generator, spec: InputSpec, shapes: dict[str, Shape],
         pool = Pool(str(rng.choice(["or", "max"])), size)
         if rng.random() < 0.3:                          # windows that overlap, even on a 1x1 map
             pool = Pool("max", 3, 2, 1)
+        if uneven:
+            size = tuple(int(rng.integers(1, min(4, n) + 1)) for n in conv)
+            pool = Pool(pool.mode, size, tuple(int(rng.integers(1, 4)) for _ in size),
+                        tuple(int(rng.integers(0, k // 2 + 1)) for k in size))
     soft = rng.random() < 0.4
     neuron = Neuron(leak=int(rng.choice([0, 64, 128, 200, 255, 256, 256])),
                     reset="soft" if soft else "hard",
@@ -163,7 +185,8 @@ def _bounds(spec: InputSpec, shapes: dict[str, Shape],
     low, high = np.zeros(layer.channels, np.int64), np.zeros(layer.channels, np.int64)
     for syn in layer.synapses:
         top = sum((1 << spec.bits) - 1 if name == INPUT else 1 for name in syn.sources)
-        w = syn.weight.astype(np.int64).reshape(layer.channels, -1) * top * syn.sum_pool ** 2
+        w = syn.weight.astype(np.int64).reshape(layer.channels, -1) * top * (
+            syn.sum_pool[0] * syn.sum_pool[1])
         low += np.minimum(w, 0).sum(1)
         high += np.maximum(w, 0).sum(1)
     return low, high

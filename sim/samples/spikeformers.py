@@ -74,7 +74,7 @@ class _Draw:
     def stem_pool(self) -> None:
         """Give the last layer of the stem a pool that leaves few enough tokens."""
         last = self.layers.pop()
-        size = 1 + (last.pool.size if last.pool else 1)
+        size = 1 + (last.pool.size[0] if last.pool else 1)
         self.layers.append(Layer(last.name, last.synapses, last.bias, last.threshold, last.neuron,
                                  Pool("or", size)))
         del self.shapes[last.name]

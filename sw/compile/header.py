@@ -59,7 +59,7 @@ def _walk(plan: Plan, step: Step, config: CoreConfig) -> dict[str, int]:
               and step.layer.neuron is not None and step.kind != "select")
     merge = paired and k % 2 == 0
     half = paired and k == 1 and factor == 1 and out_pitch >= 2     # two outputs at a time
-    stride = step.pool.stride if step.pool else 1
+    stride = step.pool.stride[0] if step.pool else 1
     counts = {
         "count_kx": k // 2 if merge else k, "count_ky": k, "count_px": factor, "count_py": factor,
         "count_ox": ceil_div(step.width, 2 if half else factor),

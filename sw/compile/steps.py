@@ -111,7 +111,7 @@ class Step:
 
     @property
     def pool_size(self) -> int:
-        return self.pool.size if self.pool else 1
+        return self.pool.size[0] if self.pool else 1
 
     @property
     def overlaps(self) -> bool:
@@ -146,7 +146,7 @@ class Step:
     @property
     def row_unit(self) -> int:
         """Accumulator rows from one output row of every phase to the next."""
-        stride = self.pool.stride if self.pool else 1
+        stride = self.pool.stride[0] if self.pool else 1
         return stride * self.walk * (self.output.factor if self.output else 1)
 
     @property
@@ -171,10 +171,10 @@ def alternatives(network: Network) -> dict[str, list[int]]:
     """Layers that can read their sources in other ways than `PHASES`, and these ways."""
     ways = {}
     for layer in network.layers:
-        totals = [syn.stride * syn.sum_pool for syn in layer.synapses]
+        totals = [syn.stride[0] * syn.sum_pool[0] for syn in layer.synapses]
         if isinstance(layer, Layer) and layer.pool is not None and not layer.pool.tiles:
             continue            # the drain's walk over overlapping windows has steps of one
-        if any(syn.sum_pool > 1 for syn in layer.synapses):
+        if any(syn.sum_pool > (1, 1) for syn in layer.synapses):
             ways[layer.name] = [WALK, EXPAND]
         elif math.gcd(*totals) > 1:
             ways[layer.name] = [WALK]
@@ -182,31 +182,32 @@ def alternatives(network: Network) -> dict[str, list[int]]:
 
 
 def make_step(network: Network, layer: Layer, shapes: Mapping, way: int) -> Step:
-    """Step of a layer with synapses; way: PHASES, WALK or EXPAND."""
-    conv = network._conv_size(layer.name, layer.synapses[0], shapes)
+    """Step of a layer with synapses, whose strides, paddings and pools are the same for rows and
+    columns (`sw.compile.tokens.check_operators`); way: PHASES, WALK or EXPAND."""
+    conv = network.conv_size(layer.name, layer.synapses[0], shapes)
     single = conv == (1, 1)
     out = shapes[layer.name]
     height, width = out.height, out.width
     synapses = list(layer.synapses)
     if layer.neuron is None and _sums_everything(layer):
         # The readout sums over all outputs anyway, so a 1x1 kernel needs no sum pool before it.
-        k = synapses[0].sum_pool
+        k = synapses[0].sum_pool[0]
         height, width = height * k, width * k
         synapses = [Synapses(syn.weight, syn.sources, bits=syn.bits) for syn in synapses]
         single = (height, width) == (1, 1)
-    totals = [syn.stride * syn.sum_pool for syn in synapses]
+    totals = [syn.stride[0] * syn.sum_pool[0] for syn in synapses]
     walk = math.gcd(*totals) if way != PHASES and not single else 1
     uses = []
     for syn, total in zip(synapses, totals, strict=True):
         source = shapes[syn.sources[0]]
-        rows, columns = source.height // syn.sum_pool, source.width // syn.sum_pool
+        stride, padding, pool = syn.stride[0], syn.padding[0], syn.sum_pool[0]
+        weight, rows, columns = syn.weight, source.height // pool, source.width // pool
         factor = total // walk
         if single:
-            factor = syn.sum_pool if way == PHASES else 1
+            factor = pool if way == PHASES else 1
         crop = (source.height, source.width)
-        if syn.padding and not single:
-            crop = (rows * syn.sum_pool, columns * syn.sum_pool)
-        weight, stride, padding, pool = syn.weight, syn.stride, syn.padding, syn.sum_pool
+        if padding and not single:
+            crop = (rows * pool, columns * pool)
         if factor % pool or (way == EXPAND and pool > 1):
             weight = expand_sum_pool(weight, pool)
             stride, padding, rows, columns = total, padding * pool, rows * pool, columns * pool
@@ -223,8 +224,8 @@ def make_step(network: Network, layer: Layer, shapes: Mapping, way: int) -> Step
 
 def _sums_everything(layer: Layer) -> bool:
     first = layer.synapses[0]
-    return first.sum_pool > 1 and all(
-        syn.weight.shape[2:] == (1, 1) and (syn.stride, syn.padding) == (1, 0)
+    return first.sum_pool > (1, 1) and all(
+        syn.weight.shape[2:] == (1, 1) and (syn.stride, syn.padding) == ((1, 1), (0, 0))
         and syn.sum_pool == first.sum_pool for syn in layer.synapses)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from hw.config import KEY_WORDS, PRESETS, CoreConfig
 
 from ..errors import SpikeTicketError
-from ..integer.attention import Attention, ColumnAttention
+from ..integer.attention import HEAD_WIDTHS, MAX_TOKENS, Attention, ColumnAttention
 from ..integer.gate import Gate, Select
-from ..integer.network import Layer, Network, Neuron
+from ..integer.network import Layer, Network, Neuron, Pool
 from .fit import LayoutError
 from .steps import (
     PHASES,
@@ -28,8 +28,14 @@ from .taps import channel_words
 SCORE_BITS = 16
 """Width of a token's score on the core."""
 
-OVERLAPPING = ("max", 3, 2, 1)
-"""Mode, size, stride and padding of the pool whose windows may overlap."""
+MAX_TIMESTEPS = 16
+"""Timesteps of a program: four groups of four."""
+
+MAX_WINDOW = 16
+"""Rows and columns of a pool's window, and its stride."""
+
+OVERLAPPING = Pool("max", 3, 2, 1)
+"""The pool whose windows may overlap."""
 
 
 def check_operators(network: Network, config: CoreConfig) -> None:
@@ -37,6 +43,10 @@ def check_operators(network: Network, config: CoreConfig) -> None:
     def refuse(layer: Layer | Gate | Select, what: str) -> None:
         raise SpikeTicketError(f"layer {layer.name!r} of {network.name!r}: {what}")
 
+    if network.timesteps > MAX_TIMESTEPS:
+        raise SpikeTicketError(f"{network.name!r} runs {network.timesteps} timesteps, the core at "
+                               f"most {MAX_TIMESTEPS}; merge neighbouring frames, or train with "
+                               "fewer")
     gates = list(network.gates.values())
     for layer in network.layers:
         if isinstance(layer, Gate | Select):
@@ -49,18 +59,56 @@ def check_operators(network: Network, config: CoreConfig) -> None:
                           "network with sw.integer.spikingjelly or sw.integer.reference")
         elif layer.attention is not None and not config.attention:
             refuse(layer, f"this core has no attention; choose {_presets('attention')}")
-        elif layer.pool is not None and not layer.pool.tiles:
-            pool = layer.pool
-            kind = pool.mode, pool.size, pool.stride, pool.padding
-            if kind != OVERLAPPING:
-                refuse(layer, "pool {!r} of size {}, stride {}, padding {}; the core has pools "
-                              "with stride = size and no padding, and 'max' of size 3, stride 2, "
-                              "padding 1".format(*kind))
+        elif layer.attention is not None:
+            if what := _attention_limit(network, layer):
+                refuse(layer, what)
+        elif what := _window_limit(layer):
+            refuse(layer, what)
     for gate in gates:
         bound = gate.score_bound(network.input, network.shapes(), network.timesteps)
         if gate.mode == "count" and bound >> SCORE_BITS:
             refuse(gate, f"scores up to {bound} exceed {SCORE_BITS} bits; count the spikes of "
                          "fewer maps")
+
+
+def _attention_limit(network: Network, layer: Layer) -> str:
+    """What the core cannot do about attention, with the remedy; "" where it can."""
+    shape = network.shapes()[layer.attention.query]
+    width = shape.channels // layer.attention.heads
+    if shape.tokens > MAX_TOKENS:
+        return (f"attention over {shape.tokens} tokens, the core has at most {MAX_TOKENS}; pool "
+                "the patch embedding further, or keep fewer tokens with a patch gate")
+    if width not in HEAD_WIDTHS:
+        return (f"heads of {width} channels, the core has {HEAD_WIDTHS[0]} to {HEAD_WIDTHS[-1]}; "
+                "change the number of heads")
+    return ""
+
+
+def _window_limit(layer: Layer) -> str:
+    """The same about strides, paddings and pools."""
+    for syn in layer.synapses:
+        for what, values in (("stride", syn.stride), ("padding", syn.padding),
+                             ("average pool", syn.sum_pool)):
+            if values[0] != values[1]:
+                return (f"{what} of {values[0]} rows and {values[1]} columns; the core has one "
+                        "number for both, so make them equal")
+        if syn.sum_pool[0] > MAX_WINDOW:
+            return (f"average pool of {syn.sum_pool[0]}x{syn.sum_pool[0]}, the core has up to "
+                    f"{MAX_WINDOW}x{MAX_WINDOW}; pool in two steps with a neuron between")
+    pool = layer.pool
+    if pool is None:
+        return ""
+    if len({*pool.size}) > 1 or len({*pool.stride}) > 1 or len({*pool.padding}) > 1:
+        return (f"pool {pool.mode!r} of size {pool.size}, stride {pool.stride}, padding "
+                f"{pool.padding}; the core has one number for rows and columns, so make them equal")
+    if max(pool.size[0], pool.stride[0]) > MAX_WINDOW:
+        return (f"pool {pool.mode!r} of size {pool.size[0]}, stride {pool.stride[0]}; the core has "
+                f"up to {MAX_WINDOW}, so pool in two steps")
+    if not pool.tiles and pool != OVERLAPPING:
+        return (f"pool {pool.mode!r} of size {pool.size[0]}, stride {pool.stride[0]}, padding "
+                f"{pool.padding[0]}; the core has pools with stride = size and no padding, and "
+                "'max' of size 3, stride 2, padding 1")
+    return ""
 
 
 def _presets(feature: str) -> str:

@@ -16,52 +16,59 @@ import torch
 from torch import Tensor
 
 from ..errors import SpikeTicketError
-from ..integer.network import INPUT, Network
-from ..integer.quantize import BIAS_LIMIT
+from ..integer.maps import steps
+from ..integer.quantize import ScaledLayer
 from ..integer.spikingjelly import IntegerLayer
+from ..integer.units import BIAS_LIMIT
 from .floats import FloatNetwork
 from .integers import Imported
 
 
 @torch.no_grad()
-def calibrate(imported: Imported, inputs: np.ndarray, batch: int = 25) -> Imported:
+def calibrate(imported: Imported, inputs: np.ndarray, batch: int = 25,
+              masks: np.ndarray | None = None) -> Imported:
     """The imported network with corrected biases.
 
     inputs: integers [N, C, H, W] (static) or [N, T, C, H, W], of training data, 50 to 500 of them.
-    The result's facts say how many biases changed.
+    masks: bool [N, tokens] for a gate that takes them from the host. The result's facts say how
+    many biases changed.
     """
     if len(inputs) == 0:
         raise SpikeTicketError("calibration needs at least one input")
-    floats = FloatNetwork(imported)
-    network, static = imported.network, imported.network.input.static
-    parts = []
+    floats, network, scaled = FloatNetwork(imported), imported.network, imported.scaled
+    wanted: dict[str, list[Tensor]] = {}
+    ways = []
     for start in range(0, len(inputs), batch):
         x = torch.from_numpy(inputs[start:start + batch].copy())
-        x = x if static else x.transpose(0, 1)
+        x = x if network.input.static else x.transpose(0, 1)
         currents: dict[str, Tensor] = {}
-        floats(x, currents=currents)
-        parts.append((x.unsqueeze(0) if static else x, currents))
-    maps = [{INPUT: x} for x, _ in parts]
-    layers, changed = list(network.layers), 0
-    for i, (layer, folded) in enumerate(zip(network.layers, floats.folded, strict=True)):
-        wanted = _mean([c[layer.name] for _, c in parts])
-        silent = replace(layer, bias=np.zeros_like(layer.bias))
-        module = IntegerLayer(network, silent)
-        found = _mean([module.currents(m).double().mean((0, 3, 4)) for m in maps])
-        # What a strict comparison added to the bias stays.
-        base = (folded.bias / imported.units[layer.name]).round()
-        corrected = (wanted - found).round().clamp(-BIAS_LIMIT, BIAS_LIMIT)
-        exact = imported.exact[layer.name]
-        step = torch.where(exact, torch.zeros_like(base), corrected - base)
-        changed += int((step != 0).sum())
-        layers[i] = replace(layer, bias=layer.bias + step.to(torch.int64).numpy())
+        part = None if masks is None else masks[start:start + batch]
+        floats(x, currents=currents, masks=None if part is None else torch.from_numpy(part))
+        for name, found in currents.items():
+            wanted.setdefault(name, []).append(found)
+        ways.append(steps(network.layers, x.unsqueeze(0) if network.input.static else x, part))
+    made, changed = {}, 0
+    layers = {s.name: s for s in scaled if isinstance(s, ScaledLayer)}
+    here = [next(way) for way in ways]
+    for name, source in layers.items():
+        layer = here[0][0]
+        if source.synapses:
+            module = IntegerLayer(network, replace(layer, bias=np.zeros_like(layer.bias)))
+            found = _mean([module.currents(maps).double().mean((0, 3, 4)) for _, maps in here])
+            # What a strict comparison added to the bias stays.
+            base = (source.bias / source.unit).round()
+            corrected = (_mean(wanted[name]) - found).round().clamp(-BIAS_LIMIT, BIAS_LIMIT)
+            step = torch.where(source.exact, torch.zeros_like(base), corrected - base)
+            changed += int((step != 0).sum())
+            layer = replace(layer, bias=layer.bias + step.to(torch.int64).numpy())
+        made[name] = layer
         if layer.neuron is not None:
-            module = IntegerLayer(network, layers[i])
-            for m in maps:
-                m[layer.name] = module(m)
-    made = Network(network.input, network.timesteps, tuple(layers), network.name, network.labels)
+            module = IntegerLayer(network, layer)
+            here = [way.send(module(maps)) for way, (_, maps) in zip(ways, here, strict=True)]
+    operations = tuple(made.get(layer.name, layer) for layer in network.layers)
+    corrected = replace(network, layers=operations)
     facts = {**imported.facts, "calibrated_on": len(inputs), "biases_corrected": changed}
-    return replace(imported, network=made, facts=facts)
+    return replace(imported, network=corrected, facts=facts)
 
 
 def _mean(batches: Sequence[Tensor]) -> Tensor:

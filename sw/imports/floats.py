@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import SpikeTicketError
-from ..integer.network import INPUT
-from ..integer.quantize import FloatLayer, FoldedLayer, _geometry, _node, fold
+from ..integer.attention import ColumnAttention
+from ..integer.firing import EQUAL, GRID
+from ..integer.maps import attend, convolve, max_pool, walk
+from ..integer.quantize import ScaledLayer
 from ..integer.spikingjelly import IntegerNetwork
-from .integers import EQUAL, GRID, Firing, Imported, _decay
+from .integers import Imported
 
 
 class FloatNetwork(nn.Module):
@@ -22,48 +22,56 @@ class FloatNetwork(nn.Module):
     Dividing by a channel's unit changes no spike. Channels that are whole in it get exact integers,
     so that float noise does not decide where a membrane meets its threshold.
 
-    forward(x, spikes) is that of `sw.integer.spikingjelly.IntegerNetwork`: integers [B, C, H, W]
-    (static) or [T, B, C, H, W] -> logits [B, classes], the sums over timesteps and positions; a
-    dict `spikes` receives every map, a dict `currents` the mean currents [B, C] of every layer, in
-    units. Attention and gates are not computed here (SpikeTicketError).
+    forward: that of `sw.integer.spikingjelly.IntegerNetwork`: integers [B, C, H, W] (static) or
+    [T, B, C, H, W] -> logits [B, classes], the sums over timesteps and positions, in floats of the
+    source; a dict `spikes` receives every map, a dict `currents` the mean currents [B, C] of every
+    layer, in units. masks, kept: bool [B, N] for a gate that takes them from the host, and the
+    tokens of every gate.
     """
 
     def __init__(self, imported: Imported):
         super().__init__()
         self.spec, self.timesteps = imported.network.input, imported.network.timesteps
-        self.layers, self.firing = imported.layers, imported.firing
-        if not all(isinstance(layer, FloatLayer) for layer in self.layers):
-            raise SpikeTicketError("attention and gates are compared with the module itself")
-        self.folded: list[FoldedLayer] = fold(self.layers, self.spec, imported.input_scale)
-        self.units = imported.units
-        self.scaled = [_scaled(layer, folded, imported)
-                       for layer, folded in zip(self.layers, self.folded, strict=True)]
+        self.operations = imported.scaled
+        self.numbers = {s.name: _Numbers.of(s) for s in self.operations
+                        if isinstance(s, ScaledLayer)}
 
     @torch.no_grad()
     def forward(self, x: Tensor, spikes: dict[str, Tensor] | None = None,
-                currents: dict[str, Tensor] | None = None) -> Tensor:
-        maps = {INPUT: (x.unsqueeze(0) if self.spec.static else x).double()}
-        for layer, scaled in zip(self.layers, self.scaled, strict=True):
-            made = _currents(layer, scaled, maps)
-            if currents is not None:
-                currents[layer.name] = made.mean((0, 3, 4))
-            if layer.node is None:
-                repeat = self.timesteps // len(made)
-                return made.sum((0, 3, 4)) * repeat * self.units[layer.name]
-            if layer.pool is not None and layer.pool.mode == "max":
-                made = _max_pool(made, layer.pool)
-            made = made.expand(self.timesteps, *made.shape[1:])
-            out = _fire(made, layer.node, scaled, self.firing.get(layer.name, Firing()).strict)
-            if layer.pool is not None and layer.pool.mode == "or":
-                out = _max_pool(out, layer.pool)
-            maps[layer.name] = out
-            if spikes is not None:
-                spikes[layer.name] = out.to(torch.uint8)
-        raise AssertionError("a network ends with its readout")
+                currents: dict[str, Tensor] | None = None, masks: Tensor | None = None,
+                kept: dict[str, Tensor] | None = None) -> Tensor:
+        maps: dict[str, Tensor] = {}
+        logits = walk(self.operations, (x.unsqueeze(0) if self.spec.static else x).double(),
+                      lambda layer, known: self._run(layer, known, currents),
+                      masks if masks is None else masks.cpu().numpy(), maps, kept)
+        if spikes is not None:
+            spikes.update((name, made.to(torch.uint8)) for name, made in maps.items())
+        return logits
+
+    def _run(self, layer: ScaledLayer, maps: dict[str, Tensor],
+             means: dict[str, Tensor] | None) -> Tensor:
+        numbers = self.numbers[layer.name]
+        total = numbers.bias.view(-1, 1, 1)
+        if layer.attention is not None:
+            total = total + attend(layer.attention, maps, torch.float64)
+        for syn, weight in zip(layer.synapses, numbers.weights, strict=True):
+            total = total + convolve(sum(maps[name] for name in syn.sources), weight, syn)
+        if means is not None:
+            means[layer.name] = total.mean((0, 3, 4))
+        if layer.floats is None:
+            return total.sum((0, 3, 4)) * (self.timesteps // len(total)) * layer.unit
+        if layer.pool is not None and layer.pool.mode == "max":
+            total = max_pool(total, layer.pool)
+        out = _fire(total.expand(self.timesteps, *total.shape[1:]), layer, numbers)
+        if isinstance(layer.attention, ColumnAttention):
+            out = out * maps[layer.attention.query]
+        if layer.pool is not None and layer.pool.mode == "or":
+            out = max_pool(out, layer.pool)
+        return out
 
 
 @dataclass(frozen=True, eq=False)
-class _Scaled:
+class _Numbers:
     """A layer in units: weights by connection, bias, threshold and reset, [C]."""
 
     weights: list[Tensor]
@@ -71,50 +79,31 @@ class _Scaled:
     theta: Tensor
     reset: Tensor
 
+    @classmethod
+    def of(cls, layer: ScaledLayer) -> _Numbers:
+        def whole(values: Tensor, near: float) -> Tensor:
+            axes = (-1, *(1,) * (values.dim() - 1))
+            values = values / layer.unit.view(axes)
+            nearest = values.round()
+            close = (values - nearest).abs() <= near * values.abs().clamp_min(1)
+            return torch.where(layer.exact.view(axes) & close, nearest, values)
 
-def _scaled(layer: FloatLayer, folded: FoldedLayer, imported: Imported) -> _Scaled:
-    unit, exact = imported.units[layer.name], imported.exact[layer.name]
-
-    def whole(values: Tensor, near: float) -> Tensor:
-        values = values / unit.view(-1, *(1,) * (values.dim() - 1))
-        nearest = values.round()
-        close = (values - nearest).abs() <= near * values.abs().clamp_min(1)
-        return torch.where(exact.view(-1, *(1,) * (values.dim() - 1)) & close, nearest, values)
-
-    theta = torch.full_like(folded.bias, _node(layer.node, layer.name)[1])
-    reset = imported.firing.get(layer.name, Firing()).reset
-    reset = torch.zeros_like(theta) if reset is None else reset.double()
-    weights = [whole(w * f.view(-1, 1, 1, 1), GRID)
-               for w, f in zip(folded.weights, folded.factors, strict=True)]
-    return _Scaled(weights, whole(folded.bias, GRID), whole(theta, EQUAL), whole(reset, GRID))
-
-
-def _currents(layer: FloatLayer, scaled: _Scaled, maps: dict[str, Tensor]) -> Tensor:
-    total = scaled.bias.view(-1, 1, 1)
-    for c, weight in zip(layer.connections, scaled.weights, strict=True):
-        operand = sum(maps[name] for name in c.sources)
-        lead = operand.shape[:2]
-        operand = operand.flatten(0, 1)
-        if c.avg_pool > 1:
-            operand = F.avg_pool2d(operand, c.avg_pool, divisor_override=1)
-        stride, padding = _geometry(c.conv, layer.name)
-        total = total + F.conv2d(operand, weight, None, stride, padding).unflatten(0, lead)
-    return total
+        theta = reset = torch.zeros_like(layer.bias)
+        if layer.floats is not None:
+            theta = layer.floats.theta
+            reset = reset if layer.floats.reset is None else layer.floats.reset
+        return cls([whole(s.weight, GRID) for s in layer.synapses], whole(layer.bias, GRID),
+                   whole(theta, EQUAL), whole(reset, GRID))
 
 
-def _max_pool(x: Tensor, pool) -> Tensor:
-    lead = x.shape[:2]
-    return F.max_pool2d(x.flatten(0, 1), pool.size, pool.stride, pool.padding).unflatten(0, lead)
-
-
-def _fire(currents: Tensor, node: nn.Module, scaled: _Scaled, strict: bool) -> Tensor:
-    """Spikes [T, B, C, H, W]; what the node multiplies its input by is in the currents already."""
-    theta, rest = (x.view(-1, 1, 1) for x in (scaled.theta, scaled.reset))
-    kept, v, spikes = _decay(node), rest, []
+def _fire(currents: Tensor, layer: ScaledLayer, numbers: _Numbers) -> Tensor:
+    """Spikes [T, B, C, H, W] of currents in units."""
+    theta, rest = (x.view(-1, 1, 1) for x in (numbers.theta, numbers.reset))
+    rule, v, spikes = layer.floats, rest, []
     for current in currents:
-        v = kept * v + current
-        fired = v > theta if strict else v >= theta
-        v = v - theta * fired if node.v_reset is None else torch.where(fired, rest, v)
+        v = rule.decay * v + current
+        fired = v > theta if rule.strict else v >= theta
+        v = v - theta * fired if rule.reset is None else torch.where(fired, rest, v)
         spikes.append(fired)
     return torch.stack(spikes).double()
 
@@ -146,10 +135,11 @@ class Agreement:
 
 
 def compare(imported: Imported, inputs: np.ndarray, labels: np.ndarray | None = None,
-            batch: int = 50, progress=None) -> Agreement:
+            batch: int = 50, progress=None, masks: np.ndarray | None = None) -> Agreement:
     """Run the float and the integer network on integers [N, C, H, W] (static) or [N, T, C, H, W].
 
-    progress(n) is told after every batch.
+    progress(n) is told after every batch. masks: bool [N, tokens] for a gate that takes them from
+    the host.
     """
     exact, rounded = FloatNetwork(imported), IntegerNetwork(imported.network)
     equal, right, counts = 0, [0, 0], {}
@@ -158,7 +148,9 @@ def compare(imported: Imported, inputs: np.ndarray, labels: np.ndarray | None = 
         if not imported.network.input.static:
             x = x.transpose(0, 1)
         ours, theirs = {}, {}
-        found = [exact(x, theirs).argmax(1).numpy(), rounded(x, ours).argmax(1).numpy()]
+        part = None if masks is None else torch.from_numpy(masks[start:start + batch])
+        found = [exact(x, theirs, masks=part).argmax(1).numpy(),
+                 rounded(x, ours, part).argmax(1).numpy()]
         equal += int((found[0] == found[1]).sum())
         for name, spikes in ours.items():
             same = counts.setdefault(name, [0, 0])

@@ -12,13 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from spikingjelly.activation_based import neuron
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import SpikeTicketError
+from ..integer.floats import FloatLayer, FloatNeuron, FloatSynapses
 from ..integer.network import INPUT, Pool
-from ..integer.quantize import Connection, FloatLayer
-from .weights import channel_weight, conv_module
+from .weights import channel_weight
 
 SHORTCUT_BITS = 8
 """Width of an identity added before a neuron: one weight per channel, in the main path's unit."""
@@ -180,7 +179,7 @@ class Lowering:
         """Max pool; sole: nothing else reads the map before the pool."""
         pool = Pool("or", size, stride, padding)
         channels, *maps = value.shape
-        shape = (channels, *(_windows(where, n, size, pool.stride, padding) for n in maps))
+        shape = (channels, *(_windows(where, n, size, stride or size, padding) for n in maps))
         if value.averaged:
             raise SpikeTicketError(f"{where}: a max pool behind the mean over time; put it before")
         if isinstance(value, Currents):
@@ -193,7 +192,9 @@ class Lowering:
         index = [layer.name for layer in self.layers].index(value.sources[0])
         if not sole or self.layers[index].pool is not None:
             # The map is read twice, or pooled already: a layer of its own passes it on.
-            value = self.fire(where, f"{value.sources[0]}.pool", value, neuron.IFNode(), COPY_BITS)
+            one = torch.ones(channels, dtype=torch.float64)
+            value = self.fire(where, f"{value.sources[0]}.pool", value,
+                              FloatNeuron(1.0, one, 0 * one), bits=COPY_BITS)
             index = -1
         self.layers[index] = replace(self.layers[index], pool=pool)
         self.shapes[value.sources[0]] = shape
@@ -208,17 +209,17 @@ class Lowering:
         """The mean or sum over timesteps."""
         return replace(value, averaged=True)
 
-    def fire(self, where: str, name: str, value: Value, node: nn.Module,
+    def fire(self, where: str, name: str, value: Value, neuron: FloatNeuron, gain: float = 1.0,
              bits: int | None = None) -> Spikes:
-        """A SpikingJelly neuron, which makes a layer and its map."""
+        """A neuron, which makes a layer and its map; gain: of its input."""
         value = self.currents(where, value)
         if value.averaged or value.positions:
             raise SpikeTicketError(f"{where}: a neuron behind a mean over "
                                    f"{'time' if value.averaged else 'positions'}; only the output "
                                    "can follow it")
         name = self._unused(name)
-        connections = self._connections(name, value, bits)
-        self.layers.append(FloatLayer(name, connections, node, value.pool))
+        self.layers.append(FloatLayer(name, self._synapses(name, value, gain, bits),
+                                      value.bias * gain, neuron, value.pool))
         self.shapes[name] = value.shape
         return Spikes((name,), value.shape, flat=value.flat)
 
@@ -250,8 +251,8 @@ class Lowering:
             raise SpikeTicketError(f"{where}: the output is a map {_text(value.shape)}; end with "
                                    "a linear layer, or with an average over all positions")
         name = self._unused(name)
-        connections = self._connections(name, value, COPY_BITS if counted else None)
-        return [*self.layers, FloatLayer(name, connections)]
+        synapses = self._synapses(name, value, bits=COPY_BITS if counted else None)
+        return [*self.layers, FloatLayer(name, synapses, value.bias)]
 
     def currents(self, where: str, value: Value, shortcut: bool = False) -> Currents:
         """The value itself as a current: spikes with weight 1."""
@@ -305,15 +306,12 @@ class Lowering:
             raise SpikeTicketError(f"{where}: a weight or bias is not a finite number")
         return Currents((term,), bias, shape, averaged=value.averaged)
 
-    def _connections(self, name: str, value: Currents, bits: int | None = None,
-                     ) -> tuple[Connection, ...]:
-        made = []
+    def _synapses(self, name: str, value: Currents, gain: float = 1.0, bits: int | None = None,
+                  ) -> tuple[FloatSynapses, ...]:
         widths = self._widths(name, value.terms) if bits is None else [bits] * len(value.terms)
-        for j, (term, width) in enumerate(zip(value.terms, widths, strict=True)):
-            conv = conv_module(term.weight, value.bias if j == 0 else None, term.stride,
-                               term.padding)
-            made.append(Connection(conv, None, term.sources, term.avg_pool, width))
-        return tuple(made)
+        return tuple(FloatSynapses(t.weight * (gain / t.avg_pool ** 2), t.sources, (t.stride,) * 2,
+                                   (t.padding,) * 2, (t.avg_pool,) * 2, width)
+                     for t, width in zip(value.terms, widths, strict=True))
 
     def _widths(self, name: str, terms: tuple[Term, ...]) -> list[int]:
         bits = self.bits

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 from ..errors import SpikeTicketError
+from ..integer.folding import node_rule, norm_scale
 from ..models import FusedLIFNode
 from .lowering import Currents, Lowering, Value
 from .weights import normal_conv, one
@@ -49,7 +49,7 @@ def apply_module(low: Lowering, module: nn.Module, where: str, name: str, value:
             sole = True
         return value
     if type(module) in NEURONS:
-        return low.fire(where, name, value, _node(module))
+        return fire(low, name, module, where, value)
     if type(module) in IGNORED:
         return value
     handler = HANDLERS.get(type(module))
@@ -92,11 +92,7 @@ def _norm(low: Lowering, module: nn.BatchNorm2d, where: str, value: Value) -> Va
     if module.running_var is None:
         raise SpikeTicketError(f"{where}: a batch norm without running statistics; train it with "
                                "track_running_stats=True")
-    sigma = (module.running_var.double() + module.eps).sqrt()
-    gamma = torch.ones_like(sigma) if module.weight is None else module.weight.detach().double()
-    beta = torch.zeros_like(sigma) if module.bias is None else module.bias.detach().double()
-    return low.affine(where, value, gamma / sigma,
-                      beta - gamma / sigma * module.running_mean.double())
+    return low.affine(where, value, *norm_scale(module))
 
 
 def _avg_pool(low: Lowering, module: nn.AvgPool2d, where: str, value: Value) -> Value:
@@ -146,12 +142,13 @@ def _vote(low: Lowering, module: layer.VotingLayer, where: str, value: Value) ->
     return low.vote(where, value, module.voting_size)
 
 
-def _node(module: nn.Module) -> nn.Module:
-    """The node as `sw.integer.quantize` takes it: a learned time constant becomes a number."""
+def fire(low: Lowering, name: str, module: nn.Module, where: str, value: Value) -> Value:
+    """A SpikingJelly neuron; a learned time constant becomes a number."""
     if type(module) is neuron.ParametricLIFNode:
         tau = 1.0 / float(module.w.detach().double().sigmoid())
-        return neuron.LIFNode(tau, module.decay_input, module.v_threshold, module.v_reset)
-    return module
+        module = neuron.LIFNode(tau, module.decay_input, module.v_threshold, module.v_reset)
+    gain, rule = node_rule(module, value.shape[0], where)
+    return low.fire(where, name, value, rule, gain)
 
 
 HANDLERS: dict[type, Callable[..., Value]] = {

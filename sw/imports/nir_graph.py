@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from spikingjelly.activation_based import neuron
 from torch import Tensor
 
 from ..errors import SpikeTicketError
+from ..integer.floats import FloatNeuron
 from ..integer.network import INPUT, MAX_TIMESTEPS, InputSpec
 from . import nir_file
 from .dialects import DIALECTS, Dialect, by_channel, dialect, uniform, unsaid
-from .integers import Firing, Imported, build
+from .integers import Imported, build
 from .lowering import Bits, Currents, Lowering, Size, Spikes, Value
 from .nir_module import NIRModule
 from .weights import normal_conv, one, pair
@@ -83,7 +83,7 @@ def from_nir(graph: object, *, timesteps: int | None = None, dialect_of: str = "
         layers = reading.layers()
         spec = InputSpec(*reading.shape, bits=known["input_bits"], static=known["static"])
         imported = build(layers, spec, known["timesteps"], input_scale=input_scale,
-                         firing=reading.firing, name=known["name"], labels=known["labels"])
+                         name=known["name"], labels=known["labels"])
     except SpikeTicketError as error:
         raise SpikeTicketError(f"{where}: {error}") from error
     said = () if confirm else (*module.habits, *_open(module, known))
@@ -145,7 +145,6 @@ class _Reading:
 
     def __init__(self, nir, graph, how: Dialect, bits: Bits, readout: str = "readout"):
         self.nir, self.graph, self.how, self.readout = nir, graph, how, readout
-        self.firing: dict[str, Firing] = {}
         self.order = _order(graph)
         inputs = [k for k, n in graph.nodes.items() if isinstance(n, nir.Input)]
         outputs = [k for k, n in graph.nodes.items() if isinstance(n, nir.Output)]
@@ -175,9 +174,7 @@ class _Reading:
             for source in sources[1:]:
                 value = self.low.add(where, value, values[source])
             if key == self.output:
-                layers = self.low.readout(where, value, self.readout)
-                self.firing[layers[-1].name] = Firing(unit=torch.ones(1, dtype=torch.float64))
-                return layers
+                return self.low.readout(where, value, self.readout)
             if not readers[key]:
                 raise SpikeTicketError(f"{where}: nothing reads it; a ticket has one output")
             values[key] = self._apply(key, node, where, value)
@@ -269,8 +266,7 @@ class _Reading:
         return by_channel(_array(node.w_in), shape, where, "w_in")
 
     def _fire(self, key: str, where: str, value: Value, spec: _Neuron) -> Spikes:
-        """Divide currents by their threshold, so that a SpikingJelly node with threshold 1 fires
-        as the NIR neuron does."""
+        """The layer of a NIR neuron."""
         if not (spec.theta > 0).all():
             c = int((spec.theta <= 0).argmax())
             raise SpikeTicketError(f"{where}: channel {c} has v_threshold at or below rest "
@@ -283,20 +279,12 @@ class _Reading:
             pooled = self.low.maximum(where, before, size, stride, padding, sole=sole)
             self.node_of[pooled.sources[0]] = key
             return replace(pooled, flat=value.flat)
-        scale, offset = spec.gain / spec.theta, spec.offset / spec.theta
-        value = self.low.affine(where, self.low.currents(where, value), _tensor(scale),
-                                _tensor(offset))
-        v_reset = None if spec.soft else 0.0
-        if spec.kept == 1.0:
-            node = neuron.IFNode(1.0, v_reset)
-        else:
-            node = neuron.LIFNode(2.0, False, 1.0, v_reset)
-            node.tau = 1 / (1 - spec.kept)       # 1 (nothing is kept) is refused by LIFNode
-        made = self.low.fire(where, key, value, node)
-        reset = spec.reset / spec.theta
-        self.firing[made.sources[0]] = Firing(
-            self.how.fires == ">", _tensor(reset) if reset.any() else None,
-            _tensor(1 / spec.theta))
+        value = self.low.affine(where, self.low.currents(where, value), _tensor(spec.gain),
+                                _tensor(spec.offset))
+        rule = FloatNeuron(spec.kept, _tensor(spec.theta), None if spec.soft else
+                           _tensor(spec.reset), self.how.fires == ">",
+                           torch.ones(len(spec.theta), dtype=torch.float64))
+        made = self.low.fire(where, key, value, rule)
         self.node_of[made.sources[0]] = key
         return made
 

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import SpikeTicketError
 from ..integer.gate import Gate, Select
 from ..integer.network import INPUT, LEAK_ONE, Layer, Network, Shape, Synapses
+from ..integer.shapes import Pair
 from ..tickets.checkpoint import replace
 from . import nir_file
 from .nir_graph import METADATA
@@ -103,14 +104,14 @@ class _Writing:
         sources = [self.ends[name] for name in syn.sources]
         weight = syn.weight.astype(np.float32)
         source = self.shapes[syn.sources[0]]
-        if syn.sum_pool > 1:
+        if syn.sum_pool != (1, 1):
             pool = f"{layer.name}.pool{j}"
-            self._node(pool, self._pool(syn.sum_pool, syn.sum_pool, 0), sources)
+            self._node(pool, self._pool(syn.sum_pool, syn.sum_pool, (0, 0)), sources)
             sources = [pool]
             if self.pools == "avg":
-                weight = weight * np.float32(syn.sum_pool ** 2)
+                weight = weight * np.float32(syn.sum_pool[0] * syn.sum_pool[1])
         bias = layer.bias if j == 0 else np.zeros_like(layer.bias)
-        size = (source.height // syn.sum_pool, source.width // syn.sum_pool)
+        size = (source.height // syn.sum_pool[0], source.width // syn.sum_pool[1])
         name = f"{layer.name}.w{j}"
         self._node(name, self.nir.Conv2d(size, weight, syn.stride, syn.padding, 1, 1,
                                          bias.astype(np.float32)), sources)
@@ -148,7 +149,7 @@ class _Writing:
         self._node(f"{layer.name}.window", self._pool(pool.size, pool.stride, pool.padding),
                    [layer.name])
         full = (shape.channels, shape.height, shape.width)
-        half = 0.5 if self.pools == "sum" else 0.5 / pool.size ** 2
+        half = 0.5 if self.pools == "sum" else 0.5 / (pool.size[0] * pool.size[1])
         self._node(f"{layer.name}.or", self.nir.IF(
             np.full(full, 1 / self.dt, np.float32), np.full(full, half, np.float32),
             np.zeros(full, np.float32)), [f"{layer.name}.window"])
@@ -165,9 +166,9 @@ class _Writing:
             np.array([shape.channels, 1, 1]), 0, -1), ends)
         self._node("output", self.nir.Output(np.array([shape.channels])), [f"{layer.name}.flat"])
 
-    def _pool(self, size: int, stride: int, padding: int):
+    def _pool(self, size: Pair, stride: Pair, padding: Pair):
         kind = self.nir.SumPool2d if self.pools == "sum" else self.nir.AvgPool2d
-        return kind(*(np.array([n, n]) for n in (size, stride, padding)))
+        return kind(*(np.array(n) for n in (size, stride, padding)))
 
     def _node(self, name: str, node: object, sources: list[str]) -> None:
         if name in self.nodes:

@@ -16,9 +16,10 @@ from spikingjelly.activation_based.model import spikformer
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
+from ..integer.floats import FloatOperation
+from ..integer.folding import fold
 from ..integer.network import InputSpec
-from ..integer.quantize import FloatOperation, cnn_layers
-from ..models import SpikingCNN
+from ..models import SpikingCNN, cnn_layers
 from ..nets.parts import SpikingNet
 from ..nets.spikeformer_layers import float_layers as spikeformer_layers
 from ..nets.spikeformer_model import Spikeformer
@@ -55,7 +56,7 @@ def from_spikingjelly(model: nn.Module, input_shape: Size, timesteps: int | None
         input_scale = 1 / 255 if static else 1.0
     spec = InputSpec(*input_shape, bits=input_bits, static=static)
     model = _rested_copy(model).cpu().eval()
-    layers, found = _known(model, bits)
+    layers, found = _known(model, bits, spec)
     checked = check and layers is None
     if layers is None:
         layers, found = read(model, input_shape, bits)
@@ -82,16 +83,17 @@ def _rested_copy(model: nn.Module) -> nn.Module:
         base.load_memories(model, memories)
 
 
-def _known(model: nn.Module, bits: Bits) -> tuple[list[FloatOperation] | None, int | None]:
+def _known(model: nn.Module, bits: Bits,
+           spec: InputSpec) -> tuple[list[FloatOperation] | None, int | None]:
     """(layers, timesteps) of the networks that come with their own lists."""
     if isinstance(model, SpikingCNN):
-        return cnn_layers(model, bits), model.config.timesteps
+        return fold(cnn_layers(model, bits), spec), model.config.timesteps
     if isinstance(model, SpikingNet):
-        return model.float_layers(bits), model.config.timesteps
+        return fold(model.float_layers(bits), spec), model.config.timesteps
     if isinstance(model, Spikeformer):
-        return spikeformer_layers(model, bits), model.config.timesteps
+        return fold(spikeformer_layers(model, bits), spec), model.config.timesteps
     if isinstance(model, spikformer.Spikformer):
-        return spikingjelly_layers(model, bits), None
+        return fold(spikingjelly_layers(model, bits), spec), None
     return None, None
 
 

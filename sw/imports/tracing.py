@@ -12,7 +12,7 @@ from spikingjelly.activation_based import base, neuron
 from torch import fx, nn
 
 from ..errors import SpikeTicketError
-from ..integer.quantize import FloatOperation
+from ..integer.floats import FloatOperation
 from .lowering import Bits, Lowering, Size, Value
 from .modules import CONTAINERS, apply_module, flatten, global_average
 

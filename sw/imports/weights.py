@@ -8,7 +8,7 @@ taps, unequal paddings zero rows or columns around the kernel.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import SpikeTicketError
 from ..ticket import MAX_WEIGHTS
@@ -79,17 +79,6 @@ def _edges(padding: object, size: list[int], stride: int, where: str) -> list[tu
     if min(edges) < 0:
         raise SpikeTicketError(f"{where}: padding {edges} is below 0")
     return [(n, n) for n in edges]
-
-
-def conv_module(weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> nn.Conv2d:
-    """The nn.Conv2d that `sw.integer.quantize` takes, in float64."""
-    out, channels, *size = weight.shape
-    conv = nn.Conv2d(channels, out, tuple(size), stride, padding, bias=bias is not None,
-                     device="meta")
-    conv.weight = nn.Parameter(weight.detach().double(), requires_grad=False)
-    if bias is not None:
-        conv.bias = nn.Parameter(bias.detach().double(), requires_grad=False)
-    return conv
 
 
 def channel_weight(factors: Tensor, size: int = 1) -> Tensor:

@@ -23,9 +23,7 @@ from torch import Tensor
 from .attention import Attention, ColumnAttention
 from .gate import Gate, Select
 from .network import INPUT, Pool
-
-Pair = tuple[int, int]
-"""(rows, columns)."""
+from .shapes import Pair
 
 
 @dataclass(frozen=True, eq=False)

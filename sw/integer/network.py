@@ -3,13 +3,13 @@
 Everything here is integers and structure; `docs/numerics.md` gives the arithmetic. In short, for
 timestep t and output channel o of a layer::
 
-    operand_t = sum of the source maps, then (optionally) the sum over k x k windows
+    operand_t = sum of the source maps, then (optionally) the sum over sum_pool windows
     x_t[o]    = sum over the layer's synapses of conv2d(operand_t, weight[o])
-    I_t[o]    = x_t[o] + bias[o]                (pool "max": then the maximum over k x k windows)
+    I_t[o]    = x_t[o] + bias[o]                (pool "max": then the maximum over its windows)
     v_t       = floor(leak * v_{t-1} / 256) + I_t,           v_{-1} = v_reset
     s_t       = v_t >= threshold[o]
     v_t      <- v_reset if s_t (hard reset)  |  v_t - threshold[o] * s_t (soft reset)
-    output_t  = s_t                             (pool "or": then OR over k x k windows)
+    output_t  = s_t                             (pool "or": then OR over its windows)
 
 A layer without a neuron is the readout: logits[o] = sum over t, y, x of I_t[o, y, x]. Attention
 layers have x_t from three spike maps instead of synapses (`sw.integer.attention`), and a patch gate
@@ -27,7 +27,7 @@ import numpy as np
 from ..errors import SpikeTicketError
 from .attention import Attention, ColumnAttention
 from .gate import Gate, Select
-from .shapes import InputSpec, Shape, require
+from .shapes import InputSpec, Pair, Shape, pair, require
 
 INPUT = "input"
 """Name of the network's input map, used as a source by the first layer."""
@@ -35,7 +35,10 @@ INPUT = "input"
 LEAK_ONE = 256
 """`Neuron.leak` is in 1/256: 256 keeps the whole membrane (an IF neuron), 128 is lambda = 1/2."""
 
-MAX_TIMESTEPS = 16
+MAX_TIMESTEPS = 32
+
+MAX_WINDOW = 256
+"""Rows and columns of a pool's window, of strides and paddings."""
 
 
 @dataclass(frozen=True)
@@ -59,38 +62,44 @@ class Neuron:
 
 @dataclass(frozen=True)
 class Pool:
-    """k x k pooling. mode "or": on spikes; "max": on currents, before the neuron.
+    """Pooling. mode "or": on spikes; "max": on currents, before the neuron.
 
-    stride: None is k, windows side by side. padding: positions around the map that a window may
-    cover; they hold nothing (no spike; less than any current).
+    size, stride, padding: (rows, columns), or one number for both. stride: None is the size,
+    windows side by side. padding: positions around the map that a window may cover; they hold
+    nothing (no spike; less than any current).
     """
 
     mode: str
-    size: int = 2
-    stride: int | None = None
-    padding: int = 0
+    size: Pair = (2, 2)
+    stride: Pair | None = None
+    padding: Pair = (0, 0)
 
     def __post_init__(self):
         require(self.mode in ("or", "max"), f"pool mode {self.mode!r} is not 'or' or 'max'")
-        require(1 <= self.size <= 16, f"pool size {self.size} is outside 1..16")
-        if self.stride is None:
-            object.__setattr__(self, "stride", self.size)
-        require(1 <= self.stride <= 16, f"pool stride {self.stride} is outside 1..16")
-        require(0 <= self.padding <= self.size // 2,
-                f"pool padding {self.padding} is outside 0..{self.size // 2}, half the size")
+        size = pair(self.size, "pool size", 1, MAX_WINDOW)
+        stride = size if self.stride is None else self.stride
+        padding = pair(self.padding, "pool padding", 0, MAX_WINDOW)
+        for k, edge in zip(size, padding, strict=True):
+            require(edge <= k // 2, f"pool padding {edge} is outside 0..{k // 2}, half the size")
+        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "stride", pair(stride, "pool stride", 1, MAX_WINDOW))
+        object.__setattr__(self, "padding", padding)
 
     @property
     def tiles(self) -> bool:
         """Windows lie side by side, without overlap and padding."""
-        return (self.stride, self.padding) == (self.size, 0)
+        return (self.stride, self.padding) == (self.size, (0, 0))
 
-    def outputs(self, length: int) -> int:
-        """Windows along an axis of `length` positions; below 1 where none fits."""
-        return (length + 2 * self.padding - self.size) // self.stride + 1
+    def outputs(self, height: int, width: int) -> Pair:
+        """Windows along both axes of a map; below 1 where none fits."""
+        return tuple((length + 2 * edge - k) // step + 1 for length, k, step, edge in
+                     zip((height, width), self.size, self.stride, self.padding, strict=True))
 
-    def covered(self, length: int) -> int:
-        """Positions of such an axis up to the last one that a window covers."""
-        return min(length, (self.outputs(length) - 1) * self.stride + self.size - self.padding)
+    def covered(self, height: int, width: int) -> Pair:
+        """Rows and columns of a map up to the last one that a window covers."""
+        return tuple(min(length, (count - 1) * step + k - edge) for length, count, k, step, edge in
+                     zip((height, width), self.outputs(height, width), self.size, self.stride,
+                         self.padding, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +109,9 @@ class Synapses:
     weight: int8 array [C_out, C_in, kh, kw]; a zero is a removed weight.
     sources: names of the maps whose elementwise sum is the operand (a residual after the neuron
         is two names here); all have the same shape.
-    stride, padding: of the convolution, equal in both axes.
-    sum_pool: k > 1 sums the operand over k x k windows with stride k (average pooling; the 1/k^2
-        is folded into the thresholds).
+    stride, padding, sum_pool: (rows, columns), or one number for both. The operand is summed over
+        windows of sum_pool that lie side by side (average pooling; its divisor is folded into the
+        thresholds); stride and padding are the convolution's.
     bits: width of the stored weights. 1 bit holds -1 and +1, b bits hold -2^(b-1)..2^(b-1)-1.
 
     A fully connected layer is a convolution whose kernel covers its whole source map.
@@ -110,9 +119,9 @@ class Synapses:
 
     weight: np.ndarray
     sources: tuple[str, ...] = (INPUT,)
-    stride: int = 1
-    padding: int = 0
-    sum_pool: int = 1
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    sum_pool: Pair = (1, 1)
     bits: int = 4
 
     def __post_init__(self):
@@ -124,9 +133,8 @@ class Synapses:
             raise SpikeTicketError(
                 f"weights span {w.min()}..{w.max()}, but {self.bits} bits hold {low}..{high}")
         require(len(self.sources) >= 1, "synapses need at least one source map")
-        require(self.stride >= 1, f"stride {self.stride} is below 1")
-        require(self.padding >= 0, f"padding {self.padding} is below 0")
-        require(1 <= self.sum_pool <= 16, f"sum_pool {self.sum_pool} is outside 1..16")
+        for what, low in (("stride", 1), ("padding", 0), ("sum_pool", 1)):
+            object.__setattr__(self, what, pair(getattr(self, what), what, low, MAX_WINDOW))
 
     @property
     def density(self) -> float:
@@ -220,7 +228,7 @@ class Network:
             sizes = {(out.height, out.width)}
         else:
             require(len(layer.synapses) >= 1, f"{where}: no synapses")
-            sizes = {cls._conv_size(where, syn, shapes) for syn in layer.synapses}
+            sizes = {cls.conv_size(where, syn, shapes) for syn in layer.synapses}
             channels = {syn.weight.shape[0] for syn in layer.synapses}
         require(len(sizes) == 1, f"{where}: its synapses give different sizes {sorted(sizes)}")
         require(len(channels) == 1, f"{where}: its synapses give {sorted(channels)} channels")
@@ -232,31 +240,32 @@ class Network:
         height, width = sizes.pop()
         if layer.pool is not None:
             require(layer.neuron is not None, f"{where}: a readout has no pool")
-            height, width = layer.pool.outputs(height), layer.pool.outputs(width)
-            require(height >= 1 and width >= 1, f"{where}: pool {layer.pool.size} leaves nothing")
+            size = layer.pool.size
+            height, width = layer.pool.outputs(height, width)
+            require(height >= 1 and width >= 1, f"{where}: pool {size[0]}x{size[1]} leaves nothing")
         return Shape(count, height, width)
 
     @staticmethod
-    def _conv_size(where: str, syn: Synapses, shapes: Mapping[str, Shape]) -> tuple[int, int]:
+    def conv_size(where: str, syn: Synapses, shapes: Mapping[str, Shape]) -> tuple[int, int]:
         for name in syn.sources:
             require(name in shapes, f"{where}: source {name!r} is not an earlier map")
         first = shapes[syn.sources[0]]
         for name in syn.sources[1:]:
             require(shapes[name] == first, f"{where}: sources {syn.sources} differ in shape")
-        c_in, kh, kw = syn.weight.shape[1:]
+        c_in, *kernel = syn.weight.shape[1:]
         require(c_in == first.channels, f"{where}: weight expects {c_in} channels, "
                                         f"{syn.sources[0]!r} has {first.channels}")
-        height, width = first.height // syn.sum_pool, first.width // syn.sum_pool
-        out = tuple((size + 2 * syn.padding - k) // syn.stride + 1
-                    for size, k in ((height, kh), (width, kw)))
-        require(min(out) >= 1 and min(kh, kw) >= 1,
-                f"{where}: kernel {kh}x{kw} does not fit its {height}x{width} operand")
+        sizes = [n // k for n, k in zip((first.height, first.width), syn.sum_pool, strict=True)]
+        out = tuple((size + 2 * edge - k) // step + 1 for size, k, step, edge in
+                    zip(sizes, kernel, syn.stride, syn.padding, strict=True))
+        require(min(out) >= 1 and min(kernel) >= 1, f"{where}: kernel {kernel[0]}x{kernel[1]} does "
+                                                    f"not fit its {sizes[0]}x{sizes[1]} operand")
         return out
 
     def operand_bound(self, syn: Synapses) -> int:
         """Largest value the operand of `syn` can take."""
         top = sum((1 << self.input.bits) - 1 if name == INPUT else 1 for name in syn.sources)
-        return top * syn.sum_pool ** 2
+        return top * syn.sum_pool[0] * syn.sum_pool[1]
 
     def current_bounds(self, layer: Layer) -> tuple[np.ndarray, np.ndarray]:
         """Exact worst-case bounds (low, high), int64 [C_out], of x_t before the bias is added."""

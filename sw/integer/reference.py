@@ -99,7 +99,7 @@ def _batch_size(network: Network) -> int:
     largest = 1
     for layer, syn in network.synapses():
         _, c_in, kh, kw = syn.weight.shape
-        height, width = network._conv_size(layer.name, syn, shapes)
+        height, width = network.conv_size(layer.name, syn, shapes)
         largest = max(largest, c_in * kh * kw * height * width, layer.channels * height * width)
     return max(1, _CHUNK_ELEMENTS // (largest * network.timesteps))
 
@@ -161,13 +161,14 @@ def _pool(x: np.ndarray, pool: Pool, combine: np.ufunc, empty: int = 0) -> np.nd
 
     empty: value of the padding, which must not change any combination.
     """
-    height, width = pool.outputs(x.shape[-2]), pool.outputs(x.shape[-1])
-    if pool.padding:
-        edges = [(0, 0)] * (x.ndim - 2) + [(pool.padding, pool.padding)] * 2
+    height, width = pool.outputs(*x.shape[-2:])
+    if any(pool.padding):
+        edges = [(0, 0)] * (x.ndim - 2) + [(edge, edge) for edge in pool.padding]
         x = np.pad(x, edges, constant_values=empty)
-    step, (rows, columns) = pool.stride, ((n - 1) * pool.stride + 1 for n in (height, width))
-    parts = (x[..., dy:dy + rows:step, dx:dx + columns:step]
-             for dy in range(pool.size) for dx in range(pool.size))
+    down, right = pool.stride
+    rows, columns = (height - 1) * down + 1, (width - 1) * right + 1
+    parts = (x[..., dy:dy + rows:down, dx:dx + columns:right]
+             for dy in range(pool.size[0]) for dx in range(pool.size[1]))
     result = next(parts).copy()
     for part in parts:
         combine(result, part, out=result)
@@ -179,7 +180,7 @@ def operand(syn: Synapses, maps: Mapping[str, np.ndarray]) -> np.ndarray:
     total = maps[syn.sources[0]].astype(np.int32)
     for name in syn.sources[1:]:
         total = total + maps[name]
-    if syn.sum_pool > 1:
+    if syn.sum_pool != (1, 1):
         total = _pool(total, Pool("or", syn.sum_pool), np.add)
     return total
 
@@ -211,11 +212,10 @@ def _convolve(x: np.ndarray, syn: Synapses, dtype: type) -> np.ndarray:
     steps, images = x.shape[:2]
     c_out, _, kh, kw = syn.weight.shape
     x = x.reshape(-1, *x.shape[2:]).astype(dtype)
-    if syn.padding:
-        edge = (syn.padding, syn.padding)
-        x = np.pad(x, ((0, 0), (0, 0), edge, edge))
+    if any(syn.padding):
+        x = np.pad(x, ((0, 0), (0, 0), *((edge, edge) for edge in syn.padding)))
     windows = np.lib.stride_tricks.sliding_window_view(x, (kh, kw), axis=(2, 3))
-    windows = windows[:, :, ::syn.stride, ::syn.stride]     # [N, C, H', W', kh, kw], a view
+    windows = windows[:, :, ::syn.stride[0], ::syn.stride[1]]     # [N, C, H', W', kh, kw], a view
     height, width = windows.shape[2:4]
     used = np.argwhere(np.any(syn.weight != 0, axis=0))     # (c, dy, dx) with a survivor
     c, dy, dx = used.T
@@ -279,9 +279,9 @@ def sop(network: Network, spikes: Mapping[str, np.ndarray]) -> dict[str, Work]:
         if layer.attention is not None:
             work.executed, work.dense, work.useful = layer.attention.work(spikes, GROUP)
         for syn in layer.synapses:
-            height, width = network._conv_size(layer.name, syn, shapes)
+            height, width = network.conv_size(layer.name, syn, shapes)
             if layer.pool is not None:
-                height, width = layer.pool.covered(height), layer.pool.covered(width)
+                height, width = layer.pool.covered(height, width)
             c_out, c_in, kh, kw = syn.weight.shape
             events, active = (sum(counts[name][kind] for name in syn.sources) for kind in (0, 1))
             survivors = np.count_nonzero(syn.weight, axis=0)        # [C_in, kh, kw]
@@ -311,15 +311,16 @@ def _event_counts(network: Network, name: str, spikes: np.ndarray) -> tuple[np.n
 def _tap_sum(counts: np.ndarray, syn: Synapses, fanout: np.ndarray, height: int,
              width: int) -> int:
     """Sum over taps and outputs (height x width) of counts at the tap's input x fanout."""
-    if syn.sum_pool > 1:
+    if syn.sum_pool != (1, 1):
         counts = _pool(counts, Pool("or", syn.sum_pool), np.add)
-    s = syn.stride
-    margin = (syn.padding, max(0, (height - 1) * s + syn.weight.shape[2] - counts.shape[1]),
-              max(0, (width - 1) * s + syn.weight.shape[3] - counts.shape[2]))
-    counts = np.pad(counts, ((0, 0), margin[:2], (margin[0], margin[2])))
+    rows, columns = ((n - 1) * step + 1 for n, step in zip((height, width), syn.stride,
+                                                            strict=True))
+    edges = [(edge, max(0, n + k - 1 - size)) for edge, n, k, size in
+             zip(syn.padding, (rows, columns), syn.weight.shape[2:], counts.shape[1:], strict=True)]
+    counts = np.pad(counts, ((0, 0), *edges))
     total = 0
     for dy, dx in np.ndindex(syn.weight.shape[2:]):
-        seen = counts[:, dy:dy + (height - 1) * s + 1:s, dx:dx + (width - 1) * s + 1:s]
+        seen = counts[:, dy:dy + rows:syn.stride[0], dx:dx + columns:syn.stride[1]]
         total += int((seen.sum(axis=(1, 2)) * fanout[:, dy, dx]).sum())
     return total
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..errors import SpikeTicketError
 
 
@@ -11,6 +13,20 @@ def require(condition: bool, message: str) -> None:
     """Raises SpikeTicketError with the message where the condition does not hold."""
     if not condition:
         raise SpikeTicketError(message)
+
+
+Pair = tuple[int, int]
+"""(rows, columns)."""
+
+
+def pair(value: int | Pair, what: str, low: int, high: int) -> Pair:
+    """(rows, columns) of one number or two, whole and in low..high; raises SpikeTicketError."""
+    values = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    whole = len(values) == 2 and all(isinstance(n, int | np.integer) and not isinstance(n, bool)
+                                     for n in values)
+    require(whole and all(low <= n <= high for n in values),
+            f"{what} {value} is outside {low}..{high}")
+    return int(values[0]), int(values[1])
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,15 @@ against worst-case bounds when the network is built); membranes are int64.
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import torch
-import torch.nn.functional as F
 from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
-from . import tokens
 from .attention import ColumnAttention
-from .gate import Gate, Select, check_masks
-from .network import INPUT, LEAK_ONE, Layer, Network, Neuron, Pool, Synapses
+from .maps import attend, convolve, max_pool, walk
+from .network import LEAK_ONE, Layer, Network, Neuron
 
 
 class IntegerLIFNode(neuron.BaseNode):
@@ -106,12 +102,12 @@ class IntegerLayer(nn.Module):
             return currents.sum((0, 3, 4)) * repeat
         pool = self.layer.pool
         if pool is not None and pool.mode == "max":
-            currents = _max_pool(currents, pool)
+            currents = max_pool(currents, pool)
         self.neuron.reset()
         currents = currents.expand(self.timesteps, *currents.shape[1:])
         spikes = self.neuron(currents).to(torch.uint8)
         if pool is not None and pool.mode == "or":
-            spikes = _max_pool(spikes, pool)
+            spikes = max_pool(spikes, pool)
         if isinstance(self.layer.attention, ColumnAttention):
             spikes = spikes * maps[self.layer.attention.query]
         return spikes
@@ -120,27 +116,11 @@ class IntegerLayer(nn.Module):
         """int64 [T or 1, B, C, H, W]: synapses' or attention's sums plus bias, before any pool."""
         total = self.bias.to(self.dtype)
         if self.layer.attention is not None:
-            total = total + self._attend(maps)
+            total = total + attend(self.layer.attention, maps, self.dtype)
         for j, syn in enumerate(self.layer.synapses):
-            total = total + self._convolve(syn, getattr(self, f"weight{j}"), maps)
+            operand = sum(maps[name].to(self.dtype) for name in syn.sources)
+            total = total + convolve(operand, getattr(self, f"weight{j}").to(self.dtype), syn)
         return total.to(torch.int64)
-
-    def _attend(self, maps: dict[str, Tensor]) -> Tensor:
-        attention = self.layer.attention
-        q, k, v = (maps[name].to(self.dtype).flatten(3) for name in attention.sources)
-        if isinstance(attention, ColumnAttention):
-            return tokens.column_attention(k, v).unsqueeze(-1)
-        x = tokens.self_attention(q, k, v, attention.heads)
-        return x.view(maps[attention.query].shape)
-
-    def _convolve(self, syn: Synapses, weight: Tensor, maps: dict[str, Tensor]) -> Tensor:
-        operand = sum(maps[name].to(self.dtype) for name in syn.sources)
-        steps, batch = operand.shape[:2]
-        operand = operand.flatten(0, 1)
-        if syn.sum_pool > 1:
-            operand = F.avg_pool2d(operand, syn.sum_pool, divisor_override=1)
-        x = F.conv2d(operand, weight.to(self.dtype), stride=syn.stride, padding=syn.padding)
-        return x.unflatten(0, (steps, batch))
 
 
 class IntegerNetwork(nn.Module):
@@ -176,25 +156,10 @@ class IntegerNetwork(nn.Module):
         if x.numel() and (int(x.min()) < 0 or int(x.max()) >> spec.bits):
             raise SpikeTicketError(f"input spans {int(x.min())}..{int(x.max())}, outside the "
                                    f"0..{(1 << spec.bits) - 1} of its {spec.bits} bits")
-        maps = {INPUT: x.unsqueeze(0) if spec.static else x}
-        masks = check_masks(self.network.gates, masks if masks is None else masks.cpu().numpy(),
-                            maps[INPUT].shape[1])
-        kept = {} if kept is None else kept
-        modules = iter(self.layers)
-        for layer in self.network.layers:
-            if isinstance(layer, Gate):
-                kept[layer.name] = chosen = tokens.choose(layer, maps, masks)
-                if layer.mode == "input":
-                    maps[INPUT] = tokens.zero_patches(maps[INPUT], chosen, layer.grid)
-                continue
-            if isinstance(layer, Select):
-                out = tokens.take(maps[layer.source].flatten(3), kept[layer.gate]).unsqueeze(3)
-            else:
-                out = next(modules)(maps)
-            maps[layer.name] = out
-            if spikes is not None and layer is not self.network.layers[-1]:
-                spikes[layer.name] = out
-        return out
+        layers = {module.layer.name: module for module in self.layers}
+        return walk(self.network.layers, x.unsqueeze(0) if spec.static else x,
+                    lambda layer, maps: layers[layer.name](maps),
+                    masks if masks is None else masks.cpu().numpy(), spikes, kept)
 
 
 def evaluate(network: Network, images: np.ndarray, labels: np.ndarray, batch: int = 50,
@@ -226,14 +191,3 @@ def evaluate(network: Network, images: np.ndarray, labels: np.ndarray, batch: in
     activity = {name: {"spike_rate": a / len(images), "active": b / len(images)}
                 for name, (a, b) in sums.items()}
     return correct / len(images), activity
-
-
-def _max_pool(x: Tensor, pool: Pool) -> Tensor:
-    """Maximum over the pool's windows of the last two axes; the OR of spikes. Integer types."""
-    edge, step = pool.padding, pool.stride
-    rows, columns = ((pool.outputs(n) - 1) * step + 1 for n in x.shape[-2:])
-    if edge:
-        x = F.pad(x, (edge, edge, edge, edge), value=torch.iinfo(x.dtype).min)
-    parts = (x[..., dy:dy + rows:step, dx:dx + columns:step]
-             for dy in range(pool.size) for dx in range(pool.size))
-    return functools.reduce(torch.maximum, parts)

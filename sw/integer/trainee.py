@@ -12,16 +12,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
 from ..models import repeat_like
-from . import tokens
-from .attention import Attention, ColumnAttention
-from .gate import Gate, Select, check_masks
-from .network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
-from .quantize import FloatOperation, FoldedLayer, _geometry, fold, whole
+from .attention import ColumnAttention
+from .floats import FloatOperation
+from .maps import attend, convolve, max_pool, walk
+from .network import InputSpec, Layer, Network, Neuron, Synapses
+from .quantize import ScaledLayer, scale
+from .units import BIAS_LIMIT, largest_weight, whole
 
 
 class IntegerLIF(torch.autograd.Function):
@@ -44,7 +44,7 @@ class IntegerLIF(torch.autograd.Function):
             if exact:
                 v.mul_(spec.leak / 256).floor_()
             else:
-                v = (v.to(torch.int32) * spec.leak >> 8).to(x.dtype)
+                v = (v.to(torch.int64) * spec.leak >> 8).to(x.dtype)
             torch.add(x if static else x[t], v, out=h[t])
             torch.ge(h[t], theta, out=s[t])
             if spec.reset == "soft":
@@ -73,29 +73,45 @@ def straight_through(value: Tensor, rounded: Tensor) -> Tensor:
 
 
 class TraineeLayer(nn.Module):
-    """A folded layer with trainable weights and bias.
+    """A scaled layer with trainable weights and bias.
 
-    masks: by connection, 1 where a weight survives; None: where it is not 0.
+    masks: by connection, 1 where a weight survives; None: where it is not 0. size: of a typical
+    threshold. Weights are trained in a scale of their own, in which the survivors of a channel have
+    about the size that PyTorch would draw for their number, biases in thresholds.
     """
 
-    def __init__(self, folded: FoldedLayer, timesteps: int, mask: Tensor | None = None):
+    def __init__(self, scaled: ScaledLayer, timesteps: int, size: float,
+                 masks: Sequence[Tensor | None]):
         super().__init__()
-        self.folded, self.timesteps = folded, timesteps
+        self.scaled, self.timesteps = scaled, timesteps
         self.weights = nn.ParameterList()
-        parts = zip(folded.weights, folded.factors, strict=True)
-        for j, (weight, factor) in enumerate(parts):
-            alive = (weight != 0) if mask is None else mask.reshape(weight.shape) != 0
-            alive &= (factor / folded.unit != 0).view(-1, 1, 1, 1)
-            self.weights.append(nn.Parameter((weight * alive).float()))
+        axes = (-1, 1, 1, 1)
+        for j, (syn, mask) in enumerate(zip(scaled.synapses, masks, strict=True)):
+            alive = (syn.weight != 0) if mask is None else mask.reshape(syn.weight.shape) != 0
+            steps = syn.weight / scaled.unit.view(axes)
+            ratio = _ratio(steps * alive)
+            self.weights.append(nn.Parameter((steps * alive / ratio.view(axes)).float()))
             self.register_buffer(f"mask{j}", alive.float())
-            self.register_buffer(f"ratio{j}", (factor / folded.unit).float().view(-1, 1, 1, 1))
-        self.bias = nn.Parameter(folded.bias.float(), requires_grad=not folded.attention)
-        self.register_buffer("unit", folded.unit.float())
-        self.register_buffer("threshold", folded.threshold.float())
+            self.register_buffer(f"ratio{j}", ratio.float().view(axes))
+        self.bias = nn.Parameter((scaled.bias / size).float(),
+                                 requires_grad=scaled.attention is None)
+        self.register_buffer("unit", (scaled.unit / size).float())
+        self.register_buffer("threshold", scaled.threshold.float())
+        self.dtype = torch.float32
+
+    def largest(self, network: Network) -> int:
+        """Bound of a current's magnitude, whatever the weights become."""
+        if self.scaled.attention is not None:
+            return self.scaled.attention.bound(network.shapes()[self.scaled.attention.query])
+        total = BIAS_LIMIT
+        for j, syn in enumerate(self.scaled.synapses):
+            survivors = int(getattr(self, f"mask{j}").flatten(1).sum(1).max())
+            total += survivors * largest_weight(syn.bits) * network.operand_bound(syn)
+        return total
 
     def integer_weight(self, j: int) -> Tensor:
         """Whole numbers [C_out, C_in, kh, kw]; 1 bit: the signs of the surviving weights."""
-        mask, bits = getattr(self, f"mask{j}"), self.folded.connections[j].bits
+        mask, bits = getattr(self, f"mask{j}"), self.scaled.synapses[j].bits
         latent = self.weights[j] * getattr(self, f"ratio{j}")
         if bits == 1:
             integers = torch.where(latent.detach() < 0, -1.0, 1.0)
@@ -106,54 +122,46 @@ class TraineeLayer(nn.Module):
 
     def integer_bias(self) -> Tensor:
         latent = self.bias / self.unit
-        return straight_through(latent, latent.detach().round())
+        return straight_through(latent, latent.detach().round()) + self.scaled.shift
 
     def forward(self, maps: dict[str, Tensor], sums: dict[tuple[str, ...], Tensor]) -> Tensor:
         """Spikes [T, B, C, H, W] from maps [T or 1, B, C, H, W]; the readout: logits [B, C].
 
         sums: sums of maps computed so far.
         """
-        folded, pool = self.folded, self.folded.pool
-        if folded.neuron is None:
+        scaled, pool = self.scaled, self.scaled.pool
+        if scaled.neuron is None:
             return self._readout(maps, sums)
-        bias = self.integer_bias().view(-1, 1, 1)
-        if folded.attention is not None:
-            currents = _attend(folded.attention, maps) + bias
-        else:
-            currents = sum(self._convolve(j, _operand(c.sources, maps, sums))
-                           for j, c in enumerate(folded.connections)) + bias
+        currents = self.integer_bias().view(-1, 1, 1).to(self.dtype)
+        if scaled.attention is not None:
+            currents = currents + attend(scaled.attention, maps, self.dtype)
+        for j, syn in enumerate(scaled.synapses):
+            operand = _operand(syn.sources, maps, sums).to(self.dtype)
+            currents = currents + convolve(operand, self.integer_weight(j).to(self.dtype), syn)
         if pool is not None and pool.mode == "max":
-            currents = _max_pool(currents, pool)
+            currents = max_pool(currents, pool)
         static = currents.shape[0] != self.timesteps
-        spikes = IntegerLIF.apply(currents[0] if static else currents, folded.neuron,
-                                   self.threshold, self.unit, self.timesteps if static else None)
-        if isinstance(folded.attention, ColumnAttention):
-            spikes = spikes * maps[folded.attention.query]
+        spikes = IntegerLIF.apply(currents[0] if static else currents, scaled.neuron,
+                                  self.threshold, self.unit, self.timesteps if static else None)
+        spikes = spikes.to(self.threshold.dtype)
+        if isinstance(scaled.attention, ColumnAttention):
+            spikes = spikes * maps[scaled.attention.query]
         if pool is not None and pool.mode == "or":
-            spikes = _max_pool(spikes, pool)
+            spikes = max_pool(spikes, pool)
         return spikes
-
-    def _convolve(self, j: int, operand: Tensor) -> Tensor:
-        c, lead = self.folded.connections[j], operand.shape[:2]
-        x = operand.flatten(0, 1)
-        if c.avg_pool > 1:
-            x = F.avg_pool2d(x, c.avg_pool, divisor_override=1)
-        stride, padding = _geometry(c.conv, self.folded.name)
-        x = F.conv2d(x, self.integer_weight(j).to(x.dtype), None, stride, padding)
-        return x.unflatten(0, lead)
 
     def _readout(self, maps: dict[str, Tensor], sums: dict[tuple[str, ...], Tensor]) -> Tensor:
         """Sums over positions and timesteps, in float64: they are the largest of all integers."""
         total = 0
-        for j, c in enumerate(self.folded.connections):
-            operand = _operand(c.sources, maps, sums).double()
+        for j, syn in enumerate(self.scaled.synapses):
+            operand = _operand(syn.sources, maps, sums).double()
             repeat = self.timesteps // len(operand)     # a static map counts at every timestep
-            pointwise = (self.weights[j].shape[2:] == (1, 1) and c.avg_pool == 1
-                         and _geometry(c.conv, self.folded.name) == (1, 0))
+            pointwise = (self.weights[j].shape[2:] == (1, 1) and syn.sum_pool == (1, 1)
+                         and (syn.stride, syn.padding) == ((1, 1), (0, 0)))
             if pointwise:                               # then sums commute with the convolution
                 self.positions = operand.shape[3] * operand.shape[4]
                 operand = operand.sum((0, 3, 4), keepdim=True)
-            currents = self._convolve(j, operand)
+            currents = convolve(operand, self.integer_weight(j).double(), syn)
             if not pointwise:
                 self.positions = currents.shape[3] * currents.shape[4]
             total = total + currents.sum((0, 3, 4)) * repeat
@@ -162,40 +170,46 @@ class TraineeLayer(nn.Module):
     @torch.no_grad()
     def to_layer(self) -> Layer:
         """The integer layer as it is now."""
-        folded = self.folded
+        s = self.scaled
         synapses = tuple(
-            Synapses(whole_numbers(self.integer_weight(j), torch.int8), c.sources,
-                     *_geometry(c.conv, folded.name), c.avg_pool, c.bits)
-            for j, c in enumerate(folded.connections))
-        return Layer(folded.name, synapses, whole_numbers(self.integer_bias(), torch.int64),
-                     whole_numbers(self.threshold, torch.int64), folded.neuron, folded.pool,
-                     folded.attention)
+            Synapses(whole_numbers(self.integer_weight(j), torch.int8), syn.sources, syn.stride,
+                     syn.padding, syn.sum_pool, syn.bits) for j, syn in enumerate(s.synapses))
+        return Layer(s.name, synapses, whole_numbers(self.integer_bias(), torch.int64),
+                     whole_numbers(self.threshold, torch.int64), s.neuron, s.pool, s.attention)
 
 
 class NetworkTrainee(nn.Module):
     """The integer network of a trained float network, with trainable weights and biases.
 
     layers, spec, input_scale: as for `sw.integer.quantize.convert`. masks: survivors by layer name,
-    of the float weight's shape; layers without one keep the weights that are not 0.
+    of the float weight's shape, a sequence where there are several connections (None for one that
+    keeps its weights); layers without one keep the weights that are not 0.
 
-    forward: integers [B, C, H, W] (static) or [B, T, C, H, W] as `prepare` gives them -> logits
-    scaled as the float network's. `kept`, bool [B, N], goes to a gate with masks from the host.
+    forward: integers [B, C, H, W] (static) or [B, T, C, H, W] as `prepare` gives them -> logits in
+    the float network's currents, their mean over timesteps and positions. `kept`, bool [B, N], goes
+    to a gate with masks from the host.
     """
 
     def __init__(self, layers: Sequence[FloatOperation], spec: InputSpec, timesteps: int,
-                 masks: Mapping[str, Tensor] | None = None, *, input_scale: float = 1 / 255):
+                 masks: Mapping[str, Tensor | Sequence[Tensor | None]] | None = None, *,
+                 input_scale: float = 1.0):
         super().__init__()
         self.spec, self.timesteps = spec, timesteps
-        self.operations = fold(layers, spec, input_scale)
-        names = [f.name for f in self.operations if isinstance(f, FoldedLayer)]
+        self.operations = scale(layers, input_scale)
+        scaled = [s for s in self.operations if isinstance(s, ScaledLayer)]
         masks = dict(masks or {})
-        unknown = sorted(set(masks) - set(names))
+        unknown = sorted(set(masks) - {s.name for s in scaled})
         if unknown:
             raise SpikeTicketError(f"masks for {', '.join(unknown)}, which are no layers; there "
-                                   f"are {', '.join(names)}")
-        self.layers = nn.ModuleList(TraineeLayer(f, timesteps, masks.get(f.name))
-                                    for f in self.operations if isinstance(f, FoldedLayer))
-        self.to_network()   # raises where widths or shapes disagree
+                                   f"are {', '.join(s.name for s in scaled)}")
+        thetas = [float(s.floats.theta.median()) for s in scaled if s.floats is not None]
+        size = float(np.median(thetas)) if thetas else 1.0
+        self.layers = nn.ModuleList(TraineeLayer(s, timesteps, size, _masks(masks.get(s.name), s))
+                                    for s in scaled)
+        network = self.to_network()     # raises where widths or shapes disagree
+        for module in self.layers:
+            if module.largest(network) >= 1 << 24:
+                module.dtype = torch.float64
         self.to(memory_format=torch.channels_last)
 
     @staticmethod
@@ -206,33 +220,18 @@ class NetworkTrainee(nn.Module):
     def logits(self, x: Tensor, spikes: dict[str, Tensor] | None = None,
                kept: Tensor | None = None) -> Tensor:
         """Whole-number logits float64 [B, classes]; `spikes` receives every map by layer name."""
-        x = x.unsqueeze(0) if self.spec.static else x.transpose(0, 1)
-        maps, sums = {INPUT: x}, {}
-        gates = {g.name: g for g in self.operations if isinstance(g, Gate)}
-        masks = check_masks(gates, None if kept is None else kept.cpu().numpy(), x.shape[1])
-        chosen: dict[str, Tensor] = {}
-        modules = iter(self.layers)
-        for operation in self.operations:
-            if isinstance(operation, Gate):
-                chosen[operation.name] = tokens.choose(operation, maps, masks)
-                if operation.mode == "input":
-                    maps[INPUT] = tokens.zero_patches(x, chosen[operation.name], operation.grid)
-                continue
-            if isinstance(operation, Select):
-                taken = tokens.take(maps[operation.source].flatten(3), chosen[operation.gate])
-                maps[operation.name] = taken.unsqueeze(3)
-            else:
-                maps[operation.name] = next(modules)(maps, sums)
-        result = maps.pop(self.operations[-1].name)
-        if spikes is not None:
-            spikes.update((name, s) for name, s in maps.items() if name != INPUT)
-        return result
+        sums: dict[tuple[str, ...], Tensor] = {}
+        modules = {module.scaled.name: module for module in self.layers}
+        return walk(self.operations, x.unsqueeze(0) if self.spec.static else x.transpose(0, 1),
+                    lambda layer, maps: modules[layer.name](maps, sums),
+                    None if kept is None else kept.cpu().numpy(), spikes)
 
     def forward(self, x: Tensor, spikes: dict[str, Tensor] | None = None,
                 kept: Tensor | None = None) -> Tensor:
         readout = self.layers[-1]
-        whole = self.logits(x, spikes, kept)
-        return (whole * (readout.unit[0] / (self.timesteps * readout.positions))).float()
+        sums = self.logits(x, spikes, kept)
+        unit = float(readout.scaled.unit[0])
+        return (sums * (unit / (self.timesteps * readout.positions))).float()
 
     def sparsity(self) -> float:
         """Fraction of all integer weights that are 0."""
@@ -240,10 +239,32 @@ class NetworkTrainee(nn.Module):
 
     def to_network(self, name: str = "ticket", labels: tuple[str, ...] = ()) -> Network:
         """The same network as the `sw.integer.network.Network` that is saved and compiled."""
-        modules = iter(self.layers)
-        layers = tuple(next(modules).to_layer() if isinstance(f, FoldedLayer) else f
-                       for f in self.operations)
+        modules = {module.scaled.name: module for module in self.layers}
+        layers = tuple(modules[s.name].to_layer() if isinstance(s, ScaledLayer) else s
+                       for s in self.operations)
         return Network(self.spec, self.timesteps, layers, name, labels)
+
+
+def _ratio(steps: Tensor) -> Tensor:
+    """[C]: the size of a channel's survivors in units times the root of 3 fan-in, as the next power
+    of two, so that rounding is that of the weights [C, ...] themselves."""
+    rows = steps.flatten(1)
+    alive = (rows != 0).sum(1).clamp_min(1)
+    size = (rows.square().sum(1) / alive).sqrt() * (3 * rows.shape[1]) ** 0.5
+    return torch.where(size > 0, 2.0 ** size.clamp_min(1e-30).log2().ceil(), 1.0)
+
+
+def _masks(given: Tensor | Sequence[Tensor | None] | None,
+           scaled: ScaledLayer) -> Sequence[Tensor | None]:
+    """One mask, or None, for every connection."""
+    if given is None:
+        return [None] * len(scaled.synapses)
+    if isinstance(given, Tensor):
+        given = [given]
+    if len(given) != len(scaled.synapses):
+        raise SpikeTicketError(f"layer {scaled.name!r}: {len(given)} masks for "
+                               f"{len(scaled.synapses)} connections")
+    return given
 
 
 def _operand(sources: tuple[str, ...], maps: dict[str, Tensor],
@@ -254,19 +275,6 @@ def _operand(sources: tuple[str, ...], maps: dict[str, Tensor],
     if sources not in sums:
         sums[sources] = _operand(sources[:-1], maps, sums) + maps[sources[-1]]
     return sums[sources]
-
-
-def _attend(attention: Attention | ColumnAttention, maps: dict[str, Tensor]) -> Tensor:
-    q, k, v = (maps[name].flatten(3) for name in attention.sources)
-    if isinstance(attention, ColumnAttention):
-        return tokens.column_attention(k, v).unsqueeze(4)
-    return tokens.self_attention(q, k, v, attention.heads).view(maps[attention.query].shape)
-
-
-def _max_pool(x: Tensor, pool: Pool) -> Tensor:
-    """Maximum over windows of [T, B, C, H, W]; the OR of spikes."""
-    lead = x.shape[:2]
-    return F.max_pool2d(x.flatten(0, 1), pool.size, pool.stride, pool.padding).unflatten(0, lead)
 
 
 def whole_numbers(x: Tensor, dtype: torch.dtype) -> np.ndarray:

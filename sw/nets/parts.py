@@ -12,8 +12,8 @@ from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
+from ..integer.folding import Connection, ModuleLayer
 from ..integer.network import INPUT, Pool
-from ..integer.quantize import Connection, FloatLayer
 from ..models import fire
 from .config import NetConfig
 
@@ -71,8 +71,8 @@ class SpikingNet(nn.Module, abc.ABC):
                 if isinstance(m, nn.Conv2d | nn.Linear)}
 
     @abc.abstractmethod
-    def float_layers(self, bits: int) -> list[FloatLayer]:
-        """The layers in order of execution, for `sw.integer.quantize.convert`."""
+    def float_layers(self, bits: int) -> list[ModuleLayer]:
+        """The layers in order of execution, for `sw.integer.folding.fold`."""
 
 
 class ConvBlock(nn.Module):
@@ -91,8 +91,8 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.pool(fire(self.node, self.norm(self.conv(x)), self.steps))
 
-    def float_layer(self, name: str, source: str, bits: int) -> FloatLayer:
-        return FloatLayer(name, (Connection(self.conv, self.norm, (source,),
+    def float_layer(self, name: str, source: str, bits: int) -> ModuleLayer:
+        return ModuleLayer(name, (Connection(self.conv, self.norm, (source,),
                                              bits=width(self.conv, bits)),),
                           self.node, Pool("or", 2) if self.pooled else None)
 
@@ -112,8 +112,8 @@ class DenseBlock(nn.Module):
         # BatchNorm1d in multi-step mode takes [T, B, C]; with one position it is the same thing.
         return fire(self.node, self.norm(self.fc(x)), self.steps)
 
-    def float_layer(self, name: str, source: str, bits: int, avg_pool: int = 1) -> FloatLayer:
-        return FloatLayer(name, (Connection(self.fc, self.norm, (source,), avg_pool,
+    def float_layer(self, name: str, source: str, bits: int, avg_pool: int = 1) -> ModuleLayer:
+        return ModuleLayer(name, (Connection(self.fc, self.norm, (source,), avg_pool,
                                              width(self.fc, bits)),),
                           self.node)
 
@@ -125,6 +125,6 @@ def width(module: nn.Module, bits: int) -> int:
     return 1 if len(alive) and bool((alive == alive[0]).all()) else bits
 
 
-def source_of(layers: list[FloatLayer]) -> str:
+def source_of(layers: list[ModuleLayer]) -> str:
     """Name of the map that the next layer reads."""
     return layers[-1].name if layers else INPUT

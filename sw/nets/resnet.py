@@ -11,7 +11,7 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
-from ..integer.quantize import Connection, FloatLayer, identity
+from ..integer.folding import Connection, ModuleLayer, identity
 from .config import NetConfig
 from .parts import ConvBlock, DenseBlock, SpikingNet, fire, source_of, width
 
@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
         shortcut = x if self.project is None else self.project_norm(self.project(x))
         return fire(self.node, self.norm(self.conv(self.first(x))) + shortcut, self.steps)
 
-    def float_layers(self, name: str, source: str, bits: int) -> list[FloatLayer]:
+    def float_layers(self, name: str, source: str, bits: int) -> list[ModuleLayer]:
         if self.project is None:
             shortcut = Connection(identity(self.conv.out_channels), None, (source,),
                                   bits=IDENTITY_BITS)
@@ -48,7 +48,7 @@ class ResidualBlock(nn.Module):
                                   bits=width(self.project, bits))
         inner = self.first.float_layer(f"{name}a", source, bits)
         main = Connection(self.conv, self.norm, (inner.name,), bits=width(self.conv, bits))
-        return [inner, FloatLayer(f"{name}b", (main, shortcut), self.node)]
+        return [inner, ModuleLayer(f"{name}b", (main, shortcut), self.node)]
 
 
 class SpikingResNet(SpikingNet):
@@ -87,10 +87,10 @@ class SpikingResNet(SpikingNet):
             x = block(x)
         return self.hidden(x.mean((3, 4))).float().mean(0)
 
-    def float_layers(self, bits: int) -> list[FloatLayer]:
+    def float_layers(self, bits: int) -> list[ModuleLayer]:
         layers = [self.stem.float_layer("stem", source_of([]), bits)]
         for i, block in enumerate(self.blocks, 1):
             layers += block.float_layers(f"block{i}", source_of(layers), bits)
         layers.append(self.hidden.float_layer("hidden", source_of(layers), bits, self.map_size))
-        return [*layers, FloatLayer("readout", (Connection(
+        return [*layers, ModuleLayer("readout", (Connection(
             self.readout, None, (source_of(layers),), bits=width(self.readout, bits)),))]

@@ -94,7 +94,7 @@ class SpikeformerConfig:
         height, width = self.input[1:]
         for _, pool in self.stages():
             if pool is not None:
-                height, width = pool.outputs(height), pool.outputs(width)
+                height, width = pool.outputs(height, width)
         return height, width
 
     @property

@@ -1,4 +1,4 @@
-"""Spikeformers as lists of float layers, for `sw.integer.quantize` and for integer training."""
+"""Spikeformers as lists of layers, for `sw.integer.folding`, and in integers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
 from ..integer.attention import Attention
+from ..integer.folding import Connection, ModuleAttention, ModuleLayer, ModuleOperation, fold
 from ..integer.gate import Gate, Select
 from ..integer.network import INPUT, InputSpec, Network, Pool
-from ..integer.quantize import Connection, FloatAttention, FloatLayer, FloatOperation, convert
+from ..integer.quantize import convert
 from ..integer.trainee import NetworkTrainee
 from .spikeformer_model import ATTENTION_SCALE, Spikeformer
 
@@ -36,7 +37,7 @@ class LayerList:
             node: nn.Module | None, sources: tuple[str, ...] | None = None,
             pool: Pool | None = None) -> tuple[str]:
         connection = Connection(conv, norm, sources or self.stream, bits=width_of(self.bits, name))
-        self.layers.append(FloatLayer(name, (connection,), node, pool))
+        self.layers.append(ModuleLayer(name, (connection,), node, pool))
         return (name,)
 
     def stage(self, name: str, conv: nn.Conv2d, norm: nn.Module, node: nn.Module,
@@ -53,11 +54,11 @@ class LayerList:
     def attention(self, name: str, heads: int, node: nn.Module, scale: float) -> None:
         """Attention of the maps name.q, name.k and name.v."""
         maps = Attention(*(f"{name}.{part}" for part in "qkv"), heads)
-        self.layers.append(FloatAttention(f"{name}.attention", maps, node, scale))
+        self.layers.append(ModuleAttention(f"{name}.attention", maps, node, scale))
 
 
-def float_layers(model: Spikeformer, bits: Bits = 4) -> list[FloatOperation]:
-    """The layers of a `Spikeformer`, its gate included, for `sw.integer.quantize.convert`."""
+def float_layers(model: Spikeformer, bits: Bits = 4) -> list[ModuleOperation]:
+    """The layers of a `Spikeformer`, its gate included, for `sw.integer.folding.fold`."""
     config, b = model.config, LayerList(bits)
     for i, block in enumerate(model.stem.convs, 1):
         b.stage(f"stem{i}", block.conv, block.norm, block.node, block.pool)
@@ -89,12 +90,14 @@ def input_spec(model: Spikeformer, bits: int = 8) -> InputSpec:
 def to_network(model: Spikeformer, bits: Bits = 4, *, input_bits: int = 8,
                name: str = "spikeformer", labels: tuple[str, ...] = ()) -> Network:
     """Quantise a trained Spikeformer to the integer network (no further training)."""
-    return convert(float_layers(model, bits), input_spec(model, input_bits),
-                   model.config.timesteps, input_scale=model.input_scale, name=name, labels=labels)
+    spec = input_spec(model, input_bits)
+    return convert(fold(float_layers(model, bits), spec), spec, model.config.timesteps,
+                   input_scale=model.input_scale, name=name, labels=labels)
 
 
 def trainee(model: Spikeformer, masks: Mapping[str, Tensor] | None = None, bits: Bits = 4, *,
             input_bits: int = 8) -> NetworkTrainee:
     """The Spikeformer in integer arithmetic, for training on; masks by name of `weights()`."""
-    return NetworkTrainee(float_layers(model, bits), input_spec(model, input_bits),
-                          model.config.timesteps, masks, input_scale=model.input_scale)
+    spec = input_spec(model, input_bits)
+    return NetworkTrainee(fold(float_layers(model, bits), spec), spec, model.config.timesteps,
+                          masks, input_scale=model.input_scale)

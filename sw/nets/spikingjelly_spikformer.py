@@ -11,14 +11,14 @@ from spikingjelly.activation_based.model import spikformer
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
+from ..integer.folding import ModuleOperation
 from ..integer.gate import Gate
 from ..integer.network import Pool
-from ..integer.quantize import FloatOperation
 from .spikeformer_layers import Bits, LayerList
 
 
 def spikingjelly_layers(model: spikformer.Spikformer, bits: Bits = 4,
-                        gate: Gate | None = None) -> list[FloatOperation]:
+                        gate: Gate | None = None) -> list[ModuleOperation]:
     """The layers of SpikingJelly's Spikformer, under the names that ours have.
 
     gate: behind the patch embedding (not of mode "input"); it counts the maps "stem4" and "rpe".

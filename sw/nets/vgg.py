@@ -11,7 +11,7 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
-from ..integer.quantize import Connection, FloatLayer
+from ..integer.folding import Connection, ModuleLayer
 from .config import NetConfig
 from .parts import ConvBlock, DenseBlock, SpikingNet, source_of, width
 
@@ -73,13 +73,13 @@ class SpikingVGG(SpikingNet):
             x = block(x)
         return x.float().mean(0)
 
-    def float_layers(self, bits: int) -> list[FloatLayer]:
-        layers: list[FloatLayer] = []
+    def float_layers(self, bits: int) -> list[ModuleLayer]:
+        layers: list[ModuleLayer] = []
         for i, block in enumerate(self.convs, 1):
             layers.append(block.float_layer(f"conv{i}", source_of(layers), bits))
         for i, block in enumerate(self.dense, 1):
             layers.append(block.float_layer(f"fc{i}", source_of(layers), bits))
-        return [*layers, FloatLayer("readout", (Connection(
+        return [*layers, ModuleLayer("readout", (Connection(
             self.readout if self.dense else as_1x1(self.readout), None, (source_of(layers),),
             bits=width(self.readout, bits)),))]
 

@@ -87,13 +87,15 @@ def loads(workload: Workload, image: int = 0) -> list[Load]:
     for layer in network.layers:
         uses = []
         for syn in layer.synapses:
-            if syn.sum_pool != 1:
-                raise ValueError(f"layer {layer.name!r}: the study has no average pools")
+            if syn.sum_pool != (1, 1) or len({*syn.stride}) > 1 or len({*syn.padding}) > 1:
+                raise ValueError(f"layer {layer.name!r}: the study has no average pools, and one "
+                                 "stride and padding for both axes")
             planes = [plane for name in syn.sources
                       for plane in _planes(workload.spikes[name][:, image],
                                            network.input.bits if name == INPUT else 1)]
-            uses.append(Source(syn.weight, np.stack(planes), syn.stride, syn.padding, syn.bits))
-        height, width = network._conv_size(layer.name, layer.synapses[0], shapes)
+            uses.append(Source(syn.weight, np.stack(planes), syn.stride[0], syn.padding[0],
+                               syn.bits))
+        height, width = network.conv_size(layer.name, layer.synapses[0], shapes)
         result.append(Load(layer.name, uses, height, width))
     return result
 

@@ -15,8 +15,10 @@ from hw.config import CoreConfig
 from ..compile.bounds import signed
 from ..data.datasets import Images
 from ..imports import from_spikingjelly
+from ..integer.floats import FloatLayer, FloatOperation
+from ..integer.folding import ModuleLayer, ModuleOperation, fold
 from ..integer.network import InputSpec, Layer, Network
-from ..integer.quantize import FloatLayer, FloatOperation
+from ..integer.quantize import convert
 from ..integer.spikingjelly import evaluate
 from ..integer.trainee import NetworkTrainee
 from ..nets.parts import SpikingNet, width
@@ -45,19 +47,20 @@ def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTr
     model = found.model.cpu().eval()
     spec = input_spec([run.data, *([run.held] if run.held else [])])
     scale = input_scale(run.data)
-    layers, bits = narrowed(float_layers(found, c.bits, spec, scale),
-                            lambda layers: NetworkTrainee(
-                                layers, spec, c.timesteps, input_scale=scale).to_network())
+    layers, modules = float_layers(found, c.bits, spec, scale)
+    layers, bits = narrowed(layers, lambda layers: convert(layers, spec, c.timesteps,
+                                                           input_scale=scale))
     if bits:
         run.notes[f"bits_{stage}".replace(" ", "_")] = bits
     trainee = NetworkTrainee(layers, spec, c.timesteps, input_scale=scale).to(run.device)
     still = {id(connections(model)[name]) for name in found.frozen}
+    frozen = {layer.name: [id(c.conv) in still for c in layer.connections] for layer in modules
+              if isinstance(layer, ModuleLayer)}
     for layer in trainee.layers:
-        for connection, weight in zip(layer.folded.connections, layer.weights, strict=True):
-            if id(connection.conv) in still or _is_identity(weight):
-                weight.requires_grad_(False)
-                layer.bias.requires_grad_(layer.bias.requires_grad
-                                          and id(connection.conv) not in still)
+        stays = frozen.get(layer.scaled.name, [False] * len(layer.weights))
+        for syn, weight, fixed in zip(layer.scaled.synapses, layer.weights, stays, strict=True):
+            weight.requires_grad_(not (fixed or _is_identity(syn.weight)))
+            layer.bias.requires_grad_(layer.bias.requires_grad and not fixed)
     if c.epochs_integer and len(still) < len(connections(model)):
         share = c.distil if c.distil_integer is None else c.distil_integer
         run.train(stage, trainee, c.epochs_integer, lr=c.lr_integer, exact=True, distil=share,
@@ -67,20 +70,23 @@ def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTr
 
 
 def float_layers(found: Found, bits: int, spec: InputSpec,
-                 scale: float) -> list[FloatOperation]:
-    """The layers of the ticket's network, gate included, for `sw.integer.quantize`."""
+                 scale: float) -> tuple[list[FloatOperation], list[ModuleOperation]]:
+    """The layers of the ticket's network, gate included, and the modules that they are of (none of
+    a network that is not ours)."""
     model = found.model.module
     if isinstance(model, SpikingNet):
-        return model.float_layers(bits)
+        modules = model.float_layers(bits)
+        return fold(modules, spec), modules
     if not isinstance(model, Spikeformer):
         shape = spec.channels, spec.height, spec.width
         return list(from_spikingjelly(model, shape, found.model.timesteps, bits=bits,
                                       input_bits=spec.bits, static=spec.static,
-                                      input_scale=scale).layers)
+                                      input_scale=scale).layers), []
     if found.gate is not None:
         keep = kept_count(model.config.tokens, found.gate.patch_sparsity)
         model.set_gate(gate_mode(found.gate), keep)
-    return spikeformer_layers(model, {n: width(m, bits) for n, m in model.layers().items()})
+    modules = spikeformer_layers(model, {n: width(m, bits) for n, m in model.layers().items()})
+    return fold(modules, spec), modules
 
 
 def narrowed(layers: list[FloatOperation], build: Callable[[list[FloatOperation]], Network]) -> \
@@ -95,15 +101,15 @@ def narrowed(layers: list[FloatOperation], build: Callable[[list[FloatOperation]
     while True:
         wide = {layer.name for layer in too_wide(build(layers))}
         wide &= {layer.name for layer in layers if isinstance(layer, FloatLayer)
-                 and any(c.bits > 2 for c in layer.connections)}
+                 and any(syn.bits > 2 for syn in layer.synapses)}
         if not wide:
             return layers, found
         for i, layer in enumerate(layers):
             if layer.name in wide:
-                found[layer.name] = max(c.bits for c in layer.connections) - 1
-                layers = [*layers[:i], dataclasses.replace(layer, connections=tuple(
-                    dataclasses.replace(c, bits=min(c.bits, found[layer.name]))
-                    for c in layer.connections)), *layers[i + 1:]]
+                found[layer.name] = max(syn.bits for syn in layer.synapses) - 1
+                layers = [*layers[:i], dataclasses.replace(layer, synapses=tuple(
+                    dataclasses.replace(syn, bits=min(syn.bits, found[layer.name]))
+                    for syn in layer.synapses)), *layers[i + 1:]]
 
 
 def too_wide(network: Network) -> list[Layer]:
@@ -179,7 +185,8 @@ def _save_array(path: Path, array: np.ndarray) -> None:
 
 
 def _is_identity(weight: Tensor) -> bool:
+    """A shortcut, scaled or not: it passes every channel on, alike."""
     w = weight.detach().flatten(1)
-    return weight.shape[2:] == (1, 1) and w.shape[0] == w.shape[1] and bool(
-        (w == torch.eye(len(w), device=w.device)).all())
+    return weight.shape[2:] == (1, 1) and 1 < w.shape[0] == w.shape[1] and bool(
+        w[0, 0] != 0 and (w == w[0, 0] * torch.eye(len(w), dtype=w.dtype)).all())
 

@@ -8,15 +8,84 @@ integer unit in float membranes. So learning rates mean what they meant before f
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import SpikeTicketError
+from ..integer.firing import THRESHOLD_LIMIT
 from ..integer.network import LEAK_ONE, InputSpec, Layer, Network, Neuron, Pool, Synapses
-from ..integer.quantize import fold_block, weight_steps, whole
 from ..integer.trainee import IntegerLIF, straight_through, whole_numbers
+from ..integer.units import BIAS_LIMIT, CONSTANT_THETA, largest_weight, whole
 from ..models import CNNConfig, SpikingCNN
+
+
+def weight_steps(weight: Tensor, bits: int, per_channel: bool) -> Tensor:
+    """Step [C_out, 1, 1, 1] that minimises the squared rounding error of the surviving weights.
+
+    Searched over 61 fractions of the step that reaches the largest weight, per output
+    channel or (readout: classes are compared with each other) one for the tensor.
+    """
+    top = largest_weight(bits)
+    rows = weight.flatten(1) if per_channel else weight.reshape(1, -1)
+    alive = rows != 0
+    reach = rows.abs().amax(1, keepdim=True)
+    reach = torch.where(reach > 0, reach, torch.ones_like(reach))
+    best, error = reach / top, torch.full_like(reach, torch.inf)
+    for fraction in torch.linspace(0.4, 1.0, 61):
+        step = reach * fraction / top
+        rounded = whole(rows / step, bits) * step
+        cost = ((rounded - rows) * alive).square().sum(1, keepdim=True)
+        best, error = torch.where(cost < error, step, best), torch.minimum(cost, error)
+    return best.expand(len(weight), 1).reshape(-1, 1, 1, 1).clone()
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedBlock:
+    """Float weight (signs of negative batch norm scales moved in), its step, and per channel:
+    gain (float current of one integer unit), bias (float current), theta (integer threshold)."""
+
+    weight: Tensor
+    step: Tensor
+    gain: Tensor
+    bias: Tensor
+    theta: Tensor
+
+
+@torch.no_grad()
+def fold_block(weight: Tensor, norm: nn.BatchNorm2d, bits: int, operand: float = 1.0,
+               v_threshold: float = 1.0, input_scale: float = 1.0,
+               step: Tensor | None = None) -> FoldedBlock:
+    """Fold I = input_scale * (gamma / sigma (W x - mu) + beta) into integers.
+
+    operand: float value of one unit of the integer operand (1/255 for pixels). A weight w is
+    w_int * step, so one unit of w_int * x_int is gain = |gamma| / sigma * step * operand *
+    input_scale of current; theta = round(v_threshold / gain), bias_int = round(bias / gain).
+    step: [C_out, 1, 1, 1]; None: that of `weight_steps`.
+    """
+    sigma = (norm.running_var.double() + norm.eps).sqrt()
+    gamma = norm.weight.double() if norm.weight is not None else torch.ones_like(sigma)
+    beta = norm.bias.double() if norm.bias is not None else torch.zeros_like(sigma)
+    sign = torch.where(gamma < 0, -1.0, 1.0)
+    weight = weight.double() * sign.view(-1, 1, 1, 1)
+    step = weight_steps(weight, bits, True) if step is None else step.double()
+    gain = gamma.abs() / sigma * step.flatten() * operand * input_scale
+    bias = input_scale * (beta - gamma / sigma * norm.running_mean.double())
+    # gamma = 0, or so small that the threshold would not fit: the current is the bias alone.
+    constant = gain * THRESHOLD_LIMIT < abs(v_threshold)
+    gain = torch.where(constant, abs(v_threshold) / CONSTANT_THETA, gain)
+    weight = weight * ~constant.view(-1, 1, 1, 1)
+    theta = (v_threshold / gain).round()
+    over = ((bias / gain).round().abs() > BIAS_LIMIT).nonzero()
+    if len(over):
+        c = int(over[0])
+        raise SpikeTicketError(
+            f"channel {c}: folded bias {float(bias[c] / gain[c]):.0f} exceeds {BIAS_LIMIT}; the "
+            "batch norm's running mean is far outside its weights' range, train it further")
+    return FoldedBlock(*(x.detach().float() for x in (weight, step, gain, bias, theta)))
 
 
 class RoundedWeight(nn.Module):

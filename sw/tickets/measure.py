@@ -53,7 +53,7 @@ def _spiking(module: nn.Module) -> list[tuple[str, nn.Module]]:
         module = module.module
     return [(name, m) for name, m in module.named_modules()
             if isinstance(m, neuron.BaseNode)
-            or (isinstance(m, TraineeLayer) and m.folded.neuron is not None)]
+            or (isinstance(m, TraineeLayer) and m.scaled.neuron is not None)]
 
 
 def _adder(calls: dict[str, list[float]], name: str):
