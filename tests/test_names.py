@@ -14,8 +14,8 @@ KNOWN = {
     # Benches and proofs, each read in its own file.
     "Bench", "Case", "Outcome", "Scene", "Visit",
     # Still to be told apart.
-    "Attention", "Board", "Connection", "ConvBlock", "Device", "Events", "FloatAttention",
-    "FloatLayer", "Layer", "Memory", "Plan", "Pool", "Request", "Run", "Source", "Step", "Tally",
+    "Attention", "Board", "Connection", "ConvBlock", "Device", "Events", "Layer",
+    "Memory", "Plan", "Pool", "Request", "Run", "Source", "Step", "Tally",
     "Use", "_Reading",
 }
 """Names that two classes have today."""

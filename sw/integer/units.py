@@ -33,7 +33,7 @@ costs less than this fraction of a threshold (root mean square over the channels
 
 
 @dataclass(frozen=True, eq=False)
-class Units:
+class ChannelUnits:
     """unit float64 [C] above 0; exact bool [C], everything of the channel is whole in it; bits of
     every connection."""
 
@@ -63,8 +63,8 @@ def to_grid(weight: Tensor, unit: Tensor, bits: int) -> Tensor:
 
 
 def choose(weights: Sequence[Tensor], bits: Sequence[int], bias: Tensor,
-           neuron: FloatNeuron | None) -> Units:
-    """Units of a layer: float currents `weights` [C, ...] by connection and `bias` [C].
+           neuron: FloatNeuron | None) -> ChannelUnits:
+    """ChannelUnits of a layer: float currents `weights` [C, ...] by connection and `bias` [C].
 
     Connections whose weights have one magnitude in every channel become 1 bit wide where nothing
     is lost by it that was kept before, and not much else (COARSE).
@@ -87,7 +87,7 @@ def choose(weights: Sequence[Tensor], bits: Sequence[int], bias: Tensor,
 
 
 def _choose(rows: list[Tensor], bits: Sequence[int], bias: Tensor,
-            neuron: FloatNeuron | None) -> Units:
+            neuron: FloatNeuron | None) -> ChannelUnits:
     unit, exact = _on_grid(rows, bits, bias, neuron)
     found = unit > 0
     if not bool(found.all()):
@@ -97,7 +97,7 @@ def _choose(rows: list[Tensor], bits: Sequence[int], bias: Tensor,
         unit = torch.where(unit > 0, unit, torch.ones_like(unit))
     silent = sum((row != 0).sum(1) for row in rows) == 0
     exact = exact | silent & _all_whole(bias[:, None] / unit[:, None])
-    return Units(unit, exact, tuple(bits))
+    return ChannelUnits(unit, exact, tuple(bits))
 
 
 def _one_magnitude(row: Tensor, per_channel: bool) -> bool:
@@ -109,7 +109,7 @@ def _one_magnitude(row: Tensor, per_channel: bool) -> bool:
     return bool(alive.any()) and bool((size.amax(1) <= least * (1 + GRID))[alive].all())
 
 
-def _rounding(found: Units, bias: Tensor, neuron: FloatNeuron | None) -> float:
+def _rounding(found: ChannelUnits, bias: Tensor, neuron: FloatNeuron | None) -> float:
     """Root mean square over channels of what rounding does to bias and threshold, in thresholds; of
     a readout to its bias, in units."""
     def off(values: Tensor) -> Tensor:
@@ -212,7 +212,7 @@ def _least_error(rows: list[Tensor], bits: Sequence[int], per_channel: bool) -> 
 
 def _within_limits(unit: Tensor, rows: list[Tensor], bits: Sequence[int], bias: Tensor,
                    neuron: FloatNeuron) -> Tensor:
-    """Units in which thresholds and ordinary biases fit their widths. Weights too small for them
+    """ChannelUnits in which thresholds and ordinary biases fit their widths. Weights too small for them
     are rounded to 0; a channel without any gets CONSTANT_THETA."""
     theta = torch.where(neuron.theta > 0, neuron.theta, torch.ones_like(neuron.theta))
     wide = torch.maximum(unit, theta / THRESHOLD_LIMIT)
