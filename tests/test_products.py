@@ -94,7 +94,7 @@ def pooled(function, given, window: Pool):
     return operator, max_pool("pool", operator, given, dims, out, window)
 
 
-@pytest.mark.parametrize("kind", ["spikes", "sum", "scaled", "input"])
+@pytest.mark.parametrize("kind", ["spikes", "sum", "scaled", "side by side", "input"])
 def test_maxima_of_levels_are_or_pools(kind: str):
     given = maps((3, 6, 6), (3, 6, 6))
     if kind == "input":
@@ -102,6 +102,7 @@ def test_maxima_of_levels_are_or_pools(kind: str):
     function, top, unit = {"spikes": (lambda a, b: a, 1, 1.0),
                            "sum": (lambda a, b: a + b, 2, 1.0),
                            "scaled": (lambda a, b: 0.3 * (a + b), 2, 0.3),
+                           "side by side": (lambda a, b: torch.cat((a + b, b), 1), 2, 1.0),
                            "input": (lambda x: x, 7, 0.1)}[kind]
     window = Pool("or", 3, 2, 1)
     operator, found = pooled(function, given, window)

@@ -108,15 +108,18 @@ def max_pool(name: str, operator: Operator, maps: Mapping[str, Map], dims: Seque
 
 
 def _levels(found: Affine, maps: Mapping[str, Map]) -> tuple[float, float, int] | None:
-    """(w, u, M) where every value is w x u x 0 .. M, of one tap by connection; else None.
+    """(w, u, M) where every value is w x u x 0 .. M, of at most one tap by connection (none where
+    maps lie side by side as channels); else None.
 
     u: what one level of the sources is.
     """
     by_layer = {layer: m for m in maps.values() for layer in m.layers}
-    weights, steps, top = set(), set(), 0
+    weights, steps = set(), set()
+    tops = torch.zeros(len(found.bias), dtype=torch.int64)
     for s in found.synapses:
         alive = s.weight != 0
-        if not bool((alive.flatten(1).sum(1) == 1).all()) or s.sum_pool != (1, 1):
+        taps = alive.flatten(1).sum(1)
+        if not bool((taps <= 1).all()) or s.sum_pool != (1, 1):
             return None
         weights |= set(s.weight[alive].tolist())
         for source in s.sources:
@@ -124,7 +127,8 @@ def _levels(found: Affine, maps: Mapping[str, Map]) -> tuple[float, float, int] 
             if m is None or m.top == 0:
                 return None
             steps.add(m.unit if source == INPUT else 1.0)
-            top += m.top if source == INPUT else 1
+            tops += taps * (m.top if source == INPUT else 1)
+    top = int(tops.max())
     if (len(weights), len(steps)) != (1, 1) or bool(found.bias.any()) or top > MAX_LEVELS:
         return None
     weight = weights.pop()
