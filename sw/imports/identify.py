@@ -189,9 +189,10 @@ def _layout(probe: Probe, given: Layout | None) -> tuple[Layout, dict[str, tuple
         if axes is None:
             continue
         count, shared = _count(probe, layout, axes), _shared(axes)
-        if given or count < (least if shared else min(least, full)):
+        # A later layout has to be much better: one that only happens to fit is in the way later.
+        if given or count < (least if best is None and shared else min(least / 2, full)):
             best, least = (layout, axes), count
-            if layout != whole and shared:
+            if shared and any(_alike_grids(layout.size, s.size) for s in sources):
                 break
     if best is None:
         _check(probe)
@@ -206,6 +207,12 @@ def _layout(probe: Probe, given: Layout | None) -> tuple[Layout, dict[str, tuple
     if least > MAX_WEIGHTS:
         raise NotAffine(f"has {least} weights, more than {MAX_WEIGHTS}")
     return best
+
+
+def _alike_grids(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Rows are to columns about as they are in the other: no need to look for other layouts."""
+    ratio = first[0] * second[1] / (first[1] * second[0])
+    return 0.6 < ratio < 1.7 and first != (1, 1)
 
 
 def _shared(axes: Mapping[str, tuple[Axis, Axis]]) -> bool:

@@ -80,7 +80,8 @@ def candidates(dims: Sequence[int], sources: Sequence[Layout]) -> Iterator[Layou
                     layout = Layout(dims, factors, tuple(sorted(channels + narrow)), positions,
                                     size)
                     usual = channels == tuple(wide[:1]) and len(wide) > 1
-                    found.setdefault(layout, (size not in grids, rank, not usual, -math.prod(size)))
+                    found.setdefault(layout, (rank > 0, size not in grids, rank, not usual,
+                                              -math.prod(size)))
     plain = features(dims)
     found.pop(plain, None)
     yield from sorted(found, key=found.__getitem__)
@@ -112,7 +113,8 @@ def _sizes(lengths: list[int], grids: list[tuple[int, int]]) -> Iterator[tuple[i
     if len(lengths) == 2:
         yield lengths[0], lengths[1]
     elif len(lengths) == 1:
+        ratio = grids[0][0] / grids[0][1] if grids else 1.0
         yield from sorted(((h, count // h) for h in range(1, count + 1) if count % h == 0),
-                          key=lambda size: abs(math.log(size[0] / size[1])))
+                          key=lambda size: abs(math.log(size[0] / size[1] / ratio)))
     elif not lengths:
         yield 1, 1

@@ -155,7 +155,7 @@ def why(probe: Probe) -> str:
     for axis, what in ((1, "images of a batch"), (0, "timesteps")):
         if axis == 0 and all(m.steps == 1 for m in probe.maps.values()):
             continue
-        first = {n: x.clone() for n, x in given.items()}
+        first = {n: x.clone() for n, x in given.items() if axis == 1 or len(x) > 1}
         for x in first.values():
             if x.shape[axis] > 1:
                 x.narrow(axis, 1, x.shape[axis] - 1).zero_()

@@ -89,6 +89,10 @@ def max_pool(name: str, operator: Operator, maps: Mapping[str, Map], dims: Seque
              out: Sequence[int], window: Pool) -> Pooled:
     """A maximum over windows of the last axes of [T, B, *dims], which gives [T, B, *out]."""
     found = affine(operator, maps, dims, Layout.standard(dims))
+    if any(m.top == 0 and set(m.layers) & {n for s in found.synapses for n in s.sources}
+           for m in maps.values()):
+        raise NotAffine("is a max pool behind a max pool of currents; let one pool be as large as "
+                        "both, or put a neuron between")
     layout = Layout.standard(out)
     steps = max((m.steps for m in maps.values()), default=1)
     levels = _levels(found, maps)
