@@ -16,6 +16,7 @@ from spikingjelly.activation_based import base, functional, neuron
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
+from ..nets.neurons import fused
 
 WAYS = ("image", "time first", "batch first", "step")
 """What a module is given: [B, ...] (it makes T timesteps itself), [T, B, ...], [B, T, ...], or
@@ -41,7 +42,7 @@ class Classifier(nn.Module):
 
     forward: prepared samples, images [B, C, H, W] or event frames [B, F, C, H, W] of which the
     first `timesteps` are used -> logits [B, K], the mean over timesteps. The neurons begin each
-    batch at rest. way: None: found by running the module on random samples of `shape`, (C, H, W) or
+    batch at rest, and are run fused where they can be (`sw.nets.neurons`). way: None: found by running the module on random samples of `shape`, (C, H, W) or
     (F, C, H, W).
     """
 
@@ -64,7 +65,8 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         functional.reset_net(self.module)
-        return logits(run(self.module, x, self.timesteps, self.way), self.way)
+        with fused(self.module):
+            return logits(run(self.module, x, self.timesteps, self.way), self.way)
 
     def at(self, timesteps: int) -> Classifier:
         """A copy that runs another number of timesteps. Raises SpikeTicketError where the module

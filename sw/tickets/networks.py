@@ -87,7 +87,7 @@ class Networks:
     def _classifier(self, module: nn.Module) -> Classifier:
         net = Classifier(module, self.config.timesteps, self.shape, self.classes, self.way)
         self.way = net.way
-        return net
+        return net.to(memory_format=torch.channels_last)    # faster, and fused neurons keep it
 
 
 def from_file(text: str, arguments: dict[str, object] | None = None) -> tuple[Make, bool]:
