@@ -37,7 +37,7 @@ SURROGATES = {surrogate.PiecewiseQuadratic: kernel.TRIANGLE, surrogate.ATan: ker
 
 
 @dataclass(frozen=True)
-class Rule:
+class FusedRule:
     """tau: None of an IF neuron. reset: None is a subtraction. surrogate: one of SURROGATES."""
 
     tau: float | None
@@ -53,7 +53,7 @@ class _Fused(torch.autograd.Function):
     the membranes after them."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, v: Tensor | None, rule: Rule) -> tuple[Tensor, Tensor]:
+    def forward(ctx, x: Tensor, v: Tensor | None, rule: FusedRule) -> tuple[Tensor, Tensor]:
         given = x.dtype
         x = _dense(x if given == torch.float64 else x.float())
         h = torch.empty_strided(x.shape, (x[0].numel(), *x.stride()[1:]), dtype=x.dtype)
@@ -103,14 +103,14 @@ def _flat(x: Tensor) -> np.ndarray:
     return x.detach().as_strided((len(x), x[0].numel()), (x.stride(0), 1)).numpy()
 
 
-def rule_of(node: nn.Module) -> Rule | None:
+def rule_of(node: nn.Module) -> FusedRule | None:
     """How SpikingJelly's IFNode or LIFNode is fused; None for any other, subclasses included."""
     if type(node) not in (neuron.IFNode, neuron.LIFNode) or node.step_mode != "m":
         return None
     function = node.surrogate_function
     if type(function) not in SURROGATES or not function.spiking or node.store_v_seq:
         return None
-    return Rule(getattr(node, "tau", None), getattr(node, "decay_input", False),
+    return FusedRule(getattr(node, "tau", None), getattr(node, "decay_input", False),
                 float(node.v_threshold), node.v_reset, node.detach_reset, function)
 
 
@@ -130,7 +130,7 @@ def fused(module: nn.Module) -> Iterator[None]:
             del node.__dict__["multi_step_forward"]
 
 
-def _runner(node: neuron.BaseNode, rule: Rule) -> Callable[[Tensor], Tensor]:
+def _runner(node: neuron.BaseNode, rule: FusedRule) -> Callable[[Tensor], Tensor]:
     def run(x: Tensor) -> Tensor:
         if x.device.type != "cpu":      # there SpikingJelly has kernels of its own
             return type(node).multi_step_forward(node, x)

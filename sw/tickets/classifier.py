@@ -42,8 +42,8 @@ class Classifier(nn.Module):
 
     forward: prepared samples, images [B, C, H, W] or event frames [B, F, C, H, W] of which the
     first `timesteps` are used -> logits [B, K], the mean over timesteps. The neurons begin each
-    batch at rest, and are run fused where they can be (`sw.nets.neurons`). way: None: found by running the module on random samples of `shape`, (C, H, W) or
-    (F, C, H, W).
+    batch at rest, and are run fused where they can be (`sw.nets.neurons`). way: None: found by
+    running the module on random samples of `shape`, (C, H, W) or (F, C, H, W).
     """
 
     def __init__(self, module: nn.Module, timesteps: int, shape: tuple[int, ...],
