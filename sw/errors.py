@@ -1,10 +1,15 @@
-"""The one exception that commands turn into a one-line message and exit code 2."""
+"""The one exception that commands turn into a one-line message and exit code 2; and notes."""
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import functools
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+
+_log = logging.getLogger("sw")
 
 
 class SpikeTicketError(Exception):
@@ -18,10 +23,28 @@ class SpikeTicketError(Exception):
     LONGEST = 1500
 
     def __str__(self) -> str:
-        text = super().__str__()
-        if len(text) > self.LONGEST:
-            text = f"{text[:self.LONGEST]} ..."
-        return text if text.isprintable() else "".join(map(_printable, text))
+        return _one_line(super().__str__())
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: "; did you mean 'mnist'?", or nothing."""
+    by_lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, 1)
+    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def note(text: str) -> None:
+    """Tell the user what was repaired or decided: one line on standard error.
+
+    Goes through the logger "sw", so that programs can send it elsewhere.
+    """
+    _log.warning("note: %s", _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    if len(text) > SpikeTicketError.LONGEST:
+        text = f"{text[:SpikeTicketError.LONGEST]} ..."
+    return text if text.isprintable() else "".join(map(_printable, text))
 
 
 def _printable(character: str) -> str:
@@ -37,7 +60,8 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
     @functools.wraps(main)
     def run(*arguments, **options) -> int:
         try:
-            return main(*arguments, **options)
+            with _notes_shown():
+                return main(*arguments, **options)
         except SpikeTicketError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
@@ -45,3 +69,21 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
             print("error: interrupted", file=sys.stderr)
             return 130
     return run
+
+
+@contextlib.contextmanager
+def _notes_shown() -> Iterator[None]:
+    """Notes go to standard error, whatever a library does to the root logger meanwhile."""
+    if _log.handlers:
+        yield
+        return
+    handler = logging.StreamHandler()
+    before, _log.propagate = (_log.propagate, _log.level), False
+    _log.setLevel(logging.WARNING)
+    _log.addHandler(handler)
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        _log.propagate = before[0]
+        _log.setLevel(before[1])
