@@ -11,12 +11,14 @@ import math
 import stat
 import zipfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import SpikeTicketError
+from .archives import unpack_member
 
 MAX_BYTES = 1 << 30
 """Largest file, and largest content of an .npz, that is read."""
@@ -51,9 +53,12 @@ def read_upto(file: BinaryIO, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _array(data: bytes, where: str) -> np.ndarray:
-    """The array of an .npy file's bytes."""
-    file = io.BytesIO(data)
+_HEAD = 1 << 16
+"""Bytes of a file that its header lies in."""
+
+
+def _header(file: BinaryIO, where: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, whether in Fortran order, type) of an .npy file, read up to the first value."""
     try:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0,
@@ -61,12 +66,27 @@ def _array(data: bytes, where: str) -> np.ndarray:
         if read is None:
             raise SpikeTicketError(f"{where}: .npy version {version} is not 1.0 or 2.0; save it "
                                    "with numpy.save and plain field names")
-        shape, fortran, dtype = read(file)
+        return read(file)
     except SpikeTicketError:
         raise
     except Exception as error:  # numpy parses the header as Python text: a dozen error types
         raise SpikeTicketError(f"{where}: not a NumPy array ({_one_line(error)}); fetch it "
                                "again") from error
+
+
+def npy_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, whether in Fortran order, type) that an .npy file claims. Raises SpikeTicketError."""
+    try:
+        with path.open("rb") as file:
+            return _header(io.BytesIO(file.read(_HEAD)), str(path))
+    except OSError as error:
+        raise SpikeTicketError(f"{path}: cannot be read ({error})") from error
+
+
+def _array(data: bytes, where: str) -> np.ndarray:
+    """The array of an .npy file's bytes."""
+    file = io.BytesIO(data)
+    shape, fortran, dtype = _header(file, where)
     if dtype.hasobject:
         raise SpikeTicketError(f"{where}: not a readable array: Python objects are never "
                                "unpickled; save plain numbers")
@@ -88,51 +108,48 @@ def read_npy(path: str | Path) -> np.ndarray:
     return _array(read_bytes(Path(path)), str(path))
 
 
-def read_npz(path: str | Path, wanted: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-    """Arrays of an .npz file by name; `wanted` (None: all) limits what is unpacked.
+@dataclass(frozen=True)
+class NpzFile:
+    """An .npz file whose directory was read: `names` of its arrays, unpacked when asked for."""
 
-    Names that are not there are left out. Raises SpikeTicketError for a file that is no archive,
-    is damaged, holds objects, or unpacks to more than `MAX_BYTES`.
-    """
+    path: Path
+    data: bytes
+    members: dict[str, zipfile.ZipInfo]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.members)
+
+    def read(self, wanted: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """Arrays by name; `wanted` (None: all) limits what is unpacked, others are left out.
+
+        Raises SpikeTicketError for damage, objects, and for more than `MAX_BYTES` unpacked.
+        """
+        chosen = self.names if wanted is None else [n for n in wanted if n in self.members]
+        if sum(self.members[name].file_size for name in chosen) > MAX_BYTES:
+            raise SpikeTicketError(f"{self.path}: more than 1 GiB unpacked; split the pack")
+        return {name: _array(unpack_member(self.data, self.members[name], f"{self.path}: {name}"),
+                             f"{self.path}: {name}") for name in chosen}
+
+
+def open_npz(path: str | Path) -> NpzFile:
+    """The directory of an .npz file. Raises SpikeTicketError for what is no archive."""
     path = Path(path)
     data = read_bytes(path)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()
-                     if info.filename.endswith(".npy")}
-            if wanted is not None:
-                names = {key: names[key] for key in wanted if key in names}
-            for info in names.values():  # numpy's methods; LZMA could ask for 4 GiB at once
-                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise SpikeTicketError(f"{path}: {info.filename} is compressed by method "
-                                           f"{info.compress_type}; save it with numpy.savez")
-            size = sum(info.file_size for info in names.values())
-            if size > MAX_BYTES:
-                raise SpikeTicketError(f"{path}: more than 1 GiB unpacked; split the pack")
-            result = {}
-            for key, info in names.items():
-                with archive.open(info) as member:  # a lying file_size ends in a wrong CRC or here
-                    content = read_upto(member, info.file_size + 1)
-                result[key] = _array(content, f"{path}: {key}")
-            return result
-    except SpikeTicketError:
-        raise
-    except Exception as error:  # zipfile and zlib raise a dozen types on damaged files
+            held = archive.infolist()
+    except Exception as error:  # zipfile raises a dozen types on damaged files
         raise SpikeTicketError(f"{path}: not a readable .npz pack ({_one_line(error)}); fetch it "
                                "again") from error
+    members = {info.filename.removesuffix(".npy"): info for info in held
+               if info.filename.endswith(".npy") and not info.filename.startswith("__MACOSX/")}
+    return NpzFile(path, data, members)
 
 
-def names_of(path: str | Path) -> tuple[str, ...]:
-    """Names of the arrays in an .npz file, without reading them. Raises SpikeTicketError."""
-    path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return tuple(info.filename.removesuffix(".npy") for info in archive.infolist()
-                         if info.filename.endswith(".npy"))
-    except FileNotFoundError as error:
-        raise SpikeTicketError(f"{path}: no such file; give a data set name or an .npz") from error
-    except Exception as error:  # zipfile raises a dozen types on damaged files
-        raise SpikeTicketError(f"{path}: not a readable .npz pack ({_one_line(error)})") from error
+def read_npz(path: str | Path, wanted: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """Arrays of an .npz file by name, as `NpzFile.read`."""
+    return open_npz(path).read(wanted)
 
 
 def _one_line(error: Exception) -> str:
