@@ -19,6 +19,7 @@ import gc
 import hashlib
 import inspect
 import json
+import logging
 import random
 import resource
 import signal
@@ -97,13 +98,23 @@ def _guarded() -> Iterator[None]:
         signal.signal(signal.SIGPROF, before)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without notes: what a loader repairs is no finding."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def check(target: Target, data: bytes, path: Path) -> str | None:
     """What is wrong with how the loader takes these bytes; None if nothing is."""
     path = path.with_suffix(target.suffix)
     path.write_bytes(data)
     tracemalloc.start()
     try:
-        with _guarded():
+        with _quiet(), _guarded():
             target.read(path)
     except SpikeTicketError as error:
         text = str(error)
@@ -127,14 +138,16 @@ def warm_up(target: Target, path: Path) -> None:
         place = path.with_suffix(target.suffix)
         place.write_bytes(data)
         try:
-            target.read(place)
+            with _quiet():
+                target.read(place)
         except SpikeTicketError as error:
             if "does not fit" not in str(error):
                 raise
     for data in (b"", *target.hostile()[:1]):  # and what only an error imports
         place.write_bytes(data)
         try:
-            target.read(place)
+            with _quiet():
+                target.read(place)
         except Exception:
             pass
 

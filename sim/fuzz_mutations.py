@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import yaml
 
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 Mutation = Callable[[random.Random, bytes], bytes]
 
 NUMBERS = (0, 1, -1, 2, 3, 7, 8, 127, 128, 255, 256, 32767, 65535, 65536, 1 << 20, (1 << 31) - 1,
@@ -159,7 +160,9 @@ class Npz:
                     members.pop(name)
             case _:
                 members[name] = self.member(rng, members[name])
-        out = pack_zip(members, rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)))
+        out = pack_zip(members, rng.choice(METHODS))
+        if rng.random() < 0.1:
+            out = any_bytes(rng, out)
         if rng.random() < 0.15:  # sizes in the directory that are not so
             at = out.find(b"PK\x01\x02") + rng.choice((20, 24, 42))
             out = out[:at] + struct.pack("<I", rng.choice(NUMBERS) % (1 << 32)) + out[at + 4:]

@@ -144,13 +144,57 @@ def hostile_cifar() -> list[bytes]:
             b"I" + b"9" * 5000 + b"\n.", b"}(U\x04data" + b"\x85" * 100_000 + b"u."]
 
 
-def pictures() -> list[bytes]:
+def picture_files() -> list[bytes]:
+    """Every format in the modes that are read in a way of their own."""
     from PIL import Image as Picture
+    kinds = {"PNG": ("RGB", "L", "P", "1", "RGBA", "LA", "I;16"), "BMP": ("RGB", "P"),
+             "PPM": ("RGB", "L", "1", "I;16"), "JPEG": ("L", "RGB", "CMYK"), "GIF": ("L", "P"),
+             "TIFF": ("RGB", "L", "1", "I;16", "CMYK", "RGBA"), "WEBP": ("RGB", "RGBA")}
+    exif = Picture.Exif()
+    exif[0x112] = 6
     found = []
-    for mode, form in (("RGB", "PNG"), ("L", "PNG"), ("P", "PNG"), ("RGB", "BMP"), ("RGB", "PPM"),
-                       ("L", "JPEG")):
+    for form, modes in kinds.items():
+        for mode in modes:
+            buffer = io.BytesIO()
+            image = Picture.new(mode, (9, 7), 40 * 257 if mode == "I;16" else 40)
+            how = {"exif": exif} if form in ("PNG", "JPEG", "TIFF", "WEBP") else {}
+            if form == "GIF" or (form, mode) == ("TIFF", "L"):
+                how |= {"save_all": True, "append_images": [Picture.new(mode, (9, 7), 9)]}
+            if (form, mode) in (("PNG", "P"), ("GIF", "P"), ("PNG", "L")):
+                how["transparency"] = 40
+            if form == "TIFF":
+                how["compression"] = {"RGB": "tiff_lzw", "L": "tiff_deflate"}.get(mode)
+            image.save(buffer, form, **how)
+            found.append(buffer.getvalue())
+    return found
+
+
+def dat_files() -> list[bytes]:
+    """Prophesee's versions 1 and 2."""
+    found = []
+    for version, bits in ((1, (9, 8)), (2, (14, 14))):
+        word = EVENTS["x"] | EVENTS["y"] << bits[0] | EVENTS["p"] << sum(bits)
+        found.append(f"% Version {version}\n% Width 34\n% Height 34\n".encode() + b"\x0c\x08"
+                     + np.stack([EVENTS["t"], word], 1).astype("<u4").tobytes())
+    return found
+
+
+def hdf5_files() -> list[bytes]:
+    """Arrays one by one, compressed, and as one structured array; none without h5py."""
+    if importlib.util.find_spec("h5py") is None:
+        return []
+    import h5py
+    found = []
+    for kind in ("plain", "packed", "structured"):
         buffer = io.BytesIO()
-        Picture.new(mode, (9, 7), 40).save(buffer, form)
+        with h5py.File(buffer, "w") as file:
+            if kind == "structured":
+                file["events"] = writers.structured(EVENTS).astype(
+                    [("x", "i2"), ("y", "i2"), ("t", "i8"), ("p", "i1")])
+            else:
+                for key, values in EVENTS.items():
+                    file.create_dataset(f"events/{key}", data=values,
+                                        compression="gzip" if kind == "packed" else None)
         found.append(buffer.getvalue())
     return found
 

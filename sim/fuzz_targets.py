@@ -24,9 +24,11 @@ from sim.samples import event_files as writers
 from sim.samples.networks import random_network
 from sw import live_inputs, replay, ticket
 from sw.board import identities
+from sw.board.batches import Framing, Wanted
 from sw.compile import image_file
 from sw.compile.compiler import compile_network
-from sw.data import cifar, datasets, event_files, events
+from sw.data import cifar, datasets, event_files, events, idx, pictures
+from sw.data.notes import Notes
 from sw.errors import SpikeTicketError
 from sw.integer import gate
 from sw.sweeps import plan as sweep_plan
@@ -34,6 +36,7 @@ from sw.tickets import checkpoint
 from sw.tickets import config as run_config
 
 from .fuzz_mutations import (
+    METHODS,
     Mutation,
     Npz,
     Safetensors,
@@ -51,8 +54,10 @@ from .fuzz_seeds import (
     Payload,
     aedat4_bombs,
     aedat4_files,
+    dat_files,
     event_npz,
     event_pack,
+    hdf5_files,
     hostile_cifar,
     hostile_npy,
     hostile_npz,
@@ -62,7 +67,7 @@ from .fuzz_seeds import (
     many_claimed,
     npy_file,
     npz_file,
-    pictures,
+    picture_files,
     recordings,
 )
 
@@ -156,6 +161,19 @@ def _manifest(rng: random.Random, data: bytes) -> bytes:
 # NumPy files and packs
 
 
+def _arrays(path: Path) -> None:
+    """An .npy as live mode takes it, for images and for events; good for one of them."""
+    errors = []
+    for wanted in (Wanted("w", 3, (1, 4, 5), 8, True), Wanted("w", 3, (2, 4, 5), 4, False)):
+        try:
+            for _ in live_inputs.Source(str(path), wanted, Framing(sensor=(5, 4)), notes=Notes()):
+                pass
+        except SpikeTicketError as error:
+            errors.append(error)
+    if len(errors) == 2:
+        raise errors[0]
+
+
 def _load_pack(path: Path) -> None:
     datasets.load(str(path), "test", size=(20, 20), fit="resize", timesteps=3)
 
@@ -164,7 +182,11 @@ def _masks(path: Path) -> None:
     gate.check_masks({"gate": gate.Gate("gate", "host", 2, (2, 2))}, gate.read_masks(path), 3)
 
 
-# events
+# events and pictures
+
+
+def _picture(path: Path) -> None:
+    pictures.read_picture(path, Notes())
 
 
 def _events(path: Path) -> None:
@@ -218,9 +240,12 @@ TARGETS: dict[str, Target] = {
     "events-bin": Target(".bin", lambda: [writers.atis_bin(EVENTS)], _events),
     "events-aedat2": Target(".aedat", lambda: [writers.aedat2(EVENTS),
                                                writers.aedat2(EVENTS, "DAVIS240C")], _events),
-    "events-aedat3": Target(".aedat", lambda: [writers.aedat3(EVENTS)], _events),
+    "events-aedat3": Target(".aedat", lambda: [writers.aedat3(EVENTS).replace(
+        b"#!END", b"#Source 1: DVS128\r\n#!END")], _events),
     "events-aedat4": Target(".aedat4", aedat4_files, _events, hostile=aedat4_bombs,
                             memory=200 * MiB),
+    "events-dat": Target(".dat", dat_files, _events),
+    "events-h5": Target(".h5", hdf5_files, _events),
     "events-npy": Target(".npy", lambda: [npy_file(writers.structured(EVENTS)), npy_file(np.stack(
         [EVENTS[key] for key in "txyp"], 1))], _events, npy, hostile_npy),
     "events-npz": Target(".npz", lambda: [event_npz()], _events, Npz(),
@@ -233,14 +258,22 @@ TARGETS: dict[str, Target] = {
     "pack-jpeg": Target(".npz", lambda: [jpeg_pack([(9, 7)] * 3)], _load_pack, Npz(),
                         lambda: [*hostile_npz("test_jpeg", "test_off", "test_y")(),
                                  *many_claimed()]),
-    "idx": Target(".idx", lambda: [idx_file((2, 4, 5)), idx_file((5,))], datasets.read_idx,
+    "pack-arrays": Target(".npz", lambda: [
+        npz_file(method, X_test=np.arange(24).reshape(2, 3, 4) / kind,
+                 y_test=np.array([[1.0], [0.0]]))
+        for method in METHODS for kind in (1, 24)], _load_pack, Npz(),
+        hostile_npz("X_test", "y_test")),
+    "array-npy": Target(".npy", lambda: [npy_file(np.zeros((2, 5, 6, 1), np.float32)), npy_file(
+        np.zeros((4, 5), np.uint16)), npy_file(np.ones((3, 2, 4, 5))), npy_file(writers.structured(
+            {**EVENTS, "x": EVENTS["x"] % 5, "y": EVENTS["y"] % 4}))], _arrays, npy, hostile_npy),
+    "idx": Target(".idx", lambda: [idx_file((2, 4, 5)), idx_file((5,))], idx.read_idx,
                   hostile=lambda: [idx_file((1,))[:4] + struct.pack(">I", 1 << 20), IDX_CLAIM]),
     "idx-gz": Target(".gz", lambda: [gzip.compress(idx_file((2, 4, 5)), mtime=0)],
-                     datasets.read_idx, gzipped, lambda: [gzip.compress(IDX_CLAIM, mtime=0)]),
+                     idx.read_idx, gzipped, lambda: [gzip.compress(IDX_CLAIM, mtime=0)]),
     "cifar-python": Target("", lambda: [writers.python2_batch(np.zeros((2, 3072)), [3, 1])],
                            cifar.read_python_batch, hostile=hostile_cifar),
     "cifar-binary": Target(".bin", lambda: [bytes(2 * 3073)], cifar.read_binary_batch),
-    "picture": Target(".png", pictures, live_inputs.read_picture, hostile=hostile_pictures),
+    "picture": Target(".png", picture_files, _picture, hostile=hostile_pictures),
     "frames": Target(".npy", lambda: [npy_file(np.zeros((2, 1, 2, 3), np.uint8)) + bytes(12)],
                      _frames, npy, hostile_npy),
     "recording": Target(".jsonl", recordings, replay.read_recording, _json_lines),

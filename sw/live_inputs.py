@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from .board.batches import Framing, Wanted, as_input
-from .data import event_files
+from .data import event_files, folders
+from .data.arrays import npy_header, read_npy
 from .data.events import Events
+from .data.image_arrays import pixels
 from .data.image_fit import fit_images
+from .data.notes import Notes
+from .data.pictures import SUFFIXES, read_picture
 from .errors import SpikeTicketError
 
 STDIN = "-"
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm")
-PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "PPM")
-MAX_PIXELS = 1 << 26
-"""Largest picture that is opened, 64 million pixels."""
 
 _NPY = b"\x93NUMPY"
 _MAX_HEADER = 10_000
@@ -32,13 +31,15 @@ class Source:
     """Where inputs come from. where: a folder, a file, or "-" for standard input.
 
     wanted: what the network takes. framing: how events become frames. window_us: cut an event file
-    into inputs of so many microseconds; None: a file is one input.
+    into inputs of so many microseconds; None: a file is one input. notes: what was repaired, shown
+    as it is first met.
     """
 
     where: str
     wanted: Wanted
     framing: Framing
     window_us: int | None = None
+    notes: Notes = field(default_factory=lambda: Notes(at_once=True))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -69,8 +70,7 @@ class Source:
             return
         path = Path(self.where)
         if path.is_dir():
-            found = sorted((p for p in path.iterdir() if p.is_file() and self._reads(p)),
-                           key=lambda p: _natural(p.name))
+            found = [one for one in folders.entries(path) if one.is_file() and self._reads(one)]
             if not found:
                 raise SpikeTicketError(f"--input {path}: no file that ends in "
                                        f"{', '.join(self._suffixes())}")
@@ -87,24 +87,55 @@ class Source:
 
     def _suffixes(self) -> tuple[str, ...]:
         if self.wanted.static:
-            return (*IMAGES, ".npy")
+            return (*SUFFIXES, ".npy")
         return tuple(event_files.READERS)
 
     def _reads(self, path: Path) -> bool:
         return path.suffix.lower() in self._suffixes()
 
     def _of_file(self, path: Path) -> Iterator[tuple[str, np.ndarray]]:
-        if path.suffix.lower() == ".npy" and _holds_frames(path):
-            with path.open("rb") as file:
-                yield from frames(file, self.shape, path.name)
-        elif self.wanted.static:
-            yield path.name, self._picture(path)
+        if not path.stat().st_size:
+            raise SpikeTicketError(f"{path}: the file is empty; copy it again or remove it")
+        if path.suffix.lower() == ".npy":
+            shape, fortran, dtype = npy_header(path)
+            if dtype == np.uint8 and not fortran and self.shape in (shape, shape[1:]):
+                with path.open("rb") as file:
+                    yield from frames(file, self.shape, path.name)
+                return
+            events = dtype.names is not None or (len(shape) == 2 and shape[1] == 4)
+            if self.wanted.static or not events:
+                yield from self._of_array(path)
+                return
+        if self.wanted.static:
+            yield path.name, self._fitted(read_picture(path, self.notes), path)
         else:
-            # These files do not say what the sensor is; .aedat and .aedat4 do.
-            silent = path.suffix.lower() in (".bin", ".npy", ".npz")
-            events = event_files.read(path, self.framing.sensor if silent else None)
+            unstated = path.suffix.lower() in event_files.UNSTATED
+            events = event_files.read(path, self.framing.sensor if unstated else None)
+            self.notes.take(events.notes)
             for name, part in self._windows(path.name, events):
                 yield name, as_input(self.wanted, part, self.framing)
+
+    def _of_array(self, path: Path) -> Iterator[tuple[str, np.ndarray]]:
+        """Inputs of an .npy array of pictures, or of frames, of another type, layout or size."""
+        array = read_npy(path)
+        dimensions = len(self.shape)
+        if array.dtype.names:
+            raise SpikeTicketError(f"{path}: holds events ({', '.join(array.dtype.names)}), but "
+                                   f"ticket {self.wanted.name!r} takes images")
+        if self.wanted.static:
+            one = array.ndim == 2 or (array.ndim == 3 and (
+                array.shape[0] == self.shape[0] or array.shape[2] in (1, 3, 4)))
+            found = pixels(array[None] if one else array, str(path), self.notes)
+        elif array.ndim in (dimensions, dimensions + 1):
+            found = pixels(array if array.ndim > dimensions else array[None], str(path), self.notes)
+        else:
+            raise SpikeTicketError(f"{path}: an array of {array.dtype} {list(array.shape)} is "
+                                   f"neither events nor frames {list(self.shape)}; save events "
+                                   "as a structured array of x, y, t, p (t in microseconds)")
+        for index, values in enumerate(found):
+            name = path.name if len(found) == 1 else f"{path.name}[{index}]"
+            yield name, self._fitted(values, path) if self.wanted.static else _of_shape(
+                values, self.shape, path)
 
     def _windows(self, name: str, events: Events) -> Iterator[tuple[str, Events]]:
         if self.window_us is None or not len(events):
@@ -115,40 +146,23 @@ class Source:
             yield (f"{name}@{(start - first) / 1e3:g}ms",
                    events.between(start, start + self.window_us))
 
-    def _picture(self, path: Path) -> np.ndarray:
+    def _fitted(self, values: np.ndarray, path: Path) -> np.ndarray:
+        """A picture, uint8 [C, H, W], as the ticket takes it."""
         channels, height, width = self.wanted.input_shape
         if channels not in (1, 3):
             raise SpikeTicketError(f"{path}: ticket {self.wanted.name!r} takes {channels} "
                                    "channels, a picture has 1 or 3")
-        pixels = read_picture(path)[None]
-        fitted = fit_images(pixels, (width, height), "resize", channels, str(path))[0]
+        if values.shape[1] * width != values.shape[2] * height:
+            self.notes.add(path, f"not in the proportion of {width} x {height}; stretched")
+        fitted = fit_images(values[None], (width, height), "resize", channels, str(path))[0]
         return fitted >> (8 - min(8, self.wanted.input_bits))
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """Pixels uint8 [C, H, W], C = 1 or 3. Raises SpikeTicketError for anything else."""
-    try:
-        from PIL import Image
-    except ImportError:
-        raise SpikeTicketError("pictures need the Python package pillow; install it: "
-                               "pip install 'spiketicket[data]'") from None
-    try:
-        # Named ones only: some of Pillow's readers start other programs.
-        with Image.open(path, formats=PICTURE_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise SpikeTicketError(f"{path}: {image.width} x {image.height} pixels are more "
-                                       "than 64 million; make it smaller")
-            if image.mode.startswith("I;16"):
-                pixels = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
-            else:
-                grey = image.mode in ("1", "L", "LA", "I", "F")
-                pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    except SpikeTicketError:
-        raise
-    except Exception as error:      # Pillow's readers raise whatever the bytes led them to
-        raise SpikeTicketError(f"{path}: not a picture that can be read ({error}); remove it or "
-                               "save it again") from error
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+def _of_shape(values: np.ndarray, shape: tuple[int, ...], path: Path) -> np.ndarray:
+    if values.shape != shape:
+        raise SpikeTicketError(f"{path}: frames of {list(values.shape)}, not {list(shape)}; build "
+                               "them with the ticket's timesteps and size")
+    return values
 
 
 def frames(stream: BinaryIO, shape: tuple[int, ...],
@@ -211,17 +225,3 @@ def _header(version: tuple[int, ...], header: bytes) -> tuple[tuple[int, ...], b
     read = (np.lib.format.read_array_header_1_0 if version[0] == 1
             else np.lib.format.read_array_header_2_0)
     return read(packed, max_header_size=_MAX_HEADER)
-
-
-def _holds_frames(path: Path) -> bool:
-    """Whether an .npy file holds plain bytes; else it may be events."""
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False).dtype == np.uint8
-    except Exception:  # numpy parses the header as Python text: a dozen error types
-        return False
-
-
-def _natural(name: str) -> list:
-    """2.png before 10.png."""
-    return [int(part[:18]) if part.isdecimal() else part.lower()
-            for part in re.split(r"(\d+)", name)]

@@ -58,12 +58,28 @@ def test_missing_files_name_the_expected_layout(tmp_path):
 
 
 def test_unknown_names(tmp_path):
-    with pytest.raises(SpikeTicketError, match="'fashon' is unknown"):
-        datasets.load("fashon")
-    with pytest.raises(SpikeTicketError, match="'cifar' is unknown"):
-        datasets.load_idx("cifar", "test")
-    with pytest.raises(SpikeTicketError, match="'val'"):
+    for name, near in (("fashon-mnist", "fashion-mnist"), ("cifar", "cifar10"),
+                       (f"{tmp_path}/pakc.npy", f"{tmp_path}/pack.npy")):
+        (tmp_path / "pack.npy").write_bytes(b"x")
+        with pytest.raises(SpikeTicketError, match=f"{name}' is unknown.*did you mean '{near}'.*"
+                                                   "fashion-mnist, mnist, .*, the path of"):
+            datasets.load(name)
+    with pytest.raises(SpikeTicketError, match=r"'sise' is unknown; did you mean 'size'"):
+        datasets.load("mnist:sise=3")
+    with pytest.raises(SpikeTicketError, match=r"no split 'val'; choose .* split off the training"):
         datasets.load("mnist", "val", tmp_path)
+    with pytest.raises(SpikeTicketError, match="'dev' is not 'train', 'test' or 'val'"):
+        datasets.load("mnist", "dev", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["FashionMNIST", "fashion_mnist", "Fashion-MNIST"])
+def test_names_in_other_spellings(tmp_path, monkeypatch, arrays, name):
+    write(tmp_path / "FashionMNIST/raw", *arrays)
+    assert len(datasets.load(name, "test", tmp_path)) == 5
+    monkeypatch.chdir(tmp_path)
+    if name == "FashionMNIST":      # a folder of that name is the folder
+        with pytest.raises(SpikeTicketError, match="FashionMNIST: no class folders"):
+            datasets.load(name, "test", tmp_path)
 
 
 @pytest.mark.parametrize("damage, message", [
@@ -142,9 +158,9 @@ def test_npz_with_objects_is_never_unpickled(tmp_path):
 
 
 @pytest.mark.parametrize("images, labels, message", [
-    (np.zeros((2, 4, 4), np.float32), np.zeros(2, np.uint8), "uint8"),
+    (np.zeros((2, 4, 4)) - 1, np.zeros(2, np.uint8), "normalised"),
     (np.zeros((2, 4, 4), np.uint8), np.zeros(3, np.uint8), "2 images but labels"),
-    (np.zeros((2, 4, 4), np.uint8), np.zeros(2), "y_test must be integers"),
+    (np.zeros((2, 4, 4), np.uint8), np.full(2, 0.5), "label 0.5 of sample 0"),
     (np.zeros((0, 4, 4), np.uint8), np.zeros(0, np.uint8), "no image"),
     (np.zeros((1, 4, 4), np.uint8), np.array([-1]), "label -1"),
 ])
@@ -162,8 +178,10 @@ def test_missing_npz():
 
 def test_too_many_images_asked_for(tmp_path, arrays):
     write(tmp_path, *arrays)
-    with pytest.raises(SpikeTicketError, match="6 images asked for, it holds 5"):
-        datasets.load("fashion-mnist", "test", tmp_path).first(6)
+    for count, message in ((6, "6 images asked for, it holds 5"),
+                           (-3, "-3 images asked for; give 1 or more")):
+        with pytest.raises(SpikeTicketError, match=message):
+            datasets.load("fashion-mnist", "test", tmp_path).first(count)
 
 
 def test_bundled_pack():

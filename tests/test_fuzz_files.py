@@ -121,7 +121,7 @@ def test_a_claim_takes_no_memory(tmp_path):
     """Under a limit on the address space, headers that claim gigabytes are refused, not tried."""
     path = tmp_path / "images-idx3-ubyte"
     path.write_bytes(b"\0\0\x08\x04" + struct.pack(">4I", 1, 1 << 10, 1 << 10, 1 << 10))
-    from sw.data.datasets import read_idx
+    from sw.data.idx import read_idx
     old = resource.getrlimit(resource.RLIMIT_AS)
     held = int(fuzz_files.Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS,

@@ -168,8 +168,8 @@ def test_pictures_of_other_kinds(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "data", "message"), [
-    ("a.png", b"\x89PNG\r\n\x1a\nbroken", "not a picture"), ("a.png", b"", "not a picture"),
-    ("a.npy", b"\x93NUMPY\x01\x00", "not a picture|header|npy"),
+    ("a.png", b"\x89PNG\r\n\x1a\nbroken", "not a picture"), ("a.png", b"", "the file is empty"),
+    ("a.npy", b"\x93NUMPY\x01\x00", "not a NumPy array"),
 ])
 def test_broken_files(tmp_path, name, data, message):
     (tmp_path / name).write_bytes(data)
@@ -178,7 +178,7 @@ def test_broken_files(tmp_path, name, data, message):
 
 
 def test_huge_pictures_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("sw.live_inputs.MAX_PIXELS", 10)
+    monkeypatch.setattr("sw.data.pictures.MAX_PIXELS", 10)
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(SpikeTicketError, match="4 x 4 pixels are more"):
         read_picture(tmp_path / "a.png")
@@ -302,3 +302,46 @@ def test_head_closes_the_pipe_quietly(small, tmp_path):
         process.stdout.close()
         errors = process.stderr.read().decode()
         assert process.wait(60) == 0 and "Error" not in errors and "Exception" not in errors, errors
+
+
+@pytest.mark.parametrize("kind", ["float32", "hwc", "float one", "uint16", "fortran"])
+def test_arrays_of_other_types_are_pictures(tmp_path, kind, capsys):
+    """An .npy that is not raw frames: scaled, its channels found, brought to size."""
+    grey = np.random.default_rng(0).integers(2, 256, (3, 8, 8)).astype(np.uint8)
+    array = {"float32": (grey[:, None] / 255).astype(np.float32), "hwc": grey[..., None],
+             "float one": grey[0] / 255, "uint16": grey.astype(np.uint16) * 257,
+             "fortran": np.asfortranarray(grey[:, None])}[kind]
+    np.save(tmp_path / "a.npy", array)
+    found = list(Source(str(tmp_path / "a.npy"), Wanted("w", 4, SHAPE, 8, True), Framing()))
+    right = grey[:1] if kind == "float one" else grey
+    assert np.array_equal(np.stack([one for _, one in found]), right[:, None])
+
+
+def test_frames_of_counts_in_floats(tmp_path):
+    counts = np.random.default_rng(0).integers(0, 9, (2, 3, 2, 5, 4))
+    wanted = Wanted("w", 3, (2, 5, 4), 4, False)
+    np.save(tmp_path / "a.npy", counts.astype(np.float32))
+    found = list(Source(str(tmp_path / "a.npy"), wanted, Framing()))
+    assert np.array_equal(np.stack([one for _, one in found]), counts)
+    for array, message in ((counts[:, :2] * 1.0, r"frames of \[2, 2, 5, 4\], not \[3, 2, 5, 4\]"),
+                           (counts / 2, "whole numbers from 0 to 255"),
+                           (np.zeros((4, 4, 4)), "neither events nor frames")):
+        np.save(tmp_path / "a.npy", array)
+        with pytest.raises(SpikeTicketError, match=message):
+            list(Source(str(tmp_path / "a.npy"), wanted, Framing()))
+
+
+def test_events_for_an_image_ticket(tmp_path):
+    np.save(tmp_path / "a.npy", event_files.structured(event_files.sample()))
+    with pytest.raises(SpikeTicketError, match=r"holds events \(x, y, t, p\), but ticket"):
+        list(Source(str(tmp_path / "a.npy"), Wanted("w", 4, SHAPE, 8, True), Framing()))
+
+
+def test_repairs_are_told_once_and_strangers_passed_over(tmp_path, caplog):
+    for name in ("a.png", "b.png", "c.png"):
+        Image.new("RGBA", (16, 8), (0, 0, 0, 0)).save(tmp_path / name)
+    (tmp_path / "._a.png").write_bytes(b"\0\5\x16\7")
+    found = list(Source(str(tmp_path), Wanted("w", 4, SHAPE, 8, True), Framing()))
+    assert len(found) == 3 and all((one == 255).all() for _, one in found)
+    assert caplog.messages == [f"note: {tmp_path}/a.png: transparent; composed on white",
+                               f"note: {tmp_path}/a.png: not in the proportion of 8 x 8; stretched"]

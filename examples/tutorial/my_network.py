@@ -7,6 +7,7 @@ for SpikingJelly as anybody might, without a thought of FPGAs.
 from __future__ import annotations
 
 import argparse
+import sys
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from sw.errors import command
 
 TIMESTEPS = 4
 
@@ -47,7 +50,8 @@ def load(path: str = "my_network.safetensors") -> MyNetwork:
     return net.eval()
 
 
-def main() -> None:
+@command
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=6000, help="to train on (%(default)s)")
@@ -76,7 +80,8 @@ def main() -> None:
     functional.reset_net(net)
     save_file(net.state_dict(), options.out)
     print(f"{options.out}: {100 * right:.1f} % of {len(guess)} test images, in floating point")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

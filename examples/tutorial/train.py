@@ -26,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from networks import CSNN, spikformer
 
+from sw.errors import command
+
 NETWORKS = {"csnn": CSNN, "spikformer": spikformer}
 LOSSES = {"csnn": lambda out, y: F.mse_loss(out, F.one_hot(y, 10).float()),
           "spikformer": F.cross_entropy}
@@ -51,7 +53,8 @@ def accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     return right / len(images)
 
 
-def main() -> None:
+@command
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=NETWORKS)
@@ -94,7 +97,8 @@ def main() -> None:
         save_file(net.state_dict(), options.out or f"{options.network}.safetensors")
     test = [torch.from_numpy(a.copy()) for a in (sets["test"].images, sets["test"].labels)]
     print(json.dumps({"test": accuracy(net, *test)}))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,10 +20,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..errors import SpikeTicketError
-from .arrays import read_bytes
 from .events import MAX_EVENTS, Events
 
-MAGIC = b"#!AER-DAT4.0\r\n"
 MAX_PACKET = 1 << 26
 """Largest packet after decompression, bytes."""
 MAX_UNPACKED = 4 << 30
@@ -32,19 +30,17 @@ MAX_UNPACKED = 4 << 30
 _EVENT = np.dtype([("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("on", "u1"), ("pad", "V3")])
 
 
-def read_aedat4(path: str | Path, sensor: tuple[int, int] | None = None) -> Events:
+def read_aedat4(path: Path, sensor: tuple[int, int] | None, data: bytes) -> Events:
     """Events of the first event stream; `sensor` (width, height), if given, must agree with it.
 
-    Compressed files need the package lz4 or zstandard. Raises SpikeTicketError for anything else.
+    data: the file's bytes, which begin with "#!AER-DAT4.0". Compressed files need the package lz4
+    or zstandard. Raises SpikeTicketError for anything else.
     """
-    path = Path(path)
-    data = read_bytes(path)
-    if not data.startswith(MAGIC):
-        raise SpikeTicketError(f"{path}: does not begin with #!AER-DAT4.0; not an AEDAT 4 file")
+    begin = data.index(b"\n") + 1
     try:
-        size, = struct.unpack_from("<I", data, len(MAGIC))
-        start = len(MAGIC) + 4 + size
-        header = data[len(MAGIC) + 4:start]
+        size, = struct.unpack_from("<I", data, begin)
+        start = begin + 4 + size
+        header = data[begin + 4:start]
         table, = struct.unpack_from("<I", header)
         compression = _number(header, table, 0, "<i", 0)
         end = _number(header, table, 1, "<q", -1)
@@ -56,7 +52,7 @@ def read_aedat4(path: str | Path, sensor: tuple[int, int] | None = None) -> Even
     if not start <= end <= len(data):
         raise SpikeTicketError(f"{path}: header claims that packets span bytes {start}..{end} of "
                                f"{len(data)}; fetch it again")
-    stream, size = _stream(text, path)
+    stream, size, notes = _stream(text, path)
     if sensor is not None and size != tuple(sensor):
         raise SpikeTicketError(f"{path}: recorded by a {size[0]} x {size[1]} sensor, not "
                                f"{sensor[0]} x {sensor[1]}")
@@ -77,7 +73,7 @@ def read_aedat4(path: str | Path, sensor: tuple[int, int] | None = None) -> Even
                                        "unpacked; split the file")
         start += 8 + length
     raw = np.concatenate(parts) if parts else np.zeros(0, _EVENT)
-    return Events(raw["x"], raw["y"], raw["t"], raw["on"], size, str(path))
+    return Events(raw["x"], raw["y"], raw["t"], raw["on"], size, str(path), notes)
 
 
 def _field(buffer: bytes, table: int, index: int) -> int:
@@ -117,17 +113,20 @@ def _string(buffer: bytes, table: int, index: int) -> str:
     return buffer[first:first + count].decode()
 
 
-def _stream(text: str, path: Path) -> tuple[int, tuple[int, int]]:
-    """(number, (width, height)) of the first stream of events."""
+def _stream(text: str, path: Path) -> tuple[int, tuple[int, int], tuple[str, ...]]:
+    """(number, (width, height), notes) of the first stream of events."""
     try:
         if "<!" in text:  # no entities, which could expand without bound
             raise ValueError("a declaration")
-        for node in ElementTree.fromstring(text).iterfind("./node[@name='outInfo']/node"):
-            kind = node.findtext("./attr[@key='typeIdentifier']")
-            if kind == "EVTS":
-                width, height = (int(node.findtext(f"./node[@name='info']/attr[@key='{key}']"))
-                                 for key in ("sizeX", "sizeY"))
-                return int(node.get("name")), (width, height)
+        nodes = [node for node in ElementTree.fromstring(text).iterfind(
+            "./node[@name='outInfo']/node")
+            if node.findtext("./attr[@key='typeIdentifier']") == "EVTS"]
+        if nodes:
+            width, height = (int(nodes[0].findtext(f"./node[@name='info']/attr[@key='{key}']"))
+                             for key in ("sizeX", "sizeY"))
+            notes = (f"{path}: holds {len(nodes)} streams of events; the first is read",)
+            return (int(nodes[0].get("name")), (width, height),
+                    notes if len(nodes) > 1 else ())
     except (ElementTree.ParseError, ValueError, TypeError) as error:
         raise SpikeTicketError(f"{path}: the description of its streams is damaged; fetch it "
                                "again") from error

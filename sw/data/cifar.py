@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from disk: torchvision's folders, the binary version, JPEG packs.
+"""CIFAR-10 and CIFAR-100 from disk: torchvision's folders and the binary version.
 
 torchvision keeps the authors' Python batches (`cifar-10-batches-py/data_batch_1`, ...), which are
 pickles. They are never unpickled here: `batch_fields` walks the opcodes with the standard library's
@@ -8,22 +8,17 @@ Whatever the file asks to call or to import stays an inert tuple.
 
 from __future__ import annotations
 
-import io
 import pickletools
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ..errors import SpikeTicketError
-from .arrays import read_bytes, read_npz
+from .arrays import read_bytes
 
 CIFAR10_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
                   "truck")
 PIXELS = 3 * 32 * 32
-MAX_IMAGES = 1_000_000
-MAX_PACK_BYTES = 4 << 30
-"""Pixels that a pack of JPEG files may unpack to."""
 
 Arrays = tuple[np.ndarray, np.ndarray]
 """Images uint8 [N, 3, 32, 32], labels int64 [N]."""
@@ -212,56 +207,3 @@ def class_names(name: str, paths: list[Path]) -> tuple[str, ...]:
         if isinstance(names, list) and len(names) == 100:
             return tuple(n.decode("latin-1") if isinstance(n, bytes) else str(n) for n in names)
     return tuple(str(i) for i in range(100))
-
-
-def read_jpeg_pack(path: str | Path, split: str, limit: int | None = None,
-                   ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Images, labels and class names of a pack of JPEG bytes (needs Pillow).
-
-    Image i of the split is `SPLIT_jpeg[SPLIT_off[i]:SPLIT_off[i + 1]]`; all have one size.
-    """
-    path = Path(path)
-    keys = f"{split}_jpeg", f"{split}_off", f"{split}_y"
-    arrays = read_npz(path, (*keys, "class_names"))
-    missing = [key for key in keys if key not in arrays]
-    if missing:
-        raise SpikeTicketError(f"{path}: no array {', '.join(missing)}; a JPEG pack holds "
-                               f"{', '.join(keys)}")
-    data, off, labels = (arrays[key] for key in keys)
-    if data.dtype != np.uint8 or any(a.ndim != 1 or a.dtype.kind not in "iu"
-                                     for a in (data, off, labels)):
-        raise SpikeTicketError(f"{path}: {keys[0]} must be uint8 [bytes], {keys[1]} and {keys[2]} "
-                               "integers [N + 1] and [N]")
-    off = off.astype(np.int64)
-    if (len(off) != len(labels) + 1 or not 0 < len(labels) <= MAX_IMAGES or off[0] != 0
-            or off[-1] != len(data) or (np.diff(off) < 0).any()):
-        raise SpikeTicketError(f"{path}: {len(off)} offsets do not rise from 0 to the {len(data)} "
-                               f"bytes of {len(labels)} images")
-    count = len(labels) if limit is None else min(limit, len(labels))
-    first = _decode(data[off[0]:off[1]].tobytes(), path, 0, None)
-    if count * first.size > MAX_PACK_BYTES:
-        raise SpikeTicketError(f"{path}: {count} images of {first.shape[2]} x {first.shape[1]} "
-                               "exceed 4 GiB; give a limit")
-    images = np.empty((count, *first.shape), np.uint8)
-    for i in tqdm(range(count), desc=f"{path.name} {split}", unit="img", unit_scale=True,
-                  mininterval=1.0, leave=False, disable=None):
-        images[i] = _decode(data[off[i]:off[i + 1]].tobytes(), path, i, first.shape)
-    names = tuple(str(n) for n in arrays.get("class_names", np.zeros(0, "U1")).ravel())
-    return images, labels[:count].astype(np.int64), names
-
-
-def _decode(data: bytes, path: Path, index: int, shape: tuple | None) -> np.ndarray:
-    """One JPEG as uint8 [3, H, W]; the size is checked before the pixels are decoded."""
-    from PIL import Image
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            width, height = image.size
-            if width > 1024 or height > 1024 or (shape and (3, height, width) != shape):
-                other = f"{shape[2]} x {shape[1]} as the first" if shape else "up to 1024 x 1024"
-                raise SpikeTicketError(f"{path}: image {index} is {width} x {height}, not {other}")
-            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    except SpikeTicketError:
-        raise
-    except Exception as error:  # Pillow's decoders raise many types
-        raise SpikeTicketError(f"{path}: image {index} is no readable JPEG ({type(error).__name__})"
-                               ) from error

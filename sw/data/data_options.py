@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from ..errors import SpikeTicketError
 from .events import MAX_SIDE, MAX_TIMESTEPS, fitted_size
+from .image_arrays import LAYOUTS
 
 
 @dataclass(frozen=True)
@@ -17,15 +18,17 @@ class Options:
         events: coordinates, no event is lost).
     channels: 1 or 3 for images: grey is repeated, colour becomes luma (0.299 R + 0.587 G +
         0.114 B, rounded); None as stored.
-    limit: only the first n images; event sets read no more files than that.
+    layout: "chw" or "hwc" for arrays of pictures whose shape can be read as either.
+    limit: only the first n images; sets of files read no more of them than that.
     Event data: timesteps, frames_by ("number" or "time"), max_count (counts saturate, 1..255),
         sensor (width, height; needed where files do not say), label_key (name in a pack), columns
-        and time_unit (plain NumPy arrays, see `sw.data.event_files.read_numpy`).
+        and time_unit (arrays, see `sw.data.event_arrays.read_numpy`).
     """
 
     size: int | tuple[int, int] | None = None
     fit: str = "pad-crop"
     channels: int | None = None
+    layout: str = ""
     limit: int | None = None
     timesteps: int = 4
     frames_by: str = "number"
@@ -33,7 +36,7 @@ class Options:
     sensor: tuple[int, int] | None = None
     label_key: str = "label"
     columns: str = ""
-    time_unit: float = 1.0
+    time_unit: float | None = None
 
     def __post_init__(self):
         for name in ("size", "sensor"):  # lists from YAML
@@ -60,7 +63,11 @@ class Options:
             if type(value) is not int or value < 1 or (top and value > top):
                 raise SpikeTicketError(f"data option {name} {value!r} is not a whole number from "
                                        f"1{f' to {top}' if top else ''}")
-        if not isinstance(self.time_unit, int | float) or not 0 < self.time_unit < 1e12:
+        if self.layout not in ("", *LAYOUTS):
+            raise SpikeTicketError(f"data option layout {self.layout!r} is not "
+                                   f"{' or '.join(LAYOUTS)}")
+        if self.time_unit is not None and (
+                not isinstance(self.time_unit, int | float) or not 0 < self.time_unit < 1e12):
             raise SpikeTicketError(f"data option time_unit {self.time_unit!r} is not a number of "
                                    "microseconds above 0")
 
@@ -71,7 +78,7 @@ class Options:
     def of_events(self) -> dict:
         """The options of event sets under the names of `sw.data.event_sets`."""
         how = {key: value for key, value in asdict(self).items() if key not in
-               ("channels", "frames_by", "columns", "time_unit")}
+               ("channels", "layout", "frames_by", "columns", "time_unit")}
         return {**how, "by": self.frames_by, "size": self.width_height}
 
 
@@ -93,7 +100,7 @@ def split_name(data: str) -> tuple[str, dict]:
             elif "int" in kind:
                 result[key] = int(value)
             else:
-                result[key] = float(value) if kind == "float" else value
+                result[key] = float(value) if "float" in kind else value
         except ValueError as error:
             raise SpikeTicketError(f"data {data!r}: {key} is {value!r}, not a number or a pair "
                                    "such as 32x24") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SpikeTicketError
+from . import event_times
 from .arrays import read_npz
 
 MAX_EVENTS = 1 << 27
@@ -28,10 +29,12 @@ FITS = ("pad", "crop", "pad-crop", "resize")
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """One recording in the order of its file.
+    """One recording in order of time.
 
-    x, y, p: integers [N]; t: int64 [N], microseconds. sensor: (width, height). p is 0 or 1; -1 is
-    read as 0. Raises SpikeTicketError for arrays that disagree, and for events outside the sensor.
+    x, y, p: integers [N]; t: int64 [N], microseconds. sensor: (width, height). p is 0 or 1, or -1
+    or 1, which is read as 0 or 1. notes: what was done to them, such as sorting. Raises
+    SpikeTicketError for arrays that disagree, for fractions, for events outside the sensor and for
+    times that jump back (`sw.data.event_times`).
     """
 
     x: np.ndarray
@@ -40,6 +43,7 @@ class Events:
     p: np.ndarray
     sensor: tuple[int, int]
     source: str = "events"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         if len(self.sensor) != 2 or not all(1 <= n <= MAX_SIDE for n in self.sensor):
@@ -52,6 +56,12 @@ class Events:
         for name, low, high in (("x", 0, self.sensor[0] - 1), ("y", 0, self.sensor[1] - 1),
                                 ("p", -1, 1), ("t", -1 << 61, 1 << 61)):
             object.__setattr__(self, name, self._checked(name, shape, low, high))
+        t, order, notes = event_times.in_order(self.t, self.source)
+        object.__setattr__(self, "t", t)
+        if order is not None:
+            for name in "xyp":
+                object.__setattr__(self, name, getattr(self, name)[order])
+        object.__setattr__(self, "notes", (*self.notes, *notes))
 
     def _checked(self, name: str, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
         values = np.asarray(getattr(self, name))
@@ -60,16 +70,30 @@ class Events:
                                    f"{list(values.shape)}, not numbers {list(shape)}")
         if values.dtype.kind == "b":
             values = values.view(np.uint8)
+        if name == "t" and values.dtype.kind == "f":
+            values = event_times.whole(values, self.source)
         wrong = ~((values >= low) & (values <= high))  # also true for NaN
         if wrong.any():
             at = int(np.argmax(wrong))
             where = (f"a sensor of {self.sensor[0]} x {self.sensor[1]}" if name in "xy"
                      else f"{low}..{high}")
+            hint = ("; these count from 1, subtract it" if name in "xy" and values.min() == 1
+                    and values.max() == high + 1 else "")
             raise SpikeTicketError(f"{self.source}: event {at} has {name} = {values[at]}, outside "
-                                   f"{where}")
-        if name == "p":
-            return (values > 0).astype(np.uint8)
-        return values.astype(np.int64 if name == "t" else np.int32)
+                                   f"{where}{hint}")
+        result = values.astype(np.int64 if name == "t" else np.int32)
+        if values.dtype.kind == "f" and (broken := values != result).any():
+            raise SpikeTicketError(f"{self.source}: event {int(np.argmax(broken))} has {name} = "
+                                   f"{values[np.argmax(broken)]:g}, not a whole number")
+        if name != "p":
+            return result
+        if len(result) and result.min() < 0:
+            if (result == 0).any():
+                raise SpikeTicketError(f"{self.source}: polarities -1 and 0 in one recording; OFF "
+                                       "and ON are 0 and 1, or -1 and 1")
+            note = f"{self.source}: polarities -1 and 1, read as OFF and ON"
+            object.__setattr__(self, "notes", (*self.notes, note))
+        return (result > 0).astype(np.uint8)
 
     def __len__(self) -> int:
         return len(self.x)
