@@ -52,14 +52,18 @@ class Map:
     def layers(self) -> tuple[str, ...]:
         return self.sources or (self.name,)
 
-    def draw(self, batch: int, generator: torch.Generator, density: float = 0.5) -> Tensor:
-        """A random value [steps, B, *dims], float64."""
+    def draw(self, batch: int, generator: torch.Generator, density: float = 0.5,
+             spread: float = 0.0) -> Tensor:
+        """A random value [steps, B, *dims], float64; densities go from density - spread to density
+        + spread over the timesteps and images."""
         size = (self.steps, batch, *self.layout.dims)
         if self.top == 0:
             return torch.randn(size, generator=generator, dtype=torch.float64)
         chance = torch.rand(size, generator=generator, dtype=torch.float64)
         if self.top == 1:
-            return (chance < density).double() * self.unit
+            slots = torch.linspace(density - spread, density + spread, self.steps * batch)
+            limits = slots.view(self.steps, batch, *(1 for _ in self.layout.dims))
+            return (chance < limits).double() * self.unit
         return (chance * (self.top + 1)).floor().clamp_max(self.top) * self.unit
 
 
@@ -76,8 +80,13 @@ class Probe:
         self.steps, self.batch = zero.shape[:2]
         if tuple(zero.shape[2:]) != self.dims:
             raise ValueError(f"operand of shape {list(zero.shape)} for {list(self.dims)}")
-        _finite(zero)
-        self.bias, self.zero = zero[0, 0], zero
+        if not bool(torch.isfinite(zero).all()):
+            raise NotAffine("gives infinite values or NaN without any spike")
+        self.bias = zero[0, 0].clone()
+        self.zero = self.bias.expand_as(zero)
+        if not equal(zero, self.zero):
+            raise NotAffine("adds a constant that differs between timesteps or images")
+        del zero                                 # maps of gesture networks are large
         # Halfway between rest and spike: where x * x and relu(x) of spikes have slope 1.
         self.leaves = {m.name: torch.full((m.steps, self.batch, *m.layout.dims), 0.5 * m.unit,
                                           dtype=torch.float64, requires_grad=True)
@@ -85,8 +94,8 @@ class Probe:
         with torch.enable_grad():
             self.out = operator(self.leaves).double()
         generator = torch.Generator().manual_seed(1)
-        weights = torch.randn(self.out.shape, generator=generator, dtype=torch.float64)
-        grads = self.pull(weights, maps)
+        weights = torch.randn(self.dims, generator=generator, dtype=torch.float64)
+        grads = self.pull(weights.expand_as(self.out), maps)
         self.used = {name: m for name, m in maps.items() if bool((grads[name] != 0).any())}
         static = any(m.steps == 1 for m in self.used.values())
         self.slots = [(t, b) for t in range(1 if static else self.steps)
@@ -105,21 +114,16 @@ class Probe:
         with torch.no_grad():
             return self.operator(given).double()
 
-    def draw(self, seed: int, density: float = 0.5) -> dict[str, Tensor]:
+    def draw(self, seed: int, density: float = 0.5, spread: float = 0.0) -> dict[str, Tensor]:
         """Random values of all maps: one without slope may matter all the same."""
         generator = torch.Generator().manual_seed(seed)
-        return {n: m.draw(self.batch, generator, density) for n, m in self.maps.items()}
+        return {n: m.draw(self.batch, generator, density, spread) for n, m in self.maps.items()}
 
     def steep(self) -> str:
         """Which maps matter without a slope; "" if none does."""
         steps = [n for n, x in self.draw(13).items()
                  if n not in self.used and not equal(self.run({n: x}), self.zero)]
         return f"compares or rounds {_names(steps)}" if steps else ""
-
-
-def _finite(values: Tensor) -> None:
-    if not bool(torch.isfinite(values).all()):
-        raise NotAffine("gives infinite values or NaN without any spike")
 
 
 def equal(first: Tensor, second: Tensor, scale: float | None = None) -> bool:
@@ -138,8 +142,6 @@ def why(probe: Probe) -> str:
     if not bool(torch.isfinite(full).all()):
         return "gives infinite values or NaN"
     scale = float(full.abs().max())
-    if not equal(probe.zero, probe.zero[:1, :1].expand_as(probe.zero)):
-        return "adds a constant that differs between timesteps or images"
     generator = torch.Generator().manual_seed(12)
     parts = {n: (torch.rand(x.shape, generator=generator) < 0.5).double() * x
              for n, x in given.items()}
