@@ -6,17 +6,18 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 
 from sw import ticket
 from sw.errors import SpikeTicketError
+from sw.imports.load_module import maker
 from sw.integer.spikingjelly import IntegerNetwork
 from sw.tickets import __main__ as cli
 from sw.tickets import checkpoint, run, training
 from sw.tickets.classifier import Classifier, find_way
-from sw.tickets.networks import from_file, load_weights, read_weights
+from sw.tickets.config import RunConfig
+from sw.tickets.networks import Networks
 
 from .test_tickets_run import TEST, TRAIN, stripes
 
@@ -75,9 +76,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def net(file):
-    make, fixed = from_file(f"{file}:Net")
-    assert not fixed
-    return make
+    return maker(f"{file}:Net")[0]
 
 
 class Over(nn.Module):
@@ -175,59 +174,23 @@ def test_neurons_are_at_rest_at_every_batch_and_the_module_stays():
 # -- FILE.py:NAME and weights ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, message", [
-    ("Nett", "has no 'Nett'; did you mean Net"), ("number", "is int, not a module"),
-    ("wrong", "gives int, not a torch module"), ("breaks", "cannot be made .KeyError: 'no'"),
-    ("", "is not FILE.py:NAME")])
-def test_names_that_are_no_network(file, name, message):
-    with pytest.raises(SpikeTicketError, match=message):
-        from_file(f"{file}:{name}")[0]()
-
-
-def test_files_that_are_none(tmp_path):
-    with pytest.raises(SpikeTicketError, match="no such file"):
-        from_file(f"{tmp_path}/none.py:Net")
-    (tmp_path / "bad.py").write_text("import nothing_of_this_name")
-    with pytest.raises(SpikeTicketError, match=r"cannot be imported .ModuleNotFoundError"):
-        from_file(f"{tmp_path}/bad.py:Net")
-
-
 def test_arguments_reach_the_class_and_a_module_is_copied(file):
-    make, _ = from_file(f"{file}:Net", {"width": 7})
-    assert make().conv.weight.shape[0] == 7
-    make, fixed = from_file(f"{file}:made")
-    assert fixed and make() is not make()
-    with pytest.raises(SpikeTicketError, match=r"cannot be made .TypeError"):
-        from_file(f"{file}:Net", {"nothing": 1})[0]()
-
-
-@pytest.mark.parametrize("wrap", [
-    lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s},
-    lambda s: {"net": {f"module.{k}": v for k, v in s.items()}}])
-def test_weights_of_usual_checkpoints(net, tmp_path, wrap):
-    state = net().state_dict()
-    torch.save(wrap(state), tmp_path / "w.pth")
-    read = read_weights(tmp_path / "w.pth")
-    assert list(read) == list(state) and all(torch.equal(read[k], state[k]) for k in state)
-    target = net()
-    load_weights(target, read, "w")
-    assert all(torch.equal(v, state[k]) for k, v in target.state_dict().items())
-
-
-def test_weights_that_are_none(net, tmp_path):
-    torch.save(Over(None), tmp_path / "whole.pt")        # a free pickle
-    (tmp_path / "text.pth").write_text("hello")
-    torch.save([1, 2], tmp_path / "list.pth")
-    for name, message in (("whole.pt", "not a file of tensors alone"), ("none.pth", "no such file"),
-                          ("text.pth", "not a file of tensors"), ("list.pth", "no state dict")):
+    make, fixed = maker(f"{file}:Net", {"width": 7})
+    assert not fixed and make().conv.weight.shape[0] == 7 and make() is not make()
+    make, fixed = maker(f"{file}:made")
+    assert fixed and make() is make()
+    config = RunConfig(model=f"{file}:made", timesteps=2)
+    networks = Networks(config, (1, 8, 8), 2)
+    first = networks.fresh().module
+    assert networks.fresh().module is not first
+    assert torch.equal(networks.fresh().module.conv.weight, first.conv.weight)
+    assert not torch.equal(networks.fresh(again=True).module.conv.weight, first.conv.weight)
+    again = Networks(config, (1, 8, 8), 2).fresh().module   # as the next process has it
+    assert torch.equal(again.conv.weight, first.conv.weight)
+    for name, arguments, message in (("Net", {"nothing": 1}, "TypeError"),
+                                     ("made", {"T": 2}, r"is a module already; arguments \(T\)")):
         with pytest.raises(SpikeTicketError, match=message):
-            read_weights(tmp_path / name)
-    save_file({"other.weight": torch.zeros(2)}, tmp_path / "o.safetensors")
-    with pytest.raises(SpikeTicketError, match=r"lacks conv.weight, .*besides other.weight"):
-        load_weights(net(), read_weights(tmp_path / "o.safetensors"), "o.safetensors")
-    state = {**net().state_dict(), "conv.weight": torch.zeros(3, 1, 3, 3)}
-    with pytest.raises(SpikeTicketError, match=r"another shape for conv.weight \(\[3, 1"):
-        load_weights(net(), state, "w")
+            maker(f"{file}:{name}", arguments)[0]()
 
 
 # -- the search -----------------------------------------------------------------------------------
@@ -340,9 +303,9 @@ def test_command_refuses_in_one_line(file, tmp_path, capsys):
             (["--network", f"{file}:relu"], "no spiking neuron"),
             (["--network", f"{file}:Net", "--timesteps", "3"], "runs 2 timesteps, not 3"),
             (["--network", f"{file}:Net", "--network-args", "T"], "'T' is not KEY=VALUE"),
-            (["--network", f"{file}:Net", "--weights", "none.pth"], "none.pth: no such file"),
+            (["--network", f"{file}:Net", "--weights", "none.pth"], "none.pth: cannot be read"),
             (["--network", f"{file}:Net", "--weights", "module"], "give a file of weights"),
-            (["--network", "none.py:Net"], "no such file none.py"),
+            (["--network", "none.py:Net"], "none.py: there is no such file"),
             (["--rewind", "weights"], "needs trained weights"),
             (["--validation", "0.7"], "validation 0.7")):
         settings = ["--data", str(data), "--timesteps", "2"] if "3" not in arguments else [

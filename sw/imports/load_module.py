@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -45,12 +45,25 @@ def load_module(network: str, weights: str | Path | None = None) -> nn.Module:
     prefixes that all its names share ("module." of DataParallel) are dropped. Raises
     SpikeTicketError, one line, for everything that goes wrong, in FILE's own code too.
     """
+    model = maker(network)[0]()
+    if weights is not None:
+        load_weights(model, weights, network)
+    return model
+
+
+def maker(network: str, arguments: Mapping[str, object] | None = None) -> tuple[
+        Callable[[], nn.Module], bool]:
+    """(what makes the module that `network` names, again and again; whether it is one object, the
+    same each time). arguments: for a class or a function. FILE is run now."""
     path, name = _split(network)
     file = _run(path)
-    model = _made(file, path, name)
-    if weights is not None:
-        _load(model, read_weights(weights), str(weights), network)
-    return model
+    return (lambda: _made(file, path, name, arguments or {}),
+            isinstance(getattr(file, name, None), nn.Module))
+
+
+def load_weights(model: nn.Module, weights: str | Path, network: str) -> None:
+    """Load a file of weights into a module; `network` names it in errors."""
+    _load(model, read_weights(weights), str(weights), network)
 
 
 def is_module_name(text: str) -> bool:
@@ -93,19 +106,24 @@ def _run(path: Path) -> ModuleType:
     return module
 
 
-def _made(file: ModuleType, path: Path, name: str) -> nn.Module:
+def _made(file: ModuleType, path: Path, name: str,
+          arguments: Mapping[str, object]) -> nn.Module:
     if not name or not hasattr(file, name):
         raise SpikeTicketError(f"{path}: {_choices(file, path, name)}")
     found = getattr(file, name)
     where = f"{path}:{name}"
     if isinstance(found, nn.Module):
+        if arguments:
+            raise SpikeTicketError(f"{where} is a module already; arguments "
+                                   f"({', '.join(arguments)}) are for a class or a function")
         return found
     if not callable(found):
         raise SpikeTicketError(f"{where} is a {type(found).__name__}, not a torch.nn.Module, nor a "
                                "class or function that makes one")
     try:
         needed = [p.name for p in inspect.signature(found).parameters.values()
-                  if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+                  if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+                  and p.name not in arguments]
     except ValueError:                          # built-in callables say nothing about themselves
         needed = []
     if needed:
@@ -113,7 +131,7 @@ def _made(file: ModuleType, path: Path, name: str) -> nn.Module:
                                f"{path.name} that calls it with them and returns the network")
     try:
         with _folder_first(path.parent.resolve()):
-            model = found()
+            model = found(**arguments)
     except (Exception, SystemExit) as error:
         raise SpikeTicketError(f"{where}: {_place(error, path)}{_reason(error)}") from error
     if not isinstance(model, nn.Module):

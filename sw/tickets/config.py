@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from ..errors import SpikeTicketError
+from ..imports.load_module import is_module_name
 from ..integer.network import MAX_TIMESTEPS
 from .masks import SCOPES
 from .patches import PLACES, RANKINGS
@@ -170,7 +171,7 @@ class RunConfig:
               f"rewind {self.rewind!r} is not one of {', '.join(REWINDS)}")
         _need(self.rewind != "weights" or self.weights is not None,
               "rewind 'weights' needs trained weights; give weights, or rewind 'epoch'")
-        _need(not self.network_args or is_file(self.model),
+        _need(not self.network_args or is_module_name(self.model),
               f"network_args are for FILE.py:NAME, not for model {self.model!r}")
         key_values(self.network_args)
         _need(2 <= self.bits <= 8, f"bits {self.bits} is outside 2..8 (1 is binary: true)")
@@ -237,11 +238,6 @@ def from_dict(values: dict, where: str = "configuration") -> RunConfig:
         return RunConfig(**values)
     except SpikeTicketError as error:
         raise SpikeTicketError(f"{where}: {error}") from error
-
-
-def is_file(text: str) -> bool:
-    """Whether a network's name is FILE.py:NAME."""
-    return ".py" in text
 
 
 def key_values(text: str) -> dict[str, object]:
