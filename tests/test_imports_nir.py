@@ -116,8 +116,14 @@ def test_a_reset_beside_rest_needs_one_integer():
     imported = from_nir(graph, timesteps=4, input_bits=2, fires=">=")
     assert imported.network.layers[0].neuron.v_reset == -3
     assert compare(imported, events(2, imported.network)).identical
-    node.v_reset = np.full((3, 4, 4), -3.3)
-    with pytest.raises(SpikeTicketError, match=r"node 'n1' .*|layer 'n1': v_reset is .* v_leak"):
+    node.v_reset = np.full((3, 4, 4), -np.pi)   # off the grid of the weights: units follow it
+    off = from_nir(chain(conv(), node, nir.Flatten(None, 0, -1), dense()), timesteps=4,
+                   input_bits=2, fires=">=", bits=8)
+    assert any("channels are rounded" in note for note in off.notes)
+    assert (off.network.layers[0].neuron.v_reset * off.units["n1"] + np.pi).abs().max() < 1e-9
+    assert compare(off, events(2, off.network)).spikes["n1"] > 0.97
+    node.v_reset = np.linspace(-3, 3, 3)[:, None, None] * np.ones((3, 4, 4))
+    with pytest.raises(SpikeTicketError, match=r"layer 'n1': resets from -3 to 3 by channel"):
         from_nir(chain(conv(), node, nir.Flatten(None, 0, -1), dense()), timesteps=4)
 
 

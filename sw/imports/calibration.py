@@ -56,7 +56,7 @@ def calibrate(imported: Imported, inputs: np.ndarray, batch: int = 25,
             module = IntegerLayer(network, replace(layer, bias=np.zeros_like(layer.bias)))
             found = _mean([module.currents(maps).double().mean((0, 3, 4)) for _, maps in here])
             # What a strict comparison added to the bias stays.
-            base = (source.bias / source.unit).round()
+            base = source.whole_bias.double()
             corrected = (_mean(wanted[name]) - found).round().clamp(-BIAS_LIMIT, BIAS_LIMIT)
             step = torch.where(source.exact, torch.zeros_like(base), corrected - base)
             changed += int((step != 0).sum())

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ..errors import SpikeTicketError
 from .floats import FloatNeuron
-from .network import LEAK_ONE, Neuron
+from .network import LEAK_ONE, MAX_TIMESTEPS, Neuron
 
 THRESHOLD_LIMIT = (1 << 23) - 1
 """Thresholds and membranes are signed 24-bit in the core."""
@@ -131,6 +131,32 @@ def firing(neuron: FloatNeuron, unit: Tensor, where: str, counts: bool = False) 
     error = float(torch.where(exact, 0.0, error).max()) if len(ratio) else 0.0
     made = Neuron(leak, "soft" if soft else "hard", 0 if soft else rest + shift)
     return Firing(made, (threshold + shift).to(torch.int64), shift - less, exact, error, notes)
+
+
+def resting_bias(neuron: FloatNeuron, fires: Firing, bias: Tensor, rounded: Tensor) -> Tensor:
+    """Integer biases [C], lower than `rounded` where that alone would fire a channel that its float
+    bias never does (within the most timesteps there are)."""
+    reset = torch.zeros_like(bias) if neuron.reset is None else neuron.reset
+    v = reset
+    rests = torch.ones(len(bias), dtype=torch.bool)
+    for _ in range(MAX_TIMESTEPS):
+        v = neuron.decay * v + bias
+        rests &= v <= neuron.theta if neuron.strict else v < neuron.theta
+    for _ in range(MAX_TIMESTEPS):
+        lower = rests & ~_stays_silent(fires, rounded)
+        if not bool(lower.any()):
+            break
+        rounded = rounded - lower.to(torch.int64)
+    return rounded
+
+
+def _stays_silent(fires: Firing, bias: Tensor) -> Tensor:
+    """bool [C]: the integer neuron never fires on its bias."""
+    v, silent = torch.full_like(bias, fires.neuron.v_reset), torch.ones_like(bias, dtype=torch.bool)
+    for _ in range(MAX_TIMESTEPS):
+        v = (v * fires.neuron.leak >> 8) + bias + fires.shift
+        silent &= v < fires.threshold
+    return silent
 
 
 def coarse_leak(leak: int, threshold: int) -> int:

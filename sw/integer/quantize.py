@@ -27,25 +27,28 @@ from torch import Tensor
 
 from ..errors import SpikeTicketError
 from .attention import Attention, ColumnAttention
-from .firing import check_neuron, firing
+from .firing import GRID, check_neuron, firing, resting_bias
 from .floats import FloatAttention, FloatLayer, FloatNeuron, FloatOperation, FloatSynapses
 from .gate import Gate, Select
 from .network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
+from .shapes import require
 from .units import BIAS_LIMIT, choose, to_grid
 
 
 @dataclass(frozen=True, eq=False)
 class ScaledLayer:
-    """A float layer with a unit for every channel, not yet rounded.
+    """A float layer with a unit for every channel.
 
     synapses: weights float64 in current per unit of the integer operand, bits as they will be.
-    bias: float current [C]; shift is added to it in units. unit: float current of one integer [C].
-    exact: bool [C], spikes are those of the float channel. floats: the float neuron, in floats.
+    bias: float current [C]; whole_bias: the same in units, int64, to which `shift` is added. unit:
+    float current of one integer [C]. exact: bool [C], spikes are those of the float channel.
+    threshold, neuron: in units; floats: the float neuron.
     """
 
     name: str
     synapses: tuple[FloatSynapses, ...]
     bias: Tensor
+    whole_bias: Tensor
     unit: Tensor
     exact: Tensor
     threshold: Tensor
@@ -64,9 +67,9 @@ class ScaledLayer:
         """The integer layer."""
         synapses = tuple(Synapses(self.integers(s).to(torch.int8).numpy(), s.sources, s.stride,
                                   s.padding, s.sum_pool, s.bits) for s in self.synapses)
-        bias = (self.bias / self.unit).round().to(torch.int64) + self.shift
-        return Layer(self.name, synapses, bias.numpy(), self.threshold.numpy(), self.neuron,
-                     self.pool, self.attention)
+        bias = (self.whole_bias + self.shift).numpy()
+        return Layer(self.name, synapses, bias, self.threshold.numpy(), self.neuron, self.pool,
+                     self.attention)
 
 
 ScaledOperation = ScaledLayer | Gate | Select
@@ -117,10 +120,14 @@ def _layer(layer: FloatLayer, input_scale: float) -> ScaledLayer:
             raise SpikeTicketError(f"{where}: weight of shape {list(syn.weight.shape)} and "
                                    f"{len(bias)} biases")
         _finite(syn.weight.flatten(1), where, "weight")
+        require(1 <= syn.bits <= 8, f"{where}: weight bits {syn.bits} are outside 1..8")
     synapses = [part for syn in layer.synapses for part in _per_unit(syn, input_scale)]
     if neuron is not None:
         check_neuron(neuron, len(bias), where)
-    units = choose([s.weight for s in synapses], [s.bits for s in synapses], bias, neuron)
+    try:
+        units = choose([s.weight for s in synapses], [s.bits for s in synapses], bias, neuron)
+    except SpikeTicketError as error:
+        raise SpikeTicketError(f"{where}: {error}") from error
     synapses = tuple(replace(s, bits=b) for s, b in zip(synapses, units.bits, strict=True))
     over = ((bias / units.unit).abs() > BIAS_LIMIT + 0.5).nonzero()
     if len(over):
@@ -128,14 +135,17 @@ def _layer(layer: FloatLayer, input_scale: float) -> ScaledLayer:
         raise SpikeTicketError(
             f"{where}, channel {c}: folded bias {float(bias[c] / units.unit[c]):.4g} exceeds "
             f"{BIAS_LIMIT} units of its weights; is its batch norm trained?")
+    whole_bias = (bias / units.unit).round().to(torch.int64)
     if neuron is None:
-        zeros = torch.zeros(len(bias), dtype=torch.int64)
-        made = ScaledLayer(layer.name, synapses, bias, units.unit, units.exact, zeros, 0, None,
-                           None, layer.pool)
-        return replace(made, notes=_notes(made, where, None))
+        zeros = torch.zeros_like(whole_bias)
+        made = ScaledLayer(layer.name, synapses, bias, whole_bias, units.unit, units.exact, zeros,
+                           0, None, None, layer.pool)
+        return replace(made, notes=_notes(made, where, 0.0))
     fires = firing(neuron, units.unit, where)
-    made = ScaledLayer(layer.name, synapses, bias, units.unit, units.exact & fires.exact,
-                       fires.threshold, fires.shift, fires.neuron, neuron, layer.pool)
+    exact = units.exact & fires.exact
+    whole_bias = torch.where(exact, whole_bias, resting_bias(neuron, fires, bias, whole_bias))
+    made = ScaledLayer(layer.name, synapses, bias, whole_bias, units.unit, exact, fires.threshold,
+                       fires.shift, fires.neuron, neuron, layer.pool)
     return replace(made, notes=(*_notes(made, where, fires.error), *fires.notes))
 
 
@@ -149,8 +159,9 @@ def _attention(layer: FloatAttention) -> ScaledLayer:
     unit = torch.full((channels,), float(layer.scale), dtype=torch.float64)
     fires = firing(layer.neuron, unit, where, counts=True)
     zero = torch.zeros_like(unit)
-    made = ScaledLayer(layer.name, (), zero, unit, fires.exact, fires.threshold, fires.shift,
-                       fires.neuron, layer.neuron, None, layer.attention)
+    made = ScaledLayer(layer.name, (), zero, zero.to(torch.int64), unit, fires.exact,
+                       fires.threshold, fires.shift, fires.neuron, layer.neuron, None,
+                       layer.attention)
     return replace(made, notes=(*_notes(made, where, fires.error), *fires.notes))
 
 
@@ -174,47 +185,54 @@ def _per_unit(syn: FloatSynapses, input_scale: float) -> list[FloatSynapses]:
             for sources, factor in groups if sources]
 
 
-def _notes(made: ScaledLayer, where: str, threshold: float | None) -> tuple[str, ...]:
-    """What is not exact, and channels that lost all weights; a layer that did is refused."""
+def _notes(made: ScaledLayer, where: str, threshold: float) -> tuple[str, ...]:
+    """What is not exact, and what lost all weights; a layer that did is refused.
+
+    threshold: largest relative change of one.
+    """
     notes = []
     off = int((~made.exact).sum())
     if off:
-        parts = []
-        change, total = 0.0, 0.0
-        for syn in made.synapses:
-            unit = made.unit.view(-1, 1, 1, 1)
-            change += float((made.integers(syn) * unit - syn.weight).square().sum())
-            total += float(syn.weight.square().sum())
+        parts, change, total = [], 0.0, 0.0
+        size = max([1e-300, *(float(s.weight.abs().max()) for s in made.synapses)])
+        for syn in made.synapses:       # over the largest: squares of tiny numbers would be 0
+            rounded = made.integers(syn) * made.unit.view(-1, 1, 1, 1)
+            change += float(((rounded - syn.weight) / size).square().sum())
+            total += float((syn.weight / size).square().sum())
         if made.synapses:
             part = (change / total) ** 0.5 if total else 0.0
-            parts.append(f"weights by {part:.1%} of their norm")
-        bias = (made.bias / made.unit - (made.bias / made.unit).round()).abs()
-        if threshold is not None:
-            bias = bias * made.unit / made.floats.theta.clamp_min(1e-300)
-            parts.append(f"thresholds by up to {threshold:.1%}")
-        if float(bias.max()) > 1e-6:
-            of = "threshold" if threshold is not None else "unit"
-            parts.append(f"biases by up to {float(bias.max()):.1%} of a {of}")
+            parts.append(f"weights by {_percent(part)} of their norm")
+        if made.floats is not None:
+            parts.append(f"thresholds by up to {_percent(threshold)}")
+        bias = float((made.bias - made.whole_bias * made.unit).abs().div(_size(made)).max())
+        if bias > GRID:
+            of = "a threshold" if made.floats is not None else "a weight's unit"
+            parts.append(f"biases by up to {_percent(bias)} of {of}")
         notes.append(f"{off} of {len(made.exact)} channels are rounded ({', '.join(parts)})")
-    if not made.synapses:
-        return tuple(notes)
-    had = sum((s.weight != 0).flatten(1).sum(1) for s in made.synapses) > 0
-    has = sum((made.integers(s) != 0).flatten(1).sum(1) for s in made.synapses) > 0
+    lost = torch.zeros_like(made.exact)
+    had, has = torch.zeros_like(lost), torch.zeros_like(lost)
+    for syn in made.synapses:
+        before, after = (w.flatten(1).any(1) for w in (syn.weight, made.integers(syn)))
+        had, has = had | before, has | after
+        if bool(before.any()) and not bool(after.any()) and len(made.synapses) > 1:
+            notes.append(f"all weights from {', '.join(syn.sources)} are lost in rounding")
     lost = had & ~has
-    if bool(lost.any()):
-        if not bool(has.any()):
-            raise SpikeTicketError(
-                f"{where}: all its weights would be rounded to 0, the largest is "
-                f"{_share(made, lost):.2g} of its threshold; are weights and threshold right?")
-        names = ", ".join(map(str, lost.nonzero().flatten().tolist()[:8]))
-        more = f" and {int(lost.sum()) - 8} more" if int(lost.sum()) > 8 else ""
-        notes.append(f"channels {names}{more} lose all their weights in rounding (at most "
-                     f"{_share(made, lost):.2g} of a threshold)")
-    return tuple(notes)
-
-
-def _share(made: ScaledLayer, lost: Tensor) -> float:
-    """The largest weight of some channels, in thresholds."""
+    if not bool(lost.any()):
+        return tuple(notes)
     largest = torch.stack([s.weight.flatten(1).abs().amax(1) for s in made.synapses]).amax(0)
-    theta = made.floats.theta if made.floats is not None else made.unit
-    return float((largest / theta.clamp_min(1e-300))[lost].max())
+    share = f"the largest is {float((largest / _size(made))[lost].max()):.2g} of a threshold"
+    if not bool(has.any()):
+        raise SpikeTicketError(f"{where}: all its weights would be rounded to 0, {share}; are "
+                               "weights, bias and threshold right?")
+    names = ", ".join(map(str, lost.nonzero().flatten().tolist()[:8]))
+    more = f" and {int(lost.sum()) - 8} more" if int(lost.sum()) > 8 else ""
+    return (*notes, f"channels {names}{more} lose all their weights in rounding; {share}")
+
+
+def _size(made: ScaledLayer) -> Tensor:
+    """What errors are held against, [C]: the threshold; of a readout the unit."""
+    return made.unit if made.floats is None else made.floats.theta.clamp_min(1e-300)
+
+
+def _percent(part: float) -> str:
+    return f"{part:.1%}" if part < 10 else f"a factor of {part:.2g}"

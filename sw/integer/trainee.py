@@ -93,7 +93,9 @@ class TraineeLayer(nn.Module):
             self.weights.append(nn.Parameter((steps * alive / ratio.view(axes)).float()))
             self.register_buffer(f"mask{j}", alive.float())
             self.register_buffer(f"ratio{j}", ratio.float().view(axes))
-        self.bias = nn.Parameter((scaled.bias / size).float(),
+        bias = torch.where((scaled.bias / scaled.unit).round() == scaled.whole_bias, scaled.bias,
+                           scaled.whole_bias * scaled.unit)
+        self.bias = nn.Parameter((bias / size).float(),
                                  requires_grad=scaled.attention is None)
         self.register_buffer("unit", (scaled.unit / size).float())
         self.register_buffer("threshold", scaled.threshold.float())

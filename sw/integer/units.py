@@ -3,7 +3,8 @@
 A channel whose weights, bias, threshold and reset all are multiples of one number gets that number,
 so a network that was integers once comes back as the same integers. Other channels get the unit
 with the smallest squared rounding error of their weights. The readout has one unit for all
-classes, which are compared with each other.
+classes, which are compared with each other; a layer that resets above or below rest has units in
+which all channels reset to one integer, as the core has one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import SpikeTicketError
 from .firing import GRID, THRESHOLD_LIMIT, keeps_whole
 from .floats import FloatNeuron
 
@@ -25,7 +27,7 @@ ORDINARY_BIAS = 16
 """Biases up to this many thresholds may choose the unit; larger ones are refused."""
 
 CONSTANT_THETA = 4096
-"""Threshold of a channel without weights: its current is its bias alone."""
+"""Largest threshold of a channel without weights: its current is its bias alone."""
 
 COARSE = 1 / 16
 """Weights of one magnitude become 1 bit wide if rounding biases and thresholds to that magnitude
@@ -96,8 +98,67 @@ def _choose(rows: list[Tensor], bits: Sequence[int], bias: Tensor,
             unit = torch.where(found, unit, _within_limits(unit, rows, bits, bias, neuron))
         unit = torch.where(unit > 0, unit, torch.ones_like(unit))
     silent = sum((row != 0).sum(1) for row in rows) == 0
-    exact = exact | silent & _all_whole(bias[:, None] / unit[:, None])
+    if neuron is not None and bool(silent.any()):
+        unit = torch.where(silent, _constant(bias, neuron), unit)
+    others = _others(bias, neuron)
+    exact = exact | silent & _all_whole(others / unit[:, None])
+    if others.shape[1] > 1 and bool((neuron.reset != 0).any()):
+        whole_reset = (neuron.reset / unit).round()
+        if not (bool(exact.all()) and bool((whole_reset == whole_reset[0]).all())):
+            return _one_reset(rows, bits, bias, neuron)
     return ChannelUnits(unit, exact, tuple(bits))
+
+
+def _one_reset(rows: list[Tensor], bits: Sequence[int], bias: Tensor,
+               neuron: FloatNeuron) -> ChannelUnits:
+    """Units in which all channels reset to the same integer: a whole part of each one's reset."""
+    size = neuron.reset.abs()
+    if len(neuron.reset.sign().unique()) > 1:
+        raise SpikeTicketError(f"resets from {float(neuron.reset.min()):.4g} to "
+                               f"{float(neuron.reset.max()):.4g} by channel, on both sides of rest "
+                               "or at it; the core has one whole number, so let v_reset equal "
+                               "v_leak, or be the same for all")
+    parts = [(row / size[:, None]).reshape(1, -1) for row in rows]
+    numbers = torch.cat([bias / size, neuron.theta / size, torch.ones(1)]).reshape(1, -1)
+    unit = _largest(parts, bits, [numbers])
+    if not any(bool(part.any()) for part in parts):
+        unit = 1 / _finest(numbers).clamp_min(1e-9)
+    if not bool(unit > 0):
+        unit = _least_error(parts, bits, True)
+    most = min(float((THRESHOLD_LIMIT * size / neuron.theta.clamp_min(1e-300)).min()),
+               float((BIAS_LIMIT * size / bias.abs().clamp_min(1e-300)).min()), THRESHOLD_LIMIT)
+    count = int(min(max(1.0, round(1 / max(float(unit), 1e-12))), max(1.0, most)))
+    unit = size / count
+    exact = _fits([row.flatten(1) for row in rows], bits,
+                  [torch.stack([bias, neuron.theta, neuron.reset], 1)], unit)
+    return ChannelUnits(unit, exact, tuple(bits))
+
+
+def _others(bias: Tensor, neuron: FloatNeuron | None) -> Tensor:
+    """What must be whole beside the weights and the threshold, [C, 1 or 2]."""
+    if neuron is None or neuron.reset is None or neuron.decay == 0:
+        return bias[:, None]
+    return torch.stack([bias, neuron.reset], 1)
+
+
+def _constant(bias: Tensor, neuron: FloatNeuron) -> Tensor:
+    """Unit [C] of channels without weights: the finest down to theta / CONSTANT_THETA in which all
+    is whole, else that."""
+    theta = torch.where(neuron.theta > 0, neuron.theta, torch.ones_like(neuron.theta))
+    best = _finest(_others(bias, neuron) / theta[:, None])
+    return theta / torch.where(best > 0, best, CONSTANT_THETA)
+
+
+def _finest(ratios: Tensor) -> Tensor:
+    """The largest number [rows] up to CONSTANT_THETA that makes all ratios [rows, n] whole; 0:
+    none."""
+    counts = torch.arange(1, CONSTANT_THETA + 1, dtype=torch.float64)
+    fits = torch.ones(len(ratios), len(counts), dtype=torch.bool)
+    for column in ratios.T:
+        found = column[:, None] * counts
+        fits &= ((found - found.round()).abs() <= GRID * found.abs().clamp_min(1)) & (
+            found.abs() <= BIAS_LIMIT)
+    return torch.where(fits, counts, 0.0).amax(1)
 
 
 def _one_magnitude(row: Tensor, per_channel: bool) -> bool:
@@ -127,11 +188,9 @@ def _on_grid(rows: list[Tensor], bits: Sequence[int], bias: Tensor,
              neuron: FloatNeuron | None) -> tuple[Tensor, Tensor]:
     """(unit [C], bool [C]): a unit in which everything of a channel is whole, and where there is
     one: the source's own, or the largest; 0 elsewhere."""
-    others = [bias[:, None]]
+    others = [_others(bias, neuron)]
     if neuron is None:                           # classes are compared with each other
         rows, others = [r.reshape(1, -1) for r in rows], [o.reshape(1, -1) for o in others]
-    elif neuron.reset is not None and neuron.decay > 0:
-        others.append(neuron.reset[:, None])
     best = torch.zeros(len(rows[0]), dtype=torch.float64)
     with_theta = others if neuron is None else [*others, neuron.theta[:, None]]
     if neuron is not None and neuron.unit is not None:
@@ -145,7 +204,8 @@ def _on_grid(rows: list[Tensor], bits: Sequence[int], bias: Tensor,
     if neuron is None:
         best = best.expand(len(bias)).clone()
     else:
-        best = torch.where(neuron.theta / best.clamp_min(1e-300) > THRESHOLD_LIMIT, 0.0, best)
+        least = torch.maximum(neuron.theta / THRESHOLD_LIMIT, bias.abs() / BIAS_LIMIT)
+        best = torch.where(best < least, 0.0, best)
     return best, best > 0
 
 
@@ -189,6 +249,9 @@ def _least_error(rows: list[Tensor], bits: Sequence[int], per_channel: bool) -> 
     """
     count = len(rows[0])
     rows = rows if per_channel else [row.reshape(1, -1) for row in rows]
+    # Squares of what is tiny or huge would be 0 or infinite.
+    size = torch.stack([row.abs().amax(1) for row in rows]).amax(0)
+    rows = [row / torch.where(size > 0, size, 1.0)[:, None] for row in rows]
     candidates = []
     for row, b in zip(rows, bits, strict=True):
         largest, alive = row.abs().amax(1), (row != 0).sum(1).clamp_min(1)
@@ -207,12 +270,13 @@ def _least_error(rows: list[Tensor], bits: Sequence[int], per_channel: bool) -> 
         better = (cost < error * (1 - 1e-9)) | (cost <= error * (1 + 1e-9)) & (unit < best)
         better &= unit > 0
         best, error = torch.where(better, unit, best), torch.where(better, cost, error)
+    best = best * size
     return best if per_channel else best.expand(count).clone()
 
 
 def _within_limits(unit: Tensor, rows: list[Tensor], bits: Sequence[int], bias: Tensor,
                    neuron: FloatNeuron) -> Tensor:
-    """ChannelUnits in which thresholds and ordinary biases fit their widths. Weights too small for them
+    """Units in which thresholds and ordinary biases fit their widths. Weights too small for them
     are rounded to 0; a channel without any gets CONSTANT_THETA."""
     theta = torch.where(neuron.theta > 0, neuron.theta, torch.ones_like(neuron.theta))
     wide = torch.maximum(unit, theta / THRESHOLD_LIMIT)
