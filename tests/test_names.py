@@ -16,7 +16,7 @@ KNOWN = {
     # Still to be told apart.
     "Attention", "Board", "Connection", "ConvBlock", "Device", "Events", "Layer",
     "Memory", "Plan", "Pool", "Request", "Run", "Source", "Step", "Tally",
-    "Use", "_Reading",
+    "Use",
 }
 """Names that two classes have today."""
 

@@ -42,14 +42,15 @@ class FloatNetwork(nn.Module):
                 kept: dict[str, Tensor] | None = None) -> Tensor:
         maps: dict[str, Tensor] = {}
         logits = walk(self.operations, (x.unsqueeze(0) if self.spec.static else x).double(),
-                      lambda layer, known: self._run(layer, known, currents),
+                      lambda layer, known: self.run(layer, known, currents),
                       masks if masks is None else masks.cpu().numpy(), maps, kept)
         if spikes is not None:
             spikes.update((name, made.to(torch.uint8)) for name, made in maps.items())
         return logits
 
-    def _run(self, layer: ScaledLayer, maps: dict[str, Tensor],
-             means: dict[str, Tensor] | None) -> Tensor:
+    def run(self, layer: ScaledLayer, maps: dict[str, Tensor],
+            means: dict[str, Tensor] | None = None) -> Tensor:
+        """A layer's map from those before it, or the logits; `means` as `currents` of forward."""
         numbers = self.numbers[layer.name]
         total = numbers.bias.view(-1, 1, 1)
         if layer.attention is not None:

@@ -6,9 +6,10 @@ are one cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from .recording import Axes, Cut, Event
@@ -24,31 +25,96 @@ WATCHED = {**dict.fromkeys(POOLS, "max_pool"), **dict.fromkeys(PRODUCTS, "produc
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """An executed operation; lines: of the user's code that led to it."""
+    """An executed operation; lines: of the user's code that led to it. same, opposite: later ones
+    that repeat it, or its contrary, on equal values."""
 
     index: int
     op: Op
     lines: tuple[str, ...]
+    same: list[int] = field(default_factory=list)
+    opposite: list[int] = field(default_factory=list)
 
 
-def operations(seen: list[Seen], tape: Tape, steps: int, batch: int, order: str) -> list[Cut]:
-    """The cuts among these operations; order: as in `Axes.of`."""
+def operations(seen: list[Seen], tape: Tape, steps: int, batch: int, order: str,
+               marked: Mapping[int, Axes], modules: Mapping[str, tuple[str, str]]) -> list[Cut]:
+    """The cuts among these operations.
+
+    order: as in `Axes.of`. marked: axes of the input and of what neurons made, by operation.
+    modules: class and package by path.
+    """
     groups: dict[tuple, list[tuple[Seen, Event]]] = {}
-    for one in seen:
+    for one in _once(seen, tape):
         kind, event = WATCHED[one.op.name], _event(one, tape, steps, batch, order)
+        if event is not None and event.made.kind == "tb" and order == "bt":
+            event = _told_apart(event, tape, marked)
         if event is not None:
             key = (kind, one.op.name, one.op.module, one.lines, event.seen)
             groups.setdefault(key, []).append((one, event))
     cuts = []
     for (kind, name, module, *_), found in groups.items():
+        module = owner(modules, module)[0]
         for members in _layers(found, tape, steps, kind):
             op = members[0][0].op
             place = f"module {module!r}" if module else "forward"
-            label = f"{module}.{name}" if module else name
+            label = {"max_pool": module or "pool", "product": f"{module}.and".strip("."),
+                     "neuron": module or "neuron"}[kind]
             line = f" at {op.line}" if op.line else ""
             cuts.append(Cut(label, kind, f"{place} ({name}{line})",
                             tuple(event for _, event in members), node=op))
     return _named(cuts)
+
+
+def owner(modules: Mapping[str, tuple[str, str]], path: str) -> tuple[str, str]:
+    """(path, class) of the module that an operation belongs to: not the surrogate in a neuron."""
+    kind, package = modules.get(path, ("", ""))
+    while path and package.startswith("spikingjelly.activation_based.surrogate"):
+        path = path.rpartition(".")[0]
+        kind, package = modules.get(path, ("", ""))
+    return path, kind
+
+
+def _once(seen: list[Seen], tape: Tape) -> list[Seen]:
+    """Without comparisons that repeat an earlier one, or its contrary, on equal values."""
+    kept: list[Seen] = []
+    for one in seen:
+        if WATCHED[one.op.name] == "neuron":
+            level, sign, strict = threshold(one.op, tape)
+            value = tape.values[compared(one.op, tape)].tensor
+            first = next((k for k in kept if WATCHED[k.op.name] == "neuron" and _level(
+                threshold(k.op, tape)[0], level) and torch.equal(
+                tape.values[compared(k.op, tape)].tensor, value)), None)
+            if first is not None:
+                _, other, also = threshold(first.op, tape)
+                if (other, also) == (sign, strict):
+                    first.same.append(one.index)
+                    continue
+                if (other, also) == (-sign, not strict):
+                    first.opposite.append(one.index)
+                    continue
+        kept.append(one)
+    return kept
+
+
+def _level(first: Tensor | None, second: Tensor | None) -> bool:
+    return first is not None and second is not None and torch.equal(first, second)
+
+
+def compared(op: Op, tape: Tape) -> int:
+    """The value that a comparison compares with its threshold."""
+    return next(v for v in op.reads if tape.dynamic(v))
+
+
+def threshold(op: Op, tape: Tape) -> tuple[Tensor | None, float, bool]:
+    """(threshold, sign, strict) of a comparison that is true where sign x value is above sign x
+    threshold (not strict: or equal to it); no threshold where both sides depend on the input."""
+    sign, strict = (1.0 if op.name in ("ge", "gt") else -1.0), op.name in ("gt", "lt")
+    first, second = op.args[:2]
+    if isinstance(second, Ref) and tape.dynamic(second.value):
+        if tape.dynamic(first.value):
+            return None, sign, strict
+        first, second, sign = second, first, -sign
+    level = tape.values[second.value].tensor if isinstance(second, Ref) else second
+    return torch.as_tensor(level, dtype=torch.float64), sign, strict
 
 
 def _event(one: Seen, tape: Tape, steps: int, batch: int, order: str) -> Event | None:
@@ -57,14 +123,38 @@ def _event(one: Seen, tape: Tape, steps: int, batch: int, order: str) -> Event |
     if WATCHED[op.name] == "product" and len(dynamic) < 2:
         return None
     made = tape.tensor(one.index)
-    # A product is asked for its own value, the others for what they read.
-    operand, before = (op.outputs[0], one.index + 1) if WATCHED[op.name] == "product" else (
-        dynamic[0], one.index)
-    seen = Axes.of(tape.values[operand].tensor.shape, steps, batch, order)
-    axes = Axes.of(made.shape, steps, batch, order)
+    second = None
+    if WATCHED[op.name] == "product":
+        first, second = dynamic[0], dynamic[1]
+        seen = axes = Axes.of(made.shape, steps, batch, order)
+    else:
+        first = dynamic[0]
+        seen = Axes.of(tape.values[first].tensor.shape, steps, batch, order)
+        axes = Axes.of(made.shape, steps, batch, order)
     if seen is None or axes is None:
         return None
-    return Event(operand, before, one.index, seen, axes)
+    return Event(first, one.index, one.index, seen, axes, second, tuple(one.same),
+                 tuple(one.opposite))
+
+
+def _told_apart(event: Event, tape: Tape, marked: Mapping[int, Axes]) -> Event:
+    """Time and batch share the first axis: in the order in which it follows the first sample."""
+    generator = torch.Generator().manual_seed(0)
+    seen = []
+    for change in (False, True):
+        given = {}
+        for i, axes in marked.items():
+            values = axes.split(torch.rand(axes.raw, generator=generator.manual_seed(i),
+                                           dtype=torch.float64)).clone()
+            if change:
+                values[:, 0] += 1 + values[:, 0]
+            given[i] = axes.join(values)
+        seen.append(tape.replay(event.operand, given, event.before).double())
+    rows = (seen[0] != seen[1]).flatten(1).any(1).nonzero().flatten()
+    if len(rows) and int(rows.max()) < event.seen.steps:
+        return replace(event, seen=replace(event.seen, kind="bt"),
+                       made=replace(event.made, kind="bt"))
+    return event
 
 
 def _layers(found: list[tuple[Seen, Event]], tape: Tape, steps: int, kind: str,
@@ -99,13 +189,3 @@ def _named(cuts: list[Cut]) -> list[Cut]:
         if counts[cut.name] > 1:
             object.__setattr__(cut, "name", f"{cut.name}.{counts[cut.name]}")
     return cuts
-
-
-def argument(op: Op, tape: Tape, place: int) -> object:
-    """An argument of a recorded operation; constants as tensors."""
-    found = op.arguments[place]
-    return tape.values[found.value].tensor if isinstance(found, Ref) else found
-
-
-def is_tensor(value: object) -> bool:
-    return isinstance(value, Tensor)

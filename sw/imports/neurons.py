@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,8 @@ NEAR = 1e-9
 @dataclass(frozen=True, eq=False)
 class Rule:
     """v_t = decay v_{t-1} + gain I_t from rest; fires at v >= theta (strict: >); hard: to rest,
-    soft: theta is subtracted. gain, theta: float64, they broadcast to one timestep's values."""
+    soft: theta is subtracted. gain, theta, start (rest, None: 0): float64, they broadcast to one
+    timestep's values. unit: as in `FloatNeuron`."""
 
     decay: float
     gain: Tensor
@@ -37,6 +38,7 @@ class Rule:
     hard: bool
     strict: bool = False
     start: Tensor | None = None
+    unit: Tensor | None = None
 
     def run(self, currents: Tensor) -> tuple[Tensor, Tensor]:
         """(spikes, doubtful) of currents [T, ...]; doubtful: at or behind a membrane within `NEAR`
@@ -83,7 +85,7 @@ def _predicted(module: nn.Module, where: str) -> Rule | None:
         stated: FloatNeuron = module.float_neuron()
         one = torch.ones((), dtype=torch.float64)
         return Rule(stated.decay, one, stated.theta.double(), stated.reset is not None,
-                    stated.strict, stated.reset)
+                    stated.strict, stated.reset, stated.unit)
     theta, rest = _number(module.v_threshold), module.v_reset
     soft = rest is None
     rest = _number(0.0 if soft else rest)
@@ -151,7 +153,7 @@ def _kept(module: nn.Module, rule: Rule, shape: tuple[int, ...]) -> Rule | None:
         met = made[0][exact]
         if bool((met != met[0]).any()):
             return None
-        rule = Rule(rule.decay, rule.gain, rule.theta, rule.hard, not bool(met[0]), rule.start)
+        rule = replace(rule, strict=not bool(met[0]))
     expected, doubtful = rule.run(currents)
     return rule if bool(((made == expected) | doubtful).all()) else None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from spikingjelly.activation_based import base
@@ -50,14 +50,22 @@ def record(model: nn.Module, feed: Callable[[Tensor], list[Tensor]], x: Tensor, 
                 out = one_tensor(model(raw), model)
             outputs.append((tape.value(out), len(tape.ops)))
             made.append(out.double())
-    cuts = [*leaves.cuts(), *operations(seen, tape, steps, batch, order)]
+    marked = {c.event.output: c.event.made for c in leaves.calls}
+    for mark in marks:
+        axes = Axes.of(tape.tensor(mark).shape, steps, batch, order)
+        marked[mark] = axes
+    modules = {path: (type(m).__name__, type(m).__module__) for path, m in model.named_modules()}
+    cuts = [*leaves.cuts(), *operations(seen, tape, steps, batch, order, marked, modules)]
     cuts.sort(key=lambda cut: cut.events[0].before)
     spikes = {cut.name: torch.cat([e.made.split(tape.tensor(e.output).double())
                                    for e in cut.events]) for cut in cuts if cut.kind == "neuron"}
+    operands = {cut.name: torch.cat([e.seen.split(tape.values[e.operand].tensor.double())
+                                     for e in cut.events]) for cut in cuts if cut.kind == "neuron"}
     tape.release()
     return Recording(tape, steps, batch, tuple(cuts), feed, tuple(marks), len(x),
-                     tuple(x.shape[2:]), tuple(outputs), spikes,
-                     made[0] if len(made) == 1 else torch.stack(made))
+                     tuple(x.shape[2:]), tuple(outputs), spikes, operands,
+                     made[0] if len(made) == 1 else torch.stack(made),
+                     modules)
 
 
 def one_tensor(out: object, model: nn.Module) -> Tensor:
@@ -76,6 +84,24 @@ def where(path: str, module: nn.Module) -> str:
 def _watch(seen: list[Seen], tape: Tape, op: Op) -> None:
     if op.name in WATCHED:
         seen.append(Seen(len(tape.ops) - 1, op, lines()))
+
+
+@contextmanager
+def paths(model: nn.Module, tape: Tape) -> Iterator[None]:
+    """With the path of the running module known to the tape."""
+    hooks = []
+
+    def leave(*_: object) -> None:
+        tape.path.pop()
+    for path, module in model.named_modules():
+        hooks.append(module.register_forward_pre_hook(
+            lambda _m, _a, path=path: tape.path.append(path), prepend=True))
+        hooks.append(module.register_forward_hook(leave, always_call=True))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @dataclass(eq=False)
@@ -107,15 +133,8 @@ class _Leaves:
 
     @contextmanager
     def placed(self) -> Iterator[None]:
-        """With the leaves' methods replaced, and every module's path known to the tape."""
-        hooks, replaced = [], []
-
-        def leave(*_: object) -> None:
-            self.tape.path.pop()
-        for path, module in self.model.named_modules():
-            hooks.append(module.register_forward_pre_hook(
-                lambda _m, _a, path=path: self.tape.path.append(path), prepend=True))
-            hooks.append(module.register_forward_hook(leave, always_call=True))
+        """With the leaves' methods replaced."""
+        replaced = []
         for leaf in self.leaves:
             for entry in ENTRIES:
                 method = getattr(leaf.module, entry, None)
@@ -123,10 +142,9 @@ class _Leaves:
                     replaced.append((leaf.module, entry, leaf.module.__dict__.get(entry)))
                     leaf.module.__dict__[entry] = self._entry(leaf, entry, method)
         try:
-            yield
+            with paths(self.model, self.tape):
+                yield
         finally:
-            for hook in hooks:
-                hook.remove()
             for module, entry, before in replaced:
                 del module.__dict__[entry]
                 if before is not None:
@@ -147,7 +165,7 @@ class _Leaves:
                     leaf.is_leaf = False
                     out = method(first.double()).clone()
                     leaf.is_leaf = True
-                    made = Axes(axes.kind, tuple(out.shape), self.batch)
+                    made = replace(axes, raw=tuple(out.shape))
                     event = Event(operand, before, self.tape.mark(out), axes, made)
                     self.calls.append(_Call(leaf, event, fresh))
                     return out
@@ -157,18 +175,21 @@ class _Leaves:
     def _axes(self, leaf: _Leaf, entry: str, x: Tensor) -> Axes | None:
         mode = {"single_step_forward": "s", "multi_step_forward": "m"}.get(
             entry, getattr(leaf.module, "step_mode", "m"))
-        place = x.dim() > 1 and mode == "m"
-        return Axes(mode, tuple(x.shape), self.batch) if (
-            x.dim() and x.shape[place] % self.batch == 0) else None
+        place = 1 if mode == "m" else 0
+        if x.dim() <= place or x.shape[place] % self.batch:
+            return None
+        return Axes(mode, tuple(x.shape), self.batch, x.shape[0] if place else 1)
 
     def _decide(self, leaf: _Leaf, axes: Axes | None) -> None:
         """Whether the module keeps the rule that it states."""
         if isinstance(leaf.module, TokenGate):
             leaf.is_leaf = True
+            if leaf.module.mode == "host":
+                leaf.module.host = torch.arange(leaf.module.keep).expand(self.batch, -1)
         elif axes is None:
             leaf.is_leaf = False
         else:
-            shape = axes.shape if axes.kind == "s" else axes.shape[1:]
+            shape = axes.raw if axes.kind == "s" else axes.raw[1:]
             leaf.rule = stated_rule(leaf.twin, shape, where(leaf.path, leaf.module))
             leaf.is_leaf = leaf.rule is not None
 

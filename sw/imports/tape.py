@@ -62,6 +62,11 @@ class Op:
     line: str = ""
 
     @property
+    def args(self) -> tuple:
+        """Positional arguments, values as `Ref`."""
+        return tree_unflatten(self.arguments, self.spec)[0]
+
+    @property
     def name(self) -> str:
         """The operation's name, such as "mul"."""
         return "" if self.function is None else self.function._schema.name.split("::")[1]
