@@ -134,8 +134,7 @@ class Lowering:
                                    f"{_text(second.shape)}; give both one shape")
         if isinstance(first, Spikes) and isinstance(second, Spikes) and (
                 first.window, first.gain, first.averaged) == (
-                second.window, second.gain, second.averaged) and (
-                (INPUT in first.sources) == (INPUT in second.sources)):
+                second.window, second.gain, second.averaged):
             return replace(first, sources=first.sources + second.sources)
         first, second = (self.currents(where, v, shortcut=True) for v in (first, second))
         if first.pool or second.pool or first.positions != second.positions:

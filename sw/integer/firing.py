@@ -70,15 +70,11 @@ def check_neuron(neuron: FloatNeuron, channels: int, where: str) -> None:
             c = int(bad.nonzero()[0])
             raise SpikeTicketError(f"{where}, channel {c}: {what} {float(values[c])} is not a "
                                    "finite number")
-    rest = torch.zeros_like(neuron.theta)
-    if neuron.reset is not None:
-        rest = torch.maximum(rest, neuron.reset)
-    low = neuron.theta < rest if neuron.strict else neuron.theta <= rest
+    low = neuron.theta < 0 if neuron.strict else neuron.theta <= 0
     if bool(low.any()):
         c = int(low.nonzero()[0])
         raise SpikeTicketError(f"{where}, channel {c}: threshold {float(neuron.theta[c]):.6g} is "
-                               f"not above rest and reset ({float(rest[c]):.6g}); the neuron would "
-                               "fire without input")
+                               "not above rest; the neuron would fire without input")
 
 
 def keeps_whole(neuron: FloatNeuron) -> bool:
@@ -120,7 +116,10 @@ def firing(neuron: FloatNeuron, unit: Tensor, where: str, counts: bool = False) 
         raise SpikeTicketError(f"{where}, channel {c}: its threshold is {float(ratio[c]):.2g} of a "
                                "unit of its weights, and a subtracting reset would subtract 0; "
                                "give its weights more bits")
-    threshold = threshold.clamp_min(max(rest, 0) + 1)
+    threshold = threshold.clamp_min(1)
+    if neuron.reset is not None:                        # as far as the source's is above it
+        threshold = torch.where(neuron.theta > neuron.reset, threshold.clamp_min(rest + 1),
+                                threshold)
     if bool((threshold + shift > THRESHOLD_LIMIT).any()) or abs(rest + shift) > THRESHOLD_LIMIT:
         c = int(threshold.argmax())
         raise SpikeTicketError(f"{where}, channel {c}: threshold {float(threshold[c]):.4g} or "
@@ -197,7 +196,8 @@ def _ceiling(leak: int) -> tuple[int, int]:
 def _common_reset(values: Tensor, where: str) -> int:
     """The integer that all channels reset to; values [C] are in their units."""
     nearest = values.round()
-    if bool((values - nearest).abs().max() > 1e-3) or bool((nearest != nearest[0]).any()):
+    off = (values - nearest).abs() > 1e-3 + GRID * values.abs()
+    if bool(off.any()) or bool((nearest != nearest[0]).any()):
         raise SpikeTicketError(f"{where}: v_reset is {values.min():.4g} .. {values.max():.4g} "
                                "units above rest by channel; the core has one whole number, so "
                                "let v_reset equal v_leak")
