@@ -5,8 +5,8 @@
     python -m sw.plan my.safetensors --data bundled/fashion-mnist-test500.npz
 
 prints every memory's use, bits per surviving weight against the entropy bound, and the cycle
-model's forecast. Nothing is sent to a board. Exit code 0 if the ticket fits, 1 if it does not,
-2 for bad input.
+model's forecast: on the typical training samples that a ticket carries, or on those of --data.
+Nothing is sent to a board. Exit code 0 if the ticket fits, 1 if it does not, 2 for bad input.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from hw.boards import BOARDS, DEFAULT_BOARD, DEVICES, Board
 from hw.config import PRESETS, CoreConfig
 
-from . import bundled, ticket
+from . import bundled, ticket, typical
 from .compile.compiler import DoesNotFit, compile_network
 from .compile.fit import Memory
 from .compile.image import Image
@@ -28,19 +29,18 @@ from .compile.least import least
 from .core import cores, cycles
 from .data import datasets
 from .errors import SpikeTicketError, command
-from .integer import reference
 from .integer.network import Network
 
-SAMPLE = 32
-"""Images of `--data` that the activity is measured on."""
+SAMPLE = 16
+"""Samples of `--data` that the cycle model runs on."""
 
 
 def plan(found: ticket.Ticket, board: Board, data: str | None = None,
          preset: str | None = None) -> dict:
     """Fit and forecast of a ticket on a board, JSON-serialisable.
 
-    data: images (as `sw.run_inference --data`) to measure the activity on; None takes what the
-        ticket says, else assumes 25 % of (neuron, position) active and half the input's bits.
+    data: samples (as `sw.run_inference --data`) to run the cycle model on; None takes the typical
+        ones that the ticket carries, else draws spikes of the activity it records, else of 25 %.
     preset: core on the board; None: its first one that has what the ticket needs.
     """
     preset, config = cores.choose(board, found.network, preset)
@@ -54,40 +54,57 @@ def plan(found: ticket.Ticket, board: Board, data: str | None = None,
 def on_core(found: ticket.Ticket, config: CoreConfig, data: str | None = None) -> dict:
     """The same for a core, without the names of board and preset."""
     network = found.network
-    activity, patterns, source = {}, {}, "assumed 25 % (--data measures it)"
-    if data:
-        spikes, source = sampled(network, data), f"measured on {data}"
-        activity, patterns = reference.activity(network, spikes), reference.patterns(spikes)
-    elif recorded := recorded_activity(found):
-        activity, source = recorded, "as the ticket records it"
+    recorded = recorded_activity(found)
+    inputs, source = _samples(found, data)
     result: dict[str, object] = {
         "network": network.name, "sparsity": network.sparsity, "weights": network.weights_total,
         "weights_surviving": network.weights_surviving, "activity": source}
     try:
-        image = compile_network(network, config, activity)
+        image = compile_network(network, config, recorded)      # as the driver does
     except SpikeTicketError as error:
         memories = error.memories if isinstance(error, DoesNotFit) else []
         return result | {"fits": False, "reason": str(error), "memories": _memories(memories),
                          "cycles_per_image": None, "frames_per_s": None}
-    forecast = cycles.forecast(image, activity, patterns=patterns)
+    runs = ([cycles.forecast(image, recorded)] if inputs is None
+            else [cycles.simulate(image, x, _any_mask(network)) for x in inputs])
+    totals = [run.total for run in runs]
+    cycles_per_image = round(sum(totals) / len(totals))
+
+    def mean(of: Callable[[cycles.Cycles], Mapping[str, float]]) -> dict[str, float]:
+        return {name: sum(of(run)[name] for run in runs) / len(runs) for name in of(runs[0])}
+    updates = sum(run.counters["updates"] for run in runs) / max(1, sum(totals))
     return result | {
         "fits": True, "memories": _memories(image.memories),
-        "cycles_per_image": forecast.total, "frames_per_s": forecast.frames_per_s,
-        "cycles_by_layer": forecast.by_layer, "cycles_by_cause": forecast.by_cause,
-        "useful_updates_per_cycle": forecast.updates_per_cycle,
-        "useful_fraction": forecast.useful_fraction, "clock_hz": config.clock_hz,
-        "bits_per_weight": image.bits_per_weight,
+        "cycles_per_image": cycles_per_image, "cycles_spread": [min(totals), max(totals)],
+        "samples": 0 if inputs is None else len(runs),
+        "frames_per_s": config.clock_hz / max(1, cycles_per_image),
+        "cycles_by_layer": {n: round(v) for n, v in mean(lambda run: run.by_layer).items()},
+        "cycles_by_cause": mean(lambda run: run.by_cause),
+        "useful_updates_per_cycle": updates, "useful_fraction": updates / config.slots,
+        "clock_hz": config.clock_hz, "bits_per_weight": image.bits_per_weight,
         "entropy_bits_per_weight": image.entropy_bits_per_weight, "layers": _layers(image)}
 
 
-def sampled(network: Network, data: str) -> dict[str, np.ndarray]:
-    """Spikes of every map on the first images of a data set, as of `sw.integer.reference.run`."""
-    inputs = datasets.for_network(network, data, limit=SAMPLE).images
-    masks = None
+def _samples(found: ticket.Ticket, data: str | None) -> tuple[np.ndarray | None, str]:
+    """Inputs for the cycle model, or None, and what is said of the activity."""
+    if data:
+        inputs = datasets.for_network(found.network, data, limit=SAMPLE).images
+        return inputs, f"that of {len(inputs)} samples of {data}"
+    inputs = typical.unpack(found)
+    if inputs is not None:
+        return inputs, f"that of {len(inputs)} typical training samples, which the ticket carries"
+    if recorded_activity(found):
+        return None, ("drawn at the rates that the ticket records, so words are never silent: "
+                      "cycles are too many (--data measures)")
+    return None, "assumed 25 % (--data measures)"
+
+
+def _any_mask(network: Network) -> np.ndarray | None:
+    """Tokens for a gate that takes them from the host: any will do, the lowest."""
     for gate in network.gates.values():
-        if gate.mode == "host":             # any will do: these keep the lowest tokens
-            masks = np.tile(np.arange(gate.tokens) < gate.keep, (len(inputs), 1))
-    return reference.run(network, inputs, masks=masks).spikes
+        if gate.mode == "host":
+            return np.arange(gate.tokens) < gate.keep
+    return None
 
 
 def recorded_activity(found: ticket.Ticket) -> dict[str, np.ndarray]:
@@ -143,7 +160,9 @@ def report(result: dict) -> str:
     lines.append("")
     lines.append(f"  {result['bits_per_weight']:.2f} bits per surviving weight (entropy bound "
                  f"{result['entropy_bits_per_weight']:.2f})")
-    lines.append(f"  forecast: {result['cycles_per_image']:,} cycles per image, "
+    least, most = result["cycles_spread"]
+    spread = f" ({least:,} to {most:,})" if result["samples"] > 1 else ""
+    lines.append(f"  forecast: {result['cycles_per_image']:,} cycles per image{spread}, "
                  f"{result['frames_per_s']:,.0f} frames/s at {result['clock_hz'] / 1e6:g} MHz, "
                  f"{result['useful_updates_per_cycle']:.1f} useful updates a cycle")
     lines.append(f"  activity: {result['activity']}")
@@ -172,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
                         help="core on it (default: the board's first one that has what the ticket "
                              "needs, such as attention)")
     parser.add_argument("--data", metavar="DATA",
-                        help="images to measure the activity on (an .npz file or a data set name)")
+                        help="samples to forecast on (docs/data.md)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
     found = ticket.load(bundled.find(arguments.ticket))

@@ -24,9 +24,7 @@ from sw.core.steps import source
 from sw.core.steps.inputs import END
 from sw.errors import SpikeTicketError
 from sw.integer import reference
-from sw.integer.attention import Attention
 from sw.integer.gate import MODES
-from sw.integer.network import InputSpec, Layer, Network, Neuron, Synapses
 
 CONFIGS = {
     "tiny": replace(PRESETS["tiny"], map_words=4096, weight_words=8192, program_words=4096),
@@ -231,37 +229,6 @@ def test_fewer_kept_patches_take_fewer_cycles(mode):
     keep = network.gates["gate"].keep
     taken = [behind_the_gate(n) for n in (keep, keep // 2, 1)]
     assert taken == sorted(taken, reverse=True) and taken[0] > taken[-1]
-
-
-def attention_network(rng) -> Network:
-    """Attention on maps of 8x8 tokens, whose timesteps depend on each other."""
-    def conv(name, sources, out, channels, kernel=1):
-        w = rng.integers(-3, 4, (out, channels, kernel, kernel)).astype(np.int8)
-        return Layer(name, (Synapses(w, sources, padding=kernel // 2),),
-                     rng.integers(-2, 3, out), np.full(out, 8), Neuron(192))
-    layers = [conv("stem", ("input",), 16, 2, 3), *(conv(n, ("stem",), 32, 16) for n in "qkv")]
-    layers.append(Layer("s", (), np.zeros(32, np.int64), np.full(32, 9), Neuron(128), None,
-                        Attention("q", "k", "v", 2)))
-    layers.append(replace(conv("out", ("s",), 4, 32), neuron=None))
-    return Network(InputSpec(2, 8, 8, 2), 7, tuple(layers))
-
-
-def test_forecast_of_the_spikes_patterns_is_near_the_simulation():
-    rng, config = np.random.default_rng(3), CONFIGS["two_lanes"]
-    network = attention_network(rng)
-    array = rng.integers(0, 4, (2, 8, 8)).astype(np.uint8)
-    spikes = reference.run(network, array[None]).spikes
-    activity, patterns = reference.activity(network, spikes), reference.patterns(spikes)
-    assert patterns["q"].shape == (2, 32, 16)
-    assert np.allclose(1 - patterns["q"][..., 0].mean(0), activity["q"][0])
-    assert np.allclose(patterns["q"].sum(2), 1)
-    image = compile_network(network, config, activity)
-    exact = cycles.simulate(image, array).by_layer
-    guess = cycles.forecast(image, activity, patterns=patterns).by_layer
-    assert guess == pytest.approx(exact, rel=0.06)
-    assert sum(guess.values()) == pytest.approx(sum(exact.values()), rel=0.04)
-    with pytest.raises(SpikeTicketError, match="unknown maps"):
-        cycles.forecast(image, patterns={"nowhere": patterns["q"]})
 
 
 @given(st.integers(1, 16), st.floats(0, 1), st.integers(0, 99))

@@ -207,19 +207,16 @@ def _score(gate: machine.GateState, layout: MapLayout, lanes: np.ndarray) -> Non
     gate.scores[rows * layout.pitch + columns] += counts
 
 
-def forecast(image: Image, activity: Mapping[str, object] | None = None, seed: int = 0,
-             patterns: Mapping[str, np.ndarray] | None = None) -> Cycles:
+def forecast(image: Image, activity: Mapping[str, object] | None = None, seed: int = 0) -> Cycles:
     """Cycles of a synthetic input.
 
     activity: map name -> fraction of active (position, group), a number or [planes, C] as of
         `sw.integer.reference.activity`; maps not named get 0.25, an input 0.5 per bit plane.
-    patterns: map name -> how often each spike mask occurs, [groups, C, 16] as of
-        `sw.integer.reference.patterns`, instead of the activity. Only attention depends on which
-        timesteps spike; without patterns they are independent, and its cycles may be a quarter too
-        few.
+        Timesteps and positions are independent, so words are hardly ever silent: more cycles than
+        real spikes of that activity take, and in attention a quarter fewer.
     """
-    activity, patterns = dict(activity or {}), dict(patterns or {})
-    unknown = sorted((set(activity) - {INPUT} | set(patterns)) - set(image.maps))
+    activity = dict(activity or {})
+    unknown = sorted(set(activity) - {INPUT} - set(image.maps))
     if unknown:
         raise SpikeTicketError(f"activity names unknown maps {unknown}; {image.name!r} has "
                                f"{sorted(image.maps)}")
@@ -235,10 +232,7 @@ def forecast(image: Image, activity: Mapping[str, object] | None = None, seed: i
             raise SpikeTicketError(f"activity of map {name!r} is outside 0..1: "
                                    f"{active.min()}..{active.max()}")
         steps = 1 if name == INPUT and image.static else image.timesteps
-        chance = patterns.get(name)
-        if chance is None:
-            chance = synthetic.independent(np.broadcast_to(active, (planes, channels)).ravel(),
-                                           steps)
+        chance = synthetic.independent(np.broadcast_to(active, (planes, channels)).ravel(), steps)
         bits = synthetic.draw(rng, chance, steps, tuple(size))
         bits = bits.reshape(steps, planes, channels, *size)
         values = sum(bits[:, plane] << plane for plane in range(planes))

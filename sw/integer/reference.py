@@ -339,18 +339,3 @@ def activity(network: Network, spikes: Mapping[str, np.ndarray]) -> dict[str, np
             np.mean([(group >> bit & 1).mean(axis=(0, 2, 3)) for group in groups], axis=0)
             for bit in range(planes)])
     return result
-
-
-def patterns(spikes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """How often every map but the input has each spike mask of a group: float [groups, C, 16].
-
-    Bit t of a mask is timestep t of its group. `sw.core.cycles.forecast` draws spikes like these.
-    """
-    result = {}
-    for name, values in spikes.items():
-        if name != INPUT:
-            masks = [sum(step << t for t, step in enumerate(values[first:first + GROUP]))
-                     for first in range(0, len(values), GROUP)]
-            result[name] = np.stack([[(group == mask).mean(axis=(0, 2, 3)) for group in masks]
-                                     for mask in range(1 << GROUP)], axis=-1)
-    return result

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hw.config import CoreConfig
 
+from .. import typical
 from ..compile.bounds import signed
 from ..data.datasets import Images
 from ..imports import from_spikingjelly
@@ -177,6 +178,18 @@ def measure(run: Trainer, found: Found, network: Network, test: Images) -> tuple
                            lambda part: _save_array(part, masks.cpu().numpy()))
     return evaluate(network, x.numpy(), test.labels,
                     masks=None if masks is None else masks.numpy())
+
+
+def typical_inputs(run: Trainer, found: Found, network: Network) -> dict[str, str]:
+    """What a ticket says of them (`sw.typical`), from its first training samples."""
+    top = (1 << network.input.bits) - 1
+    samples = torch.from_numpy(np.minimum(run.data.images[:typical.SEEN], top))
+    if len(samples) < typical.COUNT:
+        return {}
+    run.generator.manual_seed(0)
+    x, _, masks = host_side(found, samples, network.timesteps)
+    masks = None if masks is None else masks.cpu().numpy()
+    return {typical.KEY: typical.pack(x.numpy()[typical.choose(network, x.numpy(), masks)])}
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:

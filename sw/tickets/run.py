@@ -187,7 +187,7 @@ def _finish(trainer: Trainer, found: methods.Found, integer: NetworkTrainee | st
                  "tokens_kept": kept_count(tokens, found.gate.patch_sparsity)}
     if isinstance(integer, str):
         info |= {"ticket": None, "not_exported": integer, "sparsity": sparsity(found.model)}
-        return _write(trainer, {**info, **trainer.notes}, None, masks, began)
+        return _write(trainer, found, {**info, **trainer.notes}, None, masks, began)
     network = integer.to_network(trainer.folder.name, trainer.data.names)
     count = min(c.integer_images or len(test), len(test))
     accuracy, activity = export.measure(trainer, found, network, test.first(count))
@@ -199,7 +199,7 @@ def _finish(trainer: Trainer, found: methods.Found, integer: NetworkTrainee | st
     if dense is not None:
         info["accuracy_dense_integer"] = export.measure(
             trainer, dense[0], dense[1].to_network("dense"), test.first(count))[0]
-    return _write(trainer, {**info, **trainer.notes}, network, masks, began)
+    return _write(trainer, found, {**info, **trainer.notes}, network, masks, began)
 
 
 def _ends(trainer: Trainer) -> dict[str, dict]:
@@ -225,8 +225,8 @@ def _dense_accuracy(trainer: Trainer, found: methods.Found, test: Images) -> flo
     return trainer.measure(found.model, test, found.forward)[0] if c.method == "dense" else None
 
 
-def _write(trainer: Trainer, info: dict, network: Network | None, masks: Masks,
-           began: float) -> dict:
+def _write(trainer: Trainer, found: methods.Found, info: dict, network: Network | None,
+           masks: Masks, began: float) -> dict:
     """The folder's masks, ticket and result; returns `info` with what every result has."""
     c, folder = trainer.config, trainer.folder
     info = {**info, "epochs": len(trainer.history),
@@ -239,7 +239,8 @@ def _write(trainer: Trainer, info: dict, network: Network | None, masks: Masks,
         return info
     checkpoint.save(folder / "masks.safetensors", {"mask": masks}, {"config": c.to_yaml()})
     if network is not None:
-        ticket.save(info["ticket"], network, {k: v for k, v in info.items() if k != "ticket"})
+        facts = {k: v for k, v in info.items() if k != "ticket"}
+        ticket.save(info["ticket"], network, facts | export.typical_inputs(trainer, found, network))
     lines = json.dumps(info, indent=1) + "\n"
     checkpoint.replace(folder / "result.json", lambda part: part.write_text(lines))
     return info
