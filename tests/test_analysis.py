@@ -161,7 +161,7 @@ def test_data_for_a_network(tmp_path):
     images = np.arange(2 * 12 * 12, dtype=np.uint8).reshape(2, 12, 12)
     np.savez(tmp_path / "a.npz", x_test=images, y_test=np.zeros(2, np.uint8))
     with pytest.raises(SpikeTicketError, match=r"images of shape \[1, 12, 12\], but ticket "
-                                               r"'network' takes \[1, 8, 8\].*NAME:size=8x8"):
+                                               r"'network' takes \[1, 8, 8\].*a.npz:size=8x8,fit"):
         datasets.for_network(network(), str(tmp_path / "a.npz"))
     found = datasets.for_network(network(), str(tmp_path / "a.npz:size=8"))
     assert np.array_equal(found.images[:, 0], images[:, 2:10, 2:10])

@@ -67,7 +67,7 @@ def test_events_become_frames():
         as_batch(MOVING, far, Framing())
     with pytest.raises(SpikeTicketError, match="takes images, not event streams"):
         as_batch(STATIC, raw, Framing())
-    with pytest.raises(SpikeTicketError, match="without field t, p"):
+    with pytest.raises(SpikeTicketError, match="no field t, p"):
         as_batch(MOVING, raw[["x", "y"]], Framing())
 
 

@@ -14,17 +14,16 @@ from .. import bundled, ticket
 from ..compile.compiler import compile_network
 from ..compile.image import Image
 from ..data.data_options import split_name
+from ..data.event_arrays import from_array
 from ..data.event_sets import SETS
 from ..data.events import Events, frames
-from ..errors import SpikeTicketError
+from ..errors import SpikeTicketError, note
 from ..integer.network import Network
 from ..plan import recorded_activity
 from ..ticket import Ticket
 
 Loadable = str | Path | Ticket | Network | Image
 """A ticket's file or bundled name, a ticket, a network, or one compiled already."""
-
-_FIELDS = ("x", "y", "t", "p")
 
 
 @dataclass(frozen=True)
@@ -157,11 +156,8 @@ def _framed(image: Image | Wanted, stream: Events | np.ndarray, framing: Framing
                                f"{'images' if image.static else f'{channels} channels'}, not "
                                "event streams (OFF and ON)")
     if not isinstance(stream, Events):
-        missing = [name for name in _FIELDS if name not in stream.dtype.names]
-        if missing:
-            raise SpikeTicketError(f"events without field {', '.join(missing)}; give x, y, t "
-                                   "(microseconds) and p")
-        stream = Events(*(stream[name] for name in _FIELDS),
-                        sensor=framing.sensor or (width, height))
+        stream = from_array(stream, "events", framing.sensor or (width, height))
+        for line in stream.notes:
+            note(line)
     return frames(stream, image.timesteps, framing.by, (width, height), framing.fit,
                   (1 << image.input_bits) - 1)

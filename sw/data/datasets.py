@@ -133,7 +133,7 @@ def _folder(request: DataRequest, notes: Notes) -> Images:
             f"{root}: no class folders with pictures ({', '.join(PICTURES)}) or event files "
             f"({', '.join(EVENT_FILES)}); lay the set out as {{train,test}}/CLASS/FILES or "
             f"CLASS/FILES. A set with a name ({', '.join(NAMES)}) is given by it, and its folder "
-            f"by --data-root or {ENVIRONMENT}")
+            f"by {ENVIRONMENT}")
     images, labels, names, source = event_sets.load_folder(
         root, request.split, notes, columns=options.columns, time_unit=options.time_unit,
         **options.of_events())
@@ -235,13 +235,13 @@ def for_network(network: Network, data: object, split: str = "test",
         kind = "images" if found.static else "event frames"
         raise SpikeTicketError(
             f"{found.source}: {kind} of shape {list(found.images.shape[1:])}, but ticket "
-            f"{network.name!r} takes {list(shape)}; {_remedy(found, shape)}")
+            f"{network.name!r} takes {list(shape)}; {_remedy(found, shape, data)}")
     labels_of(found.labels, f"{found.source}, for ticket {network.name!r}", Notes(),
               network.layers[-1].channels)
     return found
 
 
-def _remedy(found: Images, shape: tuple[int, ...]) -> str:
+def _remedy(found: Images, shape: tuple[int, ...], data: object) -> str:
     """What to do about images of another shape, for exactly what differs."""
     held = found.images.shape[1:]
     if found.static and len(shape) == 4:
@@ -252,17 +252,22 @@ def _remedy(found: Images, shape: tuple[int, ...]) -> str:
                 "pictures, or a ticket for event recordings")
     if len(shape) == 4 and held[0] != shape[0]:
         return f"these frames are of {held[0]} timesteps: build them with {shape[0]}"
-    options = []
+    options = {}
     if held[-3] != shape[-3]:
         if (held[-3], shape[-3]) not in ((1, 3), (3, 1)):
             return (f"{held[-3]} channels cannot become {shape[-3]}: choose data or a ticket with "
                     "the other's channels")
-        options.append(f"channels={shape[-3]}")
+        options["channels"] = f"{shape[-3]}"
     if held[-2:] != shape[-2:]:
-        options.append(f"size={shape[-1]}x{shape[-2]}")
-        options.append("fit=resize")
-    words = {"channels=1": "grey made of colour", "channels=3": "grey repeated as colour"}
-    said = "".join(f", {words[one]}" for one in options if one in words)
+        options |= {"size": f"{shape[-1]}x{shape[-2]}", "fit": "resize"}
+    name = ""
+    if isinstance(data, str | Path):
+        name, written = split_name(str(data))
+        pairs = {key: "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                 for key, value in written.items()}
+        name, options = f"{name}:", pairs | options
+    words = {"1": ", grey made of colour", "3": ", grey repeated as colour"}
+    said = words[str(shape[-3])] if held[-3] != shape[-3] else ""
     scaled = (", scaled (without fit=resize: centred, cropped or padded)"
-              if "fit=resize" in options else "")
-    return f"give NAME:{','.join(options)}{said}{scaled}"
+              if held[-2:] != shape[-2:] else "")
+    return f"give {name}{','.join(f'{k}={v}' for k, v in options.items())}{said}{scaled}"
