@@ -184,23 +184,22 @@ def _layout(probe: Probe, given: Layout | None) -> tuple[Layout, dict[str, tuple
     if not sources:
         return given or Layout.standard(probe.dims), {}
     full = math.prod(probe.dims) * sum(math.prod(s.dims) for s in sources)
-    best, least = None, full + 1
+    best, least, checked = None, full + 1, False
     for layout in [given] if given else candidates(probe.dims, sources):
         axes = locate(probe, layout)
-        if axes is None:
-            continue
-        count, shared = _count(probe, layout, axes), _shared(axes)
-        # A later layout has to be much better: one that only happens to fit is in the way later.
-        if given or count < (least if best is None and shared else min(least / 2, full)):
-            best, least = (layout, axes), count
-            if shared and any(_alike_grids(layout.size, s.size) for s in sources):
-                break
+        if axes is not None:
+            count, shared = _count(probe, layout, axes), _shared(axes)
+            # A later layout has to be much better: one that happens to fit is in the way later.
+            if given or count < (least if best is None and shared else min(least / 2, full)):
+                best, least = (layout, axes), count
+                if shared and any(_alike_grids(layout.size, s.size) for s in sources):
+                    break
+        if not checked:                          # before a search that would be in vain
+            _check(probe)
+            checked = True
     if best is None:
-        _check(probe)
         raise NotAffine(f"has weights that differ between the positions of {list(probe.dims)}")
     shared = _shared(best[1])
-    if not shared or best[0] == whole:
-        _check(probe)
     if not shared or (best[0] == whole and sum(n > 1 for n in probe.dims) > 1):
         if least > MAX_SPREAD:
             raise NotAffine(f"has weights that differ between positions, {least} in all; up to "
