@@ -186,6 +186,10 @@ def test_errors_of_the_users_code():
             raise KeyError("lost\nfile")
     with pytest.raises(SpikeTicketError, match=r"Broken: its sample 0 raises KeyError"):
         datasets.load(Broken([1]))
+    for what, message in ((COLOUR, r"one array \[5, 3, 6, 8\] is no data set: give a pair"),
+                          ({"a": COLOUR}, "a dictionary of a is no data set")):
+        with pytest.raises(SpikeTicketError, match=message):
+            datasets.load(what)
     for what in (3, None, Listed):
         with pytest.raises(SpikeTicketError, match="is no data set; give a Python data set, a"):
             datasets.load(what)

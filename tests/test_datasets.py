@@ -59,7 +59,7 @@ def test_missing_files_name_the_expected_layout(tmp_path):
 
 def test_unknown_names(tmp_path):
     for name, near in (("fashon-mnist", "fashion-mnist"), ("cifar", "cifar10"),
-                       (f"{tmp_path}/pakc.npy", f"{tmp_path}/pack.npy")):
+                       (f"{tmp_path}/pakc.npy", "pack.npy")):
         (tmp_path / "pack.npy").write_bytes(b"x")
         with pytest.raises(SpikeTicketError, match=f"{name}' is unknown.*did you mean '{near}'.*"
                                                    "fashion-mnist, mnist, .*, the path of"):

@@ -38,6 +38,13 @@ def test_chips_of_aedat2(read, chip, sensor):
         read("a.aedat", data, (34, 34))
 
 
+def test_marks_of_aedat2_are_no_events(read):
+    data = bytearray(write.aedat2(E, "DVS128"))
+    for behind, byte in ((1, 2), (4, 0), (2, 0)):   # bit 15 of one address, bit 31 of two
+        data[len(data) - 8 * behind + byte] |= 0x80
+    assert len(read("a.aedat", bytes(data))) == len(E["t"]) - 3
+
+
 @pytest.mark.parametrize("chip", ["DavisRGB640", "DAVIS208Mono", "Davis640", "Samsung", "DVS1280"])
 def test_other_chips_of_aedat2_are_refused(read, chip):
     with pytest.raises(SpikeTicketError, match=f"chip '{chip}' is not known.*DAVIS346"):

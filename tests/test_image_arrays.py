@@ -139,6 +139,12 @@ def test_packs_that_are_refused(tmp_path, fields, message):
         datasets.load(str(tmp_path / "a.npz"))
 
 
+def test_one_recording_is_no_set(tmp_path):
+    np.savez(tmp_path / "a.npz", **{key: np.arange(5) for key in "xytp"})
+    with pytest.raises(SpikeTicketError, match=r"one recording \(x, y, t, p\) has no label"):
+        datasets.load(tmp_path / "a.npz")
+
+
 def test_npy_files_with_labels_beside(tmp_path):
     for x, y in (("x_test", "y_test"), ("Images", "Labels")):
         folder = tmp_path / x

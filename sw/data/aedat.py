@@ -110,12 +110,13 @@ def _aedat2(path: Path, data: bytes, sensor: tuple[int, int] | None) -> Events:
     chip, notes = _chip(path, _stated(lines, r"#\s*AEChip:(.*)"), sensor)
     address, t = raw[:, 0], raw[:, 1]
     if chip == "DVS128":
-        # Bit 15 marks synchronisation. The camera's axes are swapped and mirrored, its polarity
-        # inverted; this is the picture upright, as SpikingJelly's CIFAR10DVS turns it.
-        keep = address & 0x8000 == 0
+        # Bits 15 and 31 mark synchronisation and what else is no pixel's. The camera's axes are
+        # swapped and mirrored, its polarity inverted; this is the picture upright, as
+        # SpikingJelly's CIFAR10DVS turns it.
+        keep = address & 0x8000_8000 == 0
         x, y = 127 - (address >> 8 & 0x7F), 127 - (address >> 1 & 0x7F)
         p = 1 - (address & 1)
-        if (address[keep] >> 16).any():
+        if notes and (address[keep] >> 16).any():
             raise SpikeTicketError(f"{path}: addresses of more than 16 bits are not a DVS128's; "
                                    "give the sensor of another chip, such as 346x260")
     else:

@@ -22,6 +22,7 @@ from . import array_sets, cifar, event_packs, event_sets, folders, idx, jpeg_pac
 from . import picture_sets as pictures
 from .arrays import open_npz
 from .data_options import Options, split_name
+from .event_arrays import matched
 from .event_files import READERS as EVENT_FILES
 from .idx import FASHION_LABELS as FASHION_LABELS
 from .image_arrays import labels_of
@@ -111,6 +112,9 @@ def _pack(request: DataRequest, notes: Notes) -> Images:
         images, labels, names = event_packs.load_pack(path, split, notes, **options.of_events())
     elif {"train_jpeg", "test_jpeg"} & set(pack.names):
         images, labels, names = jpeg_packs.read_jpeg_pack(path, split, options.limit)
+    elif len(matched(pack.names)) == len("xytp"):
+        raise SpikeTicketError(f"{path}: one recording (x, y, t, p) has no label; lay recordings "
+                               "out as CLASS/FILES (run_inference --input needs no labels)")
     else:
         return array_sets.from_arrays(pack.names, pack.read, split, options, str(path), notes)
     return Images(np.ascontiguousarray(images), labels_of(labels, str(path), notes, len(names)),
@@ -212,9 +216,10 @@ def _unknown(what: object) -> SpikeTicketError:
                 if path.suffix.lower() in EVENT_FILES else "no kind of data that is known")
         return SpikeTicketError(f"{path}: {kind}; a data set is "
                                 f"{', '.join(one.takes for one in LOADERS[1:])}")
-    beside = [str(one) for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = did_you_mean(path.name, [*beside, *(NAMES if path.name == what else ())])
     return SpikeTicketError(f"data set {what!r} is unknown: neither a name nor a path that is "
-                            f"there{did_you_mean(what, [*NAMES, *beside])}; give "
+                            f"there{near}; give "
                             f"{', '.join(one.takes for one in LOADERS[1:])}")
 
 

@@ -86,6 +86,11 @@ def _of_split(what: object, split: str) -> object:
             raise SpikeTicketError(f"data sets for {', '.join(map(str, what))}, none for {split}; "
                                    f"add {split!r}")
         return what[split]
+    if isinstance(what, Mapping) or hasattr(what, "dtype"):
+        kind = (f"a dictionary of {', '.join(map(str, what))[:60] or 'nothing'}"
+                if isinstance(what, Mapping) else f"one array {list(what.shape)}")
+        raise SpikeTicketError(f"{kind} is no data set: give a pair (images, labels), or a "
+                               'dictionary {"train": ..., "test": ...} of data sets')
     return what
 
 
