@@ -396,7 +396,7 @@ class Drops(Looped):
     (Looped, "timesteps 4 are given, but the forward function repeats its input 3 times"),
     (Twice, r"module 'node' \(LIFNode\) is called 2 times in one timestep"),
     (Recurrent, "module 'node' .* recurrent connections cannot be imported"),
-    (Two, "a second input 'y'"), (Pair, "forward returns a tuple; return one tensor"),
+    (Two, "a second input 'y'"), (Pair, "forward returns a tuple of 2 tensors; return one"),
     (OnGPU, r"forward wants a GPU .*x\.device"),
     (Drops, "forward is random in evaluation .*; remove what draws"),
     (lambda: {"weight": torch.zeros(1)}, "the network is a state dict; make its module"),

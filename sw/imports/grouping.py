@@ -26,13 +26,15 @@ WATCHED = {**dict.fromkeys(POOLS, "max_pool"), **dict.fromkeys(PRODUCTS, "produc
 @dataclass(frozen=True, eq=False)
 class Seen:
     """An executed operation; lines: of the user's code that led to it. same, opposite: later ones
-    that repeat it, or its contrary, on equal values."""
+    that repeat it, or its contrary, on equal values. at_call: of a comparison, its operand and
+    result then; both may be changed in place later."""
 
     index: int
     op: Op
     lines: tuple[str, ...]
     same: list[int] = field(default_factory=list)
     opposite: list[int] = field(default_factory=list)
+    at_call: tuple[Tensor, Tensor] | None = None
 
 
 def operations(seen: list[Seen], tape: Tape, steps: int, batch: int, order: str,
@@ -52,6 +54,9 @@ def operations(seen: list[Seen], tape: Tape, steps: int, batch: int, order: str,
             groups.setdefault(key, []).append((one, event))
     cuts = []
     for (kind, name, module, *_), found in groups.items():
+        if found[0][1].seen.kind == "bt" and steps > 1 and len(found) % steps == 0:
+            # Once for every timestep: the second axis only happens to be as long as T.
+            found = [(one, _event(one, tape, steps, batch, "s")) for one, _ in found]
         module = owner(modules, module)[0]
         for members in _layers(found, tape, steps, kind):
             op = members[0][0].op
@@ -79,10 +84,9 @@ def _once(seen: list[Seen], tape: Tape) -> list[Seen]:
     for one in seen:
         if WATCHED[one.op.name] == "neuron":
             level, sign, strict = threshold(one.op, tape)
-            value = tape.values[compared(one.op, tape)].tensor
+            value = one.at_call[0]
             first = next((k for k in kept if WATCHED[k.op.name] == "neuron" and _level(
-                threshold(k.op, tape)[0], level) and torch.equal(
-                tape.values[compared(k.op, tape)].tensor, value)), None)
+                threshold(k.op, tape)[0], level) and torch.equal(k.at_call[0], value)), None)
             if first is not None:
                 _, other, also = threshold(first.op, tape)
                 if (other, also) == (sign, strict):

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from ..errors import SpikeTicketError
 from .grouping import COMPARISONS
 from .neurons import is_neuron
-from .recorder import at_rest, paths
+from .recorder import at_rest, one_tensor, paths
 from .tape import Op, Tape, float64, lines
 
 STATED = ("T", "timesteps", "time_steps", "num_steps")
@@ -70,14 +70,16 @@ def find(model: nn.Module, shape: Size, timesteps: int | None, static: bool) -> 
     """The form of input that `model`, a copy of `prepared`, takes. Raises SpikeTicketError."""
     _one_input(model)
     tried: dict[str, str] = {}
+    empty: list[_NoNetwork] = []
     own, answer = stated_steps(model), None
     for dims in ((shape[0],), shape) if shape[1:] == (1, 1) else (shape,):
         for form in ("image", "time", "batch"):
             feed = Feed(form, timesteps or own or TRIED, dims)
             try:
                 steps = _steps(model, feed)
-            except _NoNetwork:
-                raise
+            except _NoNetwork as error:         # in this form; axes taken for others hide neurons
+                empty.append(error)
+                continue
             except Exception as error:      # whatever a foreign forward function raises
                 tried.setdefault(form, " ".join(str(error).split())[:160])
                 continue
@@ -91,6 +93,8 @@ def find(model: nn.Module, shape: Size, timesteps: int | None, static: bool) -> 
                 answer = Feed(form, steps, dims)
             if answer is not None:
                 return _settled(model, answer, timesteps, own)
+    if empty:
+        raise empty[0]
     raise SpikeTicketError(_why_not(model, shape, static, tried))
 
 
@@ -175,10 +179,7 @@ def _seen(model: nn.Module, feed: Feed, batch: int) -> int | None:
                 tape.mark(raw)
                 with tape:
                     out = model(raw)
-                if not isinstance(out, Tensor):
-                    raise _NoNetwork(f"{type(model).__name__}: forward returns a "
-                                     f"{type(out).__name__}; return one tensor, the output by "
-                                     "class")
+                _one_output(out, model)
     finally:
         for hook in hooks:
             hook.remove()
@@ -187,6 +188,13 @@ def _seen(model: nn.Module, feed: Feed, batch: int) -> int | None:
         raise _NoNetwork(f"{type(model).__name__} has no SpikingJelly neuron and compares nothing "
                          "with a threshold; use neuron.LIFNode or neuron.IFNode")
     return _counted(calls, batch, feed)
+
+
+def _one_output(out: object, model: nn.Module) -> None:
+    try:
+        one_tensor(out, model)
+    except SpikeTicketError as error:
+        raise _NoNetwork(str(error)) from error
 
 
 def _counted(calls: list[tuple], batch: int, feed: Feed) -> int | None:

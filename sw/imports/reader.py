@@ -231,13 +231,21 @@ class LayerReader:
         maps = self._sources(cut)
         window = pool_window(cut)
         try:
-            found = max_pool(cut.name, self._operator(cut, maps), maps, cut.dims, cut.out, window)
+            found = self._maxima(cut, maps, window)
         except NotAffine as error:
-            raise refused(self.recording, cut, error) from error
+            try:
+                if not self._products(cut):
+                    raise
+                found = self._maxima(cut, self._sources(cut, products=True), window)
+            except NotAffine as other:
+                raise refused(self.recording, cut, other) from error
         self.layers += found.layers
         self.maps[cut.name] = found.map
         if not found.layers:
             self.pools[cut.name] = found
+
+    def _maxima(self, cut: Cut, maps: dict[str, Map], window: Pool) -> Pooled:
+        return max_pool(cut.name, self._operator(cut, maps), maps, cut.dims, cut.out, window)
 
     def _gate(self, cut: Cut) -> None:
         maps = self._sources(cut)

@@ -16,10 +16,11 @@ import torch
 from spikingjelly.activation_based import base
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_flatten
 
 from ..errors import SpikeTicketError
 from ..nets.token_gate import TokenGate
-from .grouping import WATCHED, Seen, operations
+from .grouping import COMPARISONS, WATCHED, Seen, compared, operations
 from .neurons import Rule, is_neuron, stated_rule
 from .recording import Axes, Cut, Event, Recording
 from .tape import Op, Tape, float64, lines
@@ -57,10 +58,11 @@ def record(model: nn.Module, feed: Callable[[Tensor], list[Tensor]], x: Tensor, 
     modules = {path: (type(m).__name__, type(m).__module__) for path, m in model.named_modules()}
     cuts = [*leaves.cuts(), *operations(seen, tape, steps, batch, order, marked, modules)]
     cuts.sort(key=lambda cut: cut.events[0].before)
-    spikes = {cut.name: torch.cat([e.made.split(tape.tensor(e.output).double())
-                                   for e in cut.events]) for cut in cuts if cut.kind == "neuron"}
-    operands = {cut.name: torch.cat([e.seen.split(tape.values[e.operand].tensor.double())
-                                     for e in cut.events]) for cut in cuts if cut.kind == "neuron"}
+    at_call = {**leaves.at_call, **{one.index: one.at_call for one in seen if one.at_call}}
+    operands, spikes = ({cut.name: torch.cat([axes(e).split(at_call[e.output][which].double())
+                                              for e in cut.events])
+                         for cut in cuts if cut.kind == "neuron"}
+                        for which, axes in enumerate((lambda e: e.seen, lambda e: e.made)))
     tape.release()
     return Recording(tape, steps, batch, tuple(cuts), feed, tuple(marks), len(x),
                      tuple(x.shape[2:]), tuple(outputs), spikes, operands,
@@ -69,11 +71,13 @@ def record(model: nn.Module, feed: Callable[[Tensor], list[Tensor]], x: Tensor, 
 
 
 def one_tensor(out: object, model: nn.Module) -> Tensor:
-    """The module's one output; raises SpikeTicketError for anything else."""
-    if isinstance(out, Tensor):
-        return out
-    raise SpikeTicketError(f"{type(model).__name__}: forward returns a {type(out).__name__}; "
-                           "return one tensor, the output by class")
+    """The module's one output, which may come in a tuple with None and the like; raises
+    SpikeTicketError for anything else."""
+    tensors = [leaf for leaf in tree_flatten(out)[0] if isinstance(leaf, Tensor)]
+    if len(tensors) == 1:
+        return tensors[0]
+    raise SpikeTicketError(f"{type(model).__name__}: forward returns a {type(out).__name__} of "
+                           f"{len(tensors)} tensors; return one, the output by class")
 
 
 def where(path: str, module: nn.Module) -> str:
@@ -82,7 +86,11 @@ def where(path: str, module: nn.Module) -> str:
 
 
 def _watch(seen: list[Seen], tape: Tape, op: Op) -> None:
-    if op.name in WATCHED:
+    if op.name in COMPARISONS:
+        index, operand = len(tape.ops) - 1, tape.values[compared(op, tape)].tensor
+        at_call = operand.clone(), tape.tensor(index).clone()
+        seen.append(Seen(index, op, lines(), at_call=at_call))
+    elif op.name in WATCHED:
         seen.append(Seen(len(tape.ops) - 1, op, lines()))
 
 
@@ -123,11 +131,13 @@ class _Call:
 
 
 class _Leaves:
-    """The neurons and gates of a module while it is recorded, and their calls."""
+    """The neurons and gates of a module while it is recorded, and their calls. at_call: what each
+    saw and made, by the operation that marks it; both may be changed in place later."""
 
     def __init__(self, model: nn.Module, tape: Tape, steps: int, batch: int):
         self.model, self.tape, self.steps, self.batch = model, tape, steps, batch
         self.calls: list[_Call] = []
+        self.at_call: dict[int, tuple[Tensor, Tensor]] = {}
         self.leaves = [_Leaf(path, m, copy.deepcopy(m)) for path, m in model.named_modules()
                        if is_neuron(m) or isinstance(m, TokenGate)]
 
@@ -167,6 +177,7 @@ class _Leaves:
                     leaf.is_leaf = True
                     made = replace(axes, raw=tuple(out.shape))
                     event = Event(operand, before, self.tape.mark(out), axes, made)
+                    self.at_call[event.output] = first.clone(), out.clone()
                     self.calls.append(_Call(leaf, event, fresh))
                     return out
             return method(first)

@@ -23,6 +23,7 @@ from ..integer.network import INPUT, Layer
 from ..integer.quantize import ScaledLayer
 from ..integer.spikingjelly import IntegerLayer
 from .floats import FloatNetwork
+from .identify import ONES
 from .integers import Imported
 from .reading import OwnRun, Reading, example, neurons
 
@@ -75,15 +76,24 @@ def _inputs(reading: Reading, samples: np.ndarray | None) -> list[Tensor]:
         noise[:, i] *= chance[:, i] < density
     noise[:, -1] = (1 << spec.bits) - 1
     dark, bright = torch.zeros_like(noise[:, :1]), noise[:, -1:]
+    made = [_apart(x, time) for x in (noise, dark, bright)]
     if samples is None:
-        return [noise, dark, bright]
+        return made
     real = torch.from_numpy(np.asarray(samples)[:16].astype(np.int64))
     shape = (spec.channels, spec.height, spec.width)
     shape = shape if spec.static else (time, *shape)
     if tuple(real.shape[1:]) != shape or not len(real):
         raise SpikeTicketError(f"samples of shape {list(real.shape)} are not "
                                f"[N, {', '.join(map(str, shape))}]")
-    return [noise, dark, bright, real[None] if spec.static else real.transpose(0, 1)]
+    return [*made, _apart(real[None] if spec.static else real.transpose(0, 1), time)]
+
+
+def _apart(x: Tensor, time: int) -> Tensor:
+    """With the last sample repeated until timesteps are no multiple of the batch, so that a
+    recording tells them apart."""
+    more = next(n for n in range(len(x[0]) + 8) if len(x[0]) + n > 1 and (
+        time == 1 or time % (len(x[0]) + n)))
+    return torch.cat([x, x[:, -1:].expand(-1, more, *x.shape[2:])], 1)
 
 
 class _Checker:
@@ -117,6 +127,7 @@ class _Checker:
         x = example(reading.spec, reading.feed.steps, recording.batch, seed)
         x = x * (torch.rand(x.shape, generator=generator) < density)
         given = {INPUT: reading.values(x)}
+        mine = {*self.integers, *(whole for whole, _ in reading.parts.values())}
         made: dict[str, tuple[Tensor, Tensor]] = {}
         for cut in recording.cuts:
             if cut.kind == "gate":
@@ -124,6 +135,10 @@ class _Checker:
             if cut.kind != "neuron":
                 continue
             made[cut.name] = reading.alone(cut, given)
+            if cut.name not in mine:        # fused into an attention, which computes it
+                layout = reading.maps[cut.name].layout
+                given[cut.name] = layout.to_raw(made[cut.name][0])
+                continue
             shape = (recording.steps, recording.batch, *cut.out)
             given[cut.name] = (torch.rand(shape, generator=generator) < density).double()
         drive = {cut.name: reading.maps[cut.name].layout.to_map(given[cut.name])
@@ -175,6 +190,8 @@ class _Checker:
         """A line for every layer that cannot work."""
         said = []
         for name, seen in self.seen.items():
+            if name == ONES:
+                continue
             if not seen.fired[0]:
                 said.append(f"layer {name!r} never fires, whatever spikes come in: its threshold "
                             "is out of its weights' reach")
