@@ -1,5 +1,8 @@
 """One picture of every kind: what its pixels must be, what is noted, what is refused."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -156,3 +159,24 @@ def test_notes_are_shown_where_nobody_takes_them(tmp_path, caplog):
     Image.fromarray(layers).save(tmp_path / "a.png")
     read_picture(tmp_path / "a.png")
     assert caplog.messages == [f"note: {tmp_path / 'a.png'}: transparent; composed on white"]
+
+
+@pytest.mark.parametrize("kind, channels", [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_pngs_of_16_bits_by_hand(kind, channels):
+    """Grey, colour, and both with alpha; Pillow itself gives only the upper 8 bits of colour."""
+    def chunk(name, body):
+        whole = name + body
+        return struct.pack(">I", len(body)) + whole + struct.pack(">I", zlib.crc32(whole))
+    layers = np.stack([COLOUR[..., 0], COLOUR[..., 1], COLOUR[..., 2]][:channels - (kind > 2)], 2)
+    if kind > 2:
+        layers = np.dstack([layers, np.full(GREY.shape, 255, np.uint8)])
+    rows = (layers.astype(">u2") * 257).astype(">u2").reshape(6, -1)
+    data = (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 6, 16, kind, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))
+            + chunk(b"IEND", b""))
+    notes = Notes()
+    pixels = decode(data, "a", notes)
+    right = layers[..., :channels - (kind > 2)].transpose(2, 0, 1)
+    # Grey with alpha comes as three equal channels.
+    assert np.array_equal(pixels, np.broadcast_to(right, pixels.shape))
+    assert notes.lines() == ("a: 16 bits a pixel; the upper 8 are taken",)
