@@ -156,9 +156,11 @@ def _named(found: Affine, maps: Mapping[str, Map], common: bool) -> Affine:
     """Equal connections as one, widths, and names of layers for names of maps."""
     spikes = [s for s in found.synapses if s.sources != (ONES,)]
     ones = [s for s in found.synapses if s.sources == (ONES,)]
-    named = [replace(s, weight=s.weight * (1 if INPUT in s.sources else maps[s.sources[0]].unit),
-                     sources=tuple(layer for n in s.sources for layer in maps[n].layers))
-             for s in spikes]
+    named = []
+    for s in spikes:
+        layers = tuple(layer for n in s.sources for layer in maps[n].layers)
+        unit = 1 if INPUT in layers else maps[s.sources[0]].unit
+        named.append(replace(s, weight=s.weight * unit, sources=layers))
     named = _widths(_merged(named), common, bool(ones))
     return replace(found, synapses=(*named, *ones))
 

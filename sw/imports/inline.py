@@ -114,6 +114,10 @@ def _reset(recording: Recording, cut: Cut, silent: list[Tensor], firing: list[Te
     gaps = [z - f for z, f in zip(silent, firing, strict=True)]
     zero = torch.zeros(cut.dims, dtype=torch.float64)
     if max(float(g.abs().max()) for g in gaps) <= CLOSE * scale:
+        still = {n: x[:1].expand_as(x) for n, x in _given(recording, cut, 4).items()}
+        z = recording.seen(cut, still)
+        if float((z - z[:1]).abs().max()) > CLOSE * scale:
+            raise _refused(recording, cut, "does not reset when it fires")
         one = (level if isinstance(level, Tensor) else zero + level) - 1
         return True, 0.0, one.expand(cut.dims), None    # nothing remembered; checked by the caller
     apart = silent[0][:-1] - silent[1][:-1]

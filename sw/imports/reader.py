@@ -23,7 +23,7 @@ from ..integer.floats import (
 )
 from ..integer.gate import Select
 from ..integer.network import INPUT, Pool
-from .attentions import attention
+from .attentions import SelfAttention, attention
 from .fusing import fused, reads
 from .identify import COPY_BITS, ONES, SHORTCUT_BITS, USER_BITS, Affine, affine, readout
 from .layouts import Layout, features
@@ -148,19 +148,7 @@ class LayerReader:
 
     def _attention(self, cut: Cut, maps: dict[str, Map]) -> bool:
         """Whether the neuron reads attention, which makes its layer."""
-        operator = self._operator(cut, maps)
-        found = attention(operator, maps, cut.dims)
-        if found is None:
-            for name in maps:
-                for parts, split in self._splits(name):
-                    found = attention(_joined(operator, name, maps[name], parts, split),
-                                      {**{n: m for n, m in maps.items() if n != name}, **parts},
-                                      cut.dims)
-                    if found is not None:
-                        self._split(name, parts, split)
-                        break
-                if found is not None:
-                    break
+        found = self._attention_of(cut, maps)
         if found is None:
             return False
         gain = _by_channel(cut.rule.gain, cut, found.layout, "gain")
@@ -172,6 +160,25 @@ class LayerReader:
                                           found.scale * float(gain[0])))
         self.maps[cut.name] = Map(cut.name, found.layout, True, cut.steps)
         return True
+
+    def _attention_of(self, cut: Cut, maps: dict[str, Map]) -> SelfAttention | None:
+        """Attention of maps, or of the parts of one, which becomes a layer for each part."""
+        operator = self._operator(cut, maps)
+        try:
+            found = attention(operator, maps, cut.dims)
+            if found is not None:
+                return found
+            for name in maps:
+                others = {n: m for n, m in maps.items() if n != name}
+                for parts, split in self._splits(name):
+                    found = attention(_joined(operator, name, maps[name], parts, split),
+                                      {**others, **parts}, cut.dims)
+                    if found is not None:
+                        self._split(name, parts, split)
+                        return found
+        except NotAffine:           # not finite, or different for every image
+            pass
+        return None
 
     def _splits(self, name: str):
         """(maps of its parts, indices [parts, channels]) of a layer that may hold query, key and
