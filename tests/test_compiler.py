@@ -97,6 +97,44 @@ def test_random_networks_keep_every_map():
             assert "plane" in str(error)
 
 
+def test_rows_and_columns_that_differ_run_or_are_refused():
+    """Strides that are never taken, unequal paddings and average pools are made even; the rest is
+    refused with its layer, and nothing computes another result."""
+    ran, refused = 0, 0
+    for seed in range(140):
+        rng = np.random.default_rng(seed)
+        network = random_network(rng, max_size=10, max_channels=4, uneven=True, max_timesteps=8)
+        inputs = random_input(rng, network)[None]
+        uneven = any(len({*values}) > 1 for _, syn in network.synapses()
+                     for values in (syn.stride, syn.padding, syn.sum_pool))
+        try:
+            check(network, ROOMY, inputs)
+            ran += uneven
+        except SpikeTicketError as error:
+            assert not isinstance(error, DoesNotFit) or "plane" in str(error)
+            refused += "the core has one number for" in str(error)
+    assert ran >= 4 and refused >= 20
+
+
+@pytest.mark.parametrize("syn, source", [
+    (dict(kernel=(3, 1), stride=(2, 1), padding=(1, 0)), (16, 1)),       # sequences
+    (dict(kernel=(5, 1), stride=(1, 1), padding=(2, 0), sum_pool=(2, 1)), (16, 1)),
+    (dict(kernel=(3, 3), padding=(2, 0)), (7, 9)),
+    (dict(kernel=(1, 1), sum_pool=(7, 9)), (7, 9)),                      # the mean over a map
+    (dict(kernel=(2, 3), stride=(3, 1), sum_pool=(3, 2)), (7, 9)),
+])
+def test_what_is_even_in_effect_runs(syn, source):
+    rng = np.random.default_rng(1)
+    kernel = syn.pop("kernel")
+    network = Network(InputSpec(2, *source, bits=2), 5, (
+        layer(rng, "a", [Synapses(weights(rng, 4, 2, 1, 1, density=1))], 3),
+        layer(rng, "b", [Synapses(weights(rng, 4, 4, *kernel, density=0.8), ("a",), **syn)], 3),
+        readout(rng, "out", [Synapses(weights(rng, 3, 4, 1, 1, density=1), ("b",))])))
+    inputs = np.stack([random_input(rng, network) for _ in range(4)])
+    check(network, ROOMY, inputs)
+    assert 0 < reference.run(network, inputs).spikes["b"].mean() < 1
+
+
 def residual_network(rng, timesteps=4, size=16):
     """ResNet-like: both kinds of residual, a strided block, an average pool."""
     def conv(o, i, k, *sources, stride=1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from sw.compile.compiler import compile_network
 from sw.compile.least import least
 from sw.core import cores, cycles
 from sw.data import datasets
+from sw.integer import reference
+from sw.integer.attention import Attention, ColumnAttention
 from sw.integer.gate import MODES
-from sw.integer.network import InputSpec, Layer, Network, Neuron, Synapses
+from sw.integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
 
 
 def network(channels: int) -> Network:
@@ -114,6 +117,46 @@ def test_bad_tickets_end_with_one_line_and_code_2(tmp_path, capsys):
         code, out, err = run(capsys, path)
         assert code == 2 and not out
         assert err.startswith("error: ") and err.count("\n") == 1 and path.name in err
+
+
+def beyond(timesteps: int = 4, size: int = 16, heads: int = 0, column: bool = False,
+           pool: Pool | None = None, stride=1, sum_pool=1) -> Network:
+    """A small network with one thing that a core may lack."""
+    rng, zero = np.random.default_rng(1), np.zeros(16, np.int64)
+    first = Synapses(rng.integers(-7, 8, (16, 1, 3, 3)).astype(np.int8), stride=stride, padding=1)
+    layers = [Layer("a", (first,), zero, zero + 9, Neuron(128), pool)]
+    if heads or column:
+        kind = ColumnAttention("a", "a", "a") if column else Attention("a", "a", "a", heads)
+        layers.append(Layer("s", (), zero, zero + 2, Neuron(128), None, kind))
+    read = rng.integers(-7, 8, (10, 16, 1, 1)).astype(np.int8)
+    layers.append(Layer("out", (Synapses(read, (layers[-1].name,), sum_pool=sum_pool),),
+                        zero[:10], zero[:10], None))
+    return Network(InputSpec(1, size, size, bits=4), timesteps, tuple(layers), name="beyond")
+
+
+@pytest.mark.parametrize("changes, reason", [
+    ({"timesteps": 20}, "runs 20 timesteps, the core at most 16; merge neighbouring frames"),
+    ({"stride": (2, 1)}, "'a' of 'beyond': stride of 2 rows and 1 columns; the core has one"),
+    ({"pool": Pool("or", (2, 4))}, r"pool 'or' of size \(2, 4\).* so make them equal"),
+    ({"pool": Pool("max", 3, 1, 1)}, "pool 'max' of size 3, stride 1, padding 1; the core has"),
+    ({"size": 64, "pool": Pool("or", 32)}, "pool 'or' of size 32, stride 32; the core has up to"),
+    ({"size": 64, "sum_pool": 32}, "average pool of 32x32, the core has up to 16x16; pool in two"),
+    ({"heads": 4}, "'s' of 'beyond': heads of 4 channels, the core has 8 to 64; change the number"),
+    ({"heads": 1, "size": 20}, "attention over 400 tokens, the core has at most 256; pool the"),
+    ({"column": True}, "the core has no column attention; use self-attention"),
+    ({"size": 128}, "a channel of 512 words exceeds the 255 of a map; use smaller maps"),
+])
+def test_what_no_core_has_is_said_in_one_line(tmp_path, capsys, changes, reason):
+    """The integer network runs it; the plan says what would fit, and the reason once."""
+    network = beyond(**changes)
+    assert reference.run(network, np.zeros((1, 1, *[network.input.height] * 2), np.uint8))
+    ticket.save(tmp_path / "t.safetensors", network)
+    for board in ("arty_a7", "ulx3s_85f"):
+        code, out, err = run(capsys, tmp_path / "t.safetensors", "--board", board)
+        assert code == 1 and not err and "does NOT fit" in out
+        assert sum(bool(re.search(reason, line)) for line in out.splitlines()) == 1, out
+        code, out, _ = run(capsys, tmp_path / "t.safetensors", "--board", board, "--json")
+        assert code == 1 and re.search(reason, json.loads(out)["reason"])
 
 
 def test_boards_have_presets():

@@ -9,13 +9,14 @@ steps with identity weights; the host simply writes the input once for each arra
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..integer.gate import Gate
 from ..integer.network import INPUT, Layer, Network, Neuron, Pool, Synapses
+from .even import even_synapses
 
 PHASES, WALK, EXPAND = range(3)
 """Ways to read the source of a stride or sum pool. PHASES: the map is split so that neighbouring
@@ -169,12 +170,13 @@ def _unit_neuron(channels: int) -> tuple[np.ndarray, np.ndarray, Neuron]:
 
 def alternatives(network: Network) -> dict[str, list[int]]:
     """Layers that can read their sources in other ways than `PHASES`, and these ways."""
-    ways = {}
+    ways, shapes = {}, network.shapes()
     for layer in network.layers:
-        totals = [syn.stride[0] * syn.sum_pool[0] for syn in layer.synapses]
+        synapses = even_synapses(layer, shapes)
+        totals = [syn.stride[0] * syn.sum_pool[0] for syn in synapses]
         if isinstance(layer, Layer) and layer.pool is not None and not layer.pool.tiles:
             continue            # the drain's walk over overlapping windows has steps of one
-        if any(syn.sum_pool > (1, 1) for syn in layer.synapses):
+        if any(syn.sum_pool > (1, 1) for syn in synapses):
             ways[layer.name] = [WALK, EXPAND]
         elif math.gcd(*totals) > 1:
             ways[layer.name] = [WALK]
@@ -182,14 +184,14 @@ def alternatives(network: Network) -> dict[str, list[int]]:
 
 
 def make_step(network: Network, layer: Layer, shapes: Mapping, way: int) -> Step:
-    """Step of a layer with synapses, whose strides, paddings and pools are the same for rows and
-    columns (`sw.compile.tokens.check_operators`); way: PHASES, WALK or EXPAND."""
+    """Step of a layer with synapses, which can be made even (`sw.compile.tokens.check_operators`);
+    way: PHASES, WALK or EXPAND."""
     conv = network.conv_size(layer.name, layer.synapses[0], shapes)
     single = conv == (1, 1)
     out = shapes[layer.name]
     height, width = out.height, out.width
-    synapses = list(layer.synapses)
-    if layer.neuron is None and _sums_everything(layer):
+    synapses = even_synapses(layer, shapes)
+    if layer.neuron is None and _sums_everything(synapses):
         # The readout sums over all outputs anyway, so a 1x1 kernel needs no sum pool before it.
         k = synapses[0].sum_pool[0]
         height, width = height * k, width * k
@@ -222,11 +224,11 @@ def make_step(network: Network, layer: Layer, shapes: Mapping, way: int) -> Step
     return step
 
 
-def _sums_everything(layer: Layer) -> bool:
-    first = layer.synapses[0]
+def _sums_everything(synapses: Sequence[Synapses]) -> bool:
+    first = synapses[0]
     return first.sum_pool > (1, 1) and all(
         syn.weight.shape[2:] == (1, 1) and (syn.stride, syn.padding) == ((1, 1), (0, 0))
-        and syn.sum_pool == first.sum_pool for syn in layer.synapses)
+        and syn.sum_pool == first.sum_pool for syn in synapses)
 
 
 def add_versions(network: Network, steps: list[Step],

@@ -11,7 +11,8 @@ from hw.config import KEY_WORDS, PRESETS, CoreConfig
 from ..errors import SpikeTicketError
 from ..integer.attention import HEAD_WIDTHS, MAX_TOKENS, Attention, ColumnAttention
 from ..integer.gate import Gate, Select
-from ..integer.network import Layer, Network, Neuron, Pool
+from ..integer.network import Layer, Network, Neuron, Pool, Shape
+from .even import even_synapses
 from .fit import LayoutError
 from .steps import (
     PHASES,
@@ -62,7 +63,7 @@ def check_operators(network: Network, config: CoreConfig) -> None:
         elif layer.attention is not None:
             if what := _attention_limit(network, layer):
                 refuse(layer, what)
-        elif what := _window_limit(layer):
+        elif what := _window_limit(layer, network.shapes()):
             refuse(layer, what)
     for gate in gates:
         bound = gate.score_bound(network.input, network.shapes(), network.timesteps)
@@ -84,16 +85,17 @@ def _attention_limit(network: Network, layer: Layer) -> str:
     return ""
 
 
-def _window_limit(layer: Layer) -> str:
+def _window_limit(layer: Layer, shapes: Mapping[str, Shape]) -> str:
     """The same about strides, paddings and pools."""
-    for syn in layer.synapses:
-        for what, values in (("stride", syn.stride), ("padding", syn.padding),
-                             ("average pool", syn.sum_pool)):
-            if values[0] != values[1]:
-                return (f"{what} of {values[0]} rows and {values[1]} columns; the core has one "
-                        "number for both, so make them equal")
-        if syn.sum_pool[0] > MAX_WINDOW:
-            return (f"average pool of {syn.sum_pool[0]}x{syn.sum_pool[0]}, the core has up to "
+    for syn, made in zip(layer.synapses, even_synapses(layer, shapes), strict=True):
+        if any(a != b for a, b in (made.stride, made.padding, made.sum_pool)):
+            parts = (("average pool", syn.sum_pool), ("stride", syn.stride),
+                     ("padding", syn.padding))
+            what, (rows, columns) = next(part for part in parts if part[1][0] != part[1][1])
+            return (f"{what} of {rows} rows and {columns} columns; the core has one number for "
+                    "both, so make them equal")
+        if made.sum_pool[0] > MAX_WINDOW:
+            return (f"average pool of {syn.sum_pool[0]}x{syn.sum_pool[1]}, the core has up to "
                     f"{MAX_WINDOW}x{MAX_WINDOW}; pool in two steps with a neuron between")
     pool = layer.pool
     if pool is None:
