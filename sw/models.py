@@ -20,8 +20,6 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor, nn
 
 from .errors import SpikeTicketError
-from .integer.folding import Connection, ModuleLayer
-from .integer.network import INPUT, Pool
 
 
 @dataclass(frozen=True)
@@ -229,15 +227,3 @@ class SpikingCNN(nn.Module):
     def weights(self) -> dict[str, nn.Parameter]:
         """Every weight tensor by layer name: what is pruned, and what sparsity counts."""
         return {name: layer.weight for name, layer in self.layers().items()}
-
-
-def cnn_layers(model: SpikingCNN, bits: int = 4) -> list[ModuleLayer]:
-    """The layers of a `SpikingCNN`, for `sw.integer.folding.fold`."""
-    layers, source = [], INPUT
-    blocks = zip(model.config.blocks, model.convs, model.norms, model.neurons, strict=True)
-    for i, (block, conv, norm, node) in enumerate(blocks, 1):
-        layers.append(ModuleLayer(f"conv{i}", (Connection(conv, norm, (source,), bits=bits),), node,
-                                 Pool("or", 2) if block.pool else None))
-        source = f"conv{i}"
-    return [*layers, ModuleLayer("readout", (Connection(model.readout, None, (source,),
-                                                       bits=bits),))]

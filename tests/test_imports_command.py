@@ -116,8 +116,8 @@ def test_errors_are_one_line(graph, tmp_path, capsys):
     out = str(tmp_path / "t.safetensors")
     for arguments, message in (
             ([graph, "--out", out], "give timesteps (--timesteps), 1 to"),
-            ([graph, "--out", out, "--timesteps", "99"], "timesteps 99 are outside 1.."),
-            ([graph, "--out", out, "--timesteps", "4", "--bits", "9"], "bits 9 are outside 1..8"),
+            ([graph, "--out", out, "--timesteps", "99"], "timesteps 99 is outside 1.."),
+            ([graph, "--out", out, "--timesteps", "4", "--bits", "9"], "bits 9 is outside 1..8"),
             ([graph, "--out", out, "--timesteps", "4", "--calibrate", "3"], "needs --data"),
             ([graph, "--out", out, "--dialect", "sinabz"], "did you mean sinabs"),
             ([graph, "--out", out, "--weights", "w.pth"], "--weights is for a network as the"),

@@ -1,5 +1,7 @@
 """The integer SpikingJelly network: its neuron against SpikingJelly's, its layers against loops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -319,3 +321,28 @@ def test_integer_surrogate_equals_the_float_networks():
     (theirs * grad).sum().backward()
     assert torch.equal(ours, theirs)
     assert torch.allclose(a.grad * theta, b.grad)
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: InputSpec(0, 4, 4), "input channels 0 is outside 1.."),
+    (lambda: InputSpec(1, 4.0, 4), "input height 4.0 is not a whole number"),
+    (lambda: InputSpec(1, 4, "4"), "input width '4' is not a whole number"),
+    (lambda: InputSpec(1, 4, 4, True), "input bits True is not a whole number"),
+    (lambda: InputSpec(1, 4, 4, 8, 1), "static 1 is not True or False"),
+    (lambda: Neuron(128.5), "leak 128.5 is not a whole number"),
+    (lambda: Neuron(128, "hard", 1 << 40), "v_reset 1099511627776 is outside"),
+    (lambda: Synapses(np.ones((1, 1, 1, 1), np.int8), bits=2.5), "weight bits 2.5 is not a whole"),
+    (lambda: Synapses(np.ones((1, 1, 1, 1), np.int8), stride=(1, 2, 3)), r"stride .* not one"),
+    (lambda: Synapses(np.ones((1, 1, 1, 1), np.int8), padding=-1), "padding -1 is outside 0.."),
+    (lambda: replace(random_network(7, True), timesteps="4"), "timesteps '4' is not a whole"),
+    (lambda: replace(random_network(7, True), timesteps=33), "timesteps 33 is outside 1..32"),
+])
+def test_numbers_of_a_network_are_checked(make, message):
+    with pytest.raises(SpikeTicketError, match=message):
+        make()
+
+
+def test_numbers_of_numpy_are_taken():
+    spec = InputSpec(*np.array([1, 4, 4]), bits=np.uint8(2))
+    network = replace(random_network(7, True), timesteps=np.int64(5))
+    assert type(spec.channels) is type(spec.bits) is type(network.timesteps) is int

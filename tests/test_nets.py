@@ -103,7 +103,7 @@ def test_conversion_is_exact_where_integers_hold_the_weights(model, static):
 @pytest.mark.parametrize("values, message", [
     ({"model": "32p-x"}, "block 'x'"), ({"model": "f8"}, "model 'f8' is unknown"),
     ({"model": "8-f8-8"}, "block '8'"), ({"model": "4p-4p-4p-4p"}, "leave nothing"),
-    ({"model": "vgg-nine"}, "vgg9"), ({"timesteps": 17}, "timesteps 17"),
+    ({"model": "vgg-nine"}, "vgg9"), ({"timesteps": 33}, "timesteps 33"),
     ({"decay": 1.5}, r"decay 1\.5"), ({"theta": 0}, "theta 0"), ({"classes": 1}, "classes 1"),
     ({"surrogate": "box"}, "surrogate 'box'"), ({"input": (1, 0, 8)}, "input"),
     ({"model": "resnet9", "input": (1, 8, 12)}, "give square images"),

@@ -246,7 +246,7 @@ def put(path, value):
 
 @pytest.mark.parametrize("path, value, message", [
     (("timesteps",), 17, "'spiketicket-1' has up to 16 timesteps"),
-    (("timesteps",), 33, "timesteps 33 are outside 1..32"),
+    (("timesteps",), 33, "timesteps 33 is outside 1..32"),
     (("layers", 0, "synapses", 0, "stride"), [1, 2], "differ|needs 'spiketicket-2'|not fit"),
     (("layers", 0, "synapses", 0, "stride"), [1, 1, 1], r"stride is \[1, 1, 1\]"),
     (("layers", 2, "pool", "size"), [3, 2.5], "pool size is 2.5"),

@@ -27,7 +27,7 @@ import numpy as np
 from ..errors import SpikeTicketError
 from .attention import Attention, ColumnAttention
 from .gate import Gate, Select
-from .shapes import InputSpec, Pair, Shape, pair, require
+from .shapes import InputSpec, Pair, Shape, pair, require, whole
 
 INPUT = "input"
 """Name of the network's input map, used as a source by the first layer."""
@@ -55,7 +55,9 @@ class Neuron:
     v_reset: int = 0
 
     def __post_init__(self):
-        require(0 <= self.leak <= LEAK_ONE, f"leak {self.leak} is outside 0..{LEAK_ONE}")
+        object.__setattr__(self, "leak", whole(self.leak, "leak", 0, LEAK_ONE))
+        limit = 1 << 31
+        object.__setattr__(self, "v_reset", whole(self.v_reset, "v_reset", -limit, limit))
         require(self.reset in ("hard", "soft"), f"reset {self.reset!r} is not 'hard' or 'soft'")
         require(self.reset == "hard" or self.v_reset == 0, "soft reset needs v_reset = 0")
 
@@ -127,7 +129,7 @@ class Synapses:
     def __post_init__(self):
         w = self.weight
         require(w.ndim == 4 and w.dtype == np.int8, "weight must be int8 [C_out, C_in, kh, kw]")
-        require(1 <= self.bits <= 8, f"weight bits {self.bits} are outside 1..8")
+        object.__setattr__(self, "bits", whole(self.bits, "weight bits", 1, 8))
         low, high = (-1, 1) if self.bits == 1 else (-(1 << self.bits - 1), (1 << self.bits - 1) - 1)
         if w.size and (w.min() < low or w.max() > high):
             raise SpikeTicketError(
@@ -185,8 +187,8 @@ class Network:
     labels: tuple[str, ...] = ()
 
     def __post_init__(self):
-        require(1 <= self.timesteps <= MAX_TIMESTEPS,
-                f"timesteps {self.timesteps} are outside 1..{MAX_TIMESTEPS}")
+        steps = whole(self.timesteps, "timesteps", 1, MAX_TIMESTEPS)
+        object.__setattr__(self, "timesteps", steps)
         require(len(self.layers) >= 1, "a network needs at least one layer")
         last = self.layers[-1]
         require(isinstance(last, Layer) and last.neuron is None,

@@ -31,7 +31,7 @@ from .firing import GRID, check_neuron, firing, resting_bias
 from .floats import FloatAttention, FloatLayer, FloatNeuron, FloatOperation, FloatSynapses
 from .gate import Gate, Select
 from .network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
-from .shapes import require
+from .shapes import whole
 from .units import BIAS_LIMIT, choose, to_grid
 
 
@@ -120,7 +120,7 @@ def _layer(layer: FloatLayer, input_scale: float) -> ScaledLayer:
             raise SpikeTicketError(f"{where}: weight of shape {list(syn.weight.shape)} and "
                                    f"{len(bias)} biases")
         _finite(syn.weight.flatten(1), where, "weight")
-        require(1 <= syn.bits <= 8, f"{where}: weight bits {syn.bits} are outside 1..8")
+        whole(syn.bits, f"{where}: weight bits", 1, 8)
     synapses = [part for syn in layer.synapses for part in _per_unit(syn, input_scale)]
     if neuron is not None:
         check_neuron(neuron, len(bias), where)

@@ -18,15 +18,24 @@ def require(condition: bool, message: str) -> None:
 Pair = tuple[int, int]
 """(rows, columns)."""
 
+MAX_SIZE = 1 << 16
+"""Channels, rows and columns of an input."""
+
+
+def whole(value: object, what: str, low: int, high: int) -> int:
+    """A whole number in low..high; raises SpikeTicketError."""
+    require(isinstance(value, int | np.integer) and not isinstance(value, bool),
+            f"{what} {value!r} is not a whole number")
+    require(low <= value <= high, f"{what} {value} is outside {low}..{high}")
+    return int(value)
+
 
 def pair(value: int | Pair, what: str, low: int, high: int) -> Pair:
-    """(rows, columns) of one number or two, whole and in low..high; raises SpikeTicketError."""
+    """(rows, columns) of one whole number or two in low..high; raises SpikeTicketError."""
     values = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    whole = len(values) == 2 and all(isinstance(n, int | np.integer) and not isinstance(n, bool)
-                                     for n in values)
-    require(whole and all(low <= n <= high for n in values),
-            f"{what} {value} is outside {low}..{high}")
-    return int(values[0]), int(values[1])
+    require(len(values) == 2, f"{what} {value} is not one number, or (rows, columns)")
+    rows, columns = (whole(n, what, low, high) for n in values)
+    return rows, columns
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,11 @@ class InputSpec:
     static: bool = True
 
     def __post_init__(self):
-        require(min(self.channels, self.height, self.width) >= 1, "input shape has a zero axis")
-        require(1 <= self.bits <= 8, f"input bits {self.bits} are outside 1..8")
+        for what in ("channels", "height", "width"):
+            size = whole(getattr(self, what), f"input {what}", 1, MAX_SIZE)
+            object.__setattr__(self, what, size)
+        object.__setattr__(self, "bits", whole(self.bits, "input bits", 1, 8))
+        require(isinstance(self.static, bool), f"static {self.static!r} is not True or False")
 
 
 @dataclass(frozen=True)

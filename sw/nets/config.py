@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from spikingjelly.activation_based import neuron, surrogate
 
 from ..errors import SpikeTicketError
+from ..integer.network import MAX_TIMESTEPS
 from ..models import FusedLIFNode
 
 SURROGATES = {"triangle": lambda: surrogate.PiecewiseQuadratic(alpha=1.0),
@@ -40,8 +41,8 @@ class NetConfig:
             raise SpikeTicketError(f"input {self.input} is not (channels, height, width)")
         if self.classes < 2:
             raise SpikeTicketError(f"classes {self.classes} are below 2")
-        if not 1 <= self.timesteps <= 16:
-            raise SpikeTicketError(f"timesteps {self.timesteps} are outside 1..16")
+        if not 1 <= self.timesteps <= MAX_TIMESTEPS:
+            raise SpikeTicketError(f"timesteps {self.timesteps} are outside 1..{MAX_TIMESTEPS}")
         if not 0 < self.decay <= 1:
             raise SpikeTicketError(f"decay {self.decay} is outside 0..1 (0.5 keeps half the "
                                    "membrane per timestep, 1 is an IF neuron)")
