@@ -25,7 +25,7 @@ from ..integer.network import INPUT
 from .grouping import owner, threshold
 from .neurons import Rule
 from .recording import Cut, Recording
-from .refusals import NEAREST
+from .refusals import NEAREST, unsupported
 
 CLOSE = 1e-7
 """Relative difference of replays that counts as none."""
@@ -170,8 +170,7 @@ def _given(recording: Recording, cut: Cut, seed: int) -> dict[str, Tensor]:
 def _refused(recording: Recording, cut: Cut, reason: str) -> SpikeTicketError:
     path, kind = owner(recording.modules, cut.node.module)
     if kind in NEAREST:
-        return SpikeTicketError(f"module {path!r}: {kind} is not supported; the nearest is "
-                                f"{NEAREST[kind]}")
+        return unsupported(path, kind)
     return SpikeTicketError(f"{cut.where}: {reason}; the nearest is a module of its own that "
                             "charges, fires and resets as LIFNode does")
 

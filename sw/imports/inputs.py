@@ -20,6 +20,7 @@ from ..errors import SpikeTicketError
 from .grouping import COMPARISONS
 from .neurons import is_neuron
 from .recorder import at_rest, one_tensor, paths
+from .refusals import NEAREST, unsupported
 from .tape import Op, Tape, float64, lines
 
 STATED = ("T", "timesteps", "time_steps", "num_steps")
@@ -185,6 +186,9 @@ def _seen(model: nn.Module, feed: Feed, batch: int) -> int | None:
             hook.remove()
         rest(model)
     if not calls:
+        for path, module in model.named_modules():
+            if type(module).__name__ in NEAREST:
+                raise _NoNetwork(str(unsupported(path, type(module).__name__)))
         raise _NoNetwork(f"{type(model).__name__} has no SpikingJelly neuron and compares nothing "
                          "with a threshold; use neuron.LIFNode or neuron.IFNode")
     return _counted(calls, batch, feed)

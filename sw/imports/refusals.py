@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import SpikeTicketError
+from .grouping import owner
 from .probing import NotAffine
 from .recording import Cut, Recording
 from .tape import Op
@@ -72,7 +73,17 @@ def refused(recording: Recording, cut: Cut | None, reason: NotAffine) -> SpikeTi
     if found is not None:
         return SpikeTicketError(_named(recording, found))
     where = "the output" if cut is None else f"{cut.where}: its input"
+    for op in recording.operations(cut):
+        path, kind = owner(recording.modules, op.module)
+        if kind in NEAREST:
+            return unsupported(path, kind)
     return SpikeTicketError(f"{where} {reason}")
+
+
+def unsupported(path: str, kind: str) -> SpikeTicketError:
+    """The refusal of a module whose class has a nearest form."""
+    return SpikeTicketError(f"module {path!r}: {kind} is not supported; the nearest is "
+                            f"{NEAREST[kind]}")
 
 
 def _culprit(operations: list[Op]) -> Op | None:
