@@ -35,10 +35,10 @@ USER_BITS = 4
 """`FloatSynapses.bits` of a connection whose width the user chooses."""
 
 SHORTCUT_BITS = 8
-"""Width of a diagonal (one weight per channel) beside other connections, and of `ONES`' weights."""
+"""Width of a shortcut (every spike feeds one channel), and of the weights from `ONES`."""
 
 COPY_BITS = 1
-"""Width where spikes are passed on or counted: weights that differ in sign only."""
+"""Width where a readout counts spikes, or a neuron without memory passes them on."""
 
 MAX_CLASSES = 4096
 """Values of an output."""
@@ -161,7 +161,7 @@ def _named(found: Affine, maps: Mapping[str, Map], common: bool) -> Affine:
         layers = tuple(layer for n in s.sources for layer in maps[n].layers)
         unit = 1 if INPUT in layers else maps[s.sources[0]].unit
         named.append(replace(s, weight=s.weight * unit, sources=layers))
-    named = _widths(_merged(named), common, bool(ones))
+    named = _widths(_merged(named), common and not ones)
     return replace(found, synapses=(*named, *ones))
 
 
@@ -276,19 +276,17 @@ def _merged(terms: list[FloatSynapses]) -> list[FloatSynapses]:
     return merged
 
 
-def _widths(terms: list[FloatSynapses], common: bool, more: bool) -> list[FloatSynapses]:
-    """The same with widths. common: all channels share a unit (a readout); more: there are other
-    connections."""
+def _widths(terms: list[FloatSynapses], common: bool) -> list[FloatSynapses]:
+    """The same with widths. common: all channels share a unit and there is no membrane, whose
+    fractions need finer weights (a readout)."""
     passing = [bool(((t.weight != 0).sum(0) <= 1).all()) for t in terms]
-    if all(passing) and not more and _signs(terms, common):
+    if common and all(passing) and _signs(terms):
         return [replace(t, bits=COPY_BITS) for t in terms]
-    several = more or len(terms) > 1
-    return [replace(t, bits=SHORTCUT_BITS if p and several and t.weight.shape[2:] == (1, 1)
-                    else USER_BITS) for t, p in zip(terms, passing, strict=True)]
+    return [replace(t, bits=SHORTCUT_BITS if p and t.weight.shape[2:] == (1, 1) else USER_BITS)
+            for t, p in zip(terms, passing, strict=True)]
 
 
-def _signs(terms: list[FloatSynapses], common: bool) -> bool:
-    """Weights of a channel differ in sign only."""
-    rows = torch.cat([t.weight.flatten(1).abs() for t in terms], 1) if terms else torch.zeros(1, 1)
-    rows = rows.flatten()[None] if common else rows
-    return bool(((rows == 0) | (rows == rows.amax(1, keepdim=True))).all())
+def _signs(terms: list[FloatSynapses]) -> bool:
+    """All weights differ in sign only."""
+    sizes = torch.cat([t.weight.flatten().abs() for t in terms]) if terms else torch.zeros(1)
+    return bool(((sizes == 0) | (sizes == sizes.max())).all())

@@ -64,7 +64,8 @@ def features(dims: Sequence[int]) -> Layout:
 
 def candidates(dims: Sequence[int], sources: Sequence[Layout]) -> Iterator[Layout]:
     """Layouts in which a tensor [*dims] computed from maps of these layouts may lie, likely ones
-    first: on the grid of a source, then with as many positions as there are; `features` last."""
+    first: on the grid of a source, then with as many positions as there are, then split axes.
+    `features` are first for a tensor of one axis, last for others."""
     dims = tuple(dims)
     grids = list(dict.fromkeys(s.size for s in sources if s.size != (1, 1)))
     found: dict[Layout, tuple] = {}
@@ -75,17 +76,18 @@ def candidates(dims: Sequence[int], sources: Sequence[Layout]) -> Iterator[Layou
                 positions = tuple(a for a in wide if a not in channels)
                 narrow = tuple(a for a in range(len(factors)) if factors[a] == 1)
                 for size in _sizes([factors[a] for a in positions], grids):
-                    if len(positions) == 1 == len(wide) and size not in grids:
-                        continue                 # features, not positions
+                    if size not in grids and (rank or len(positions) == 1 == len(wide)):
+                        continue                 # an axis of features is no row of positions
                     layout = Layout(dims, factors, tuple(sorted(channels + narrow)), positions,
                                     size)
                     usual = channels == tuple(wide[:1]) and len(wide) > 1
-                    found.setdefault(layout, (rank > 0, size not in grids, rank, not usual,
-                                              -math.prod(size)))
+                    found.setdefault(layout, (rank, size not in grids, not usual, -math.prod(size)))
     plain = features(dims)
     found.pop(plain, None)
+    single = sum(n > 1 for n in dims) <= 1
+    yield from [plain] * single
     yield from sorted(found, key=found.__getitem__)
-    yield plain
+    yield from [plain] * (not single)
 
 
 def _splits(dims: Axes, grids: list[tuple[int, int]]) -> Iterator[Axes]:
