@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ..errors import SpikeTicketError
 from ..integer.floats import (
@@ -57,7 +58,7 @@ class LayerReader:
 
     def read(self) -> list[FloatOperation]:
         """All layers, the readout last."""
-        for cut in self.recording.cuts:
+        for cut in tqdm(self.recording.cuts, "reading", disable=None, leave=False, delay=2):
             if cut.kind == "neuron":
                 self._neuron(cut)
             elif cut.kind == "max_pool":
