@@ -6,8 +6,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from spikingjelly.activation_based import ann2snn, functional, layer, neuron
 from spikingjelly.activation_based.model.spikformer import Spikformer
 from torch import nn
@@ -18,7 +16,6 @@ from sw.errors import SpikeTicketError
 from sw.imports import calibrate, compare, example, from_spikingjelly
 from sw.imports.floats import FloatNetwork
 from sw.imports.spikingjelly import run_module
-from sw.imports.weights import normal_conv
 from sw.integer.network import Neuron, Pool
 from sw.integer.spikingjelly import IntegerNetwork
 
@@ -440,22 +437,6 @@ def test_timesteps_and_widths_are_asked_for():
         from_spikingjelly(net, (2, 6, 6), 4, bits={"node": 3})
     imported = from_spikingjelly(net, (2, 6, 6), 4, bits={"node": 3, "readout": 8})
     assert [s.bits for _, s in imported.network.synapses()] == [3, 8]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_normal_convolutions_are_the_same_convolutions(seed):
-    rng = np.random.default_rng(seed)
-    groups, kernel = int(rng.integers(1, 4)), tuple(map(int, rng.integers(1, 4, 2)))
-    options = {"stride": int(rng.integers(1, 4)), "groups": groups,
-               "dilation": tuple(map(int, rng.integers(1, 3, 2)))}
-    options["padding"] = tuple(map(int, rng.integers(0, 3, 2)))
-    weight = torch.from_numpy(rng.normal(size=(groups * 2, 2, *kernel)))
-    x = torch.from_numpy(rng.normal(size=(1, groups * 2, 7, 9)))
-    dense, stride, padding = normal_conv(weight, "conv", **options)
-    expected = nn.functional.conv2d(x, weight, **options)
-    found = nn.functional.conv2d(x, dense, stride=stride, padding=padding)
-    assert torch.allclose(found, expected, atol=1e-12)
 
 
 def test_calibration_brings_mean_currents_together():

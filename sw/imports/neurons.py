@@ -139,7 +139,8 @@ def _decay(module: nn.Module) -> float | None:
 def _kept(module: nn.Module, rule: Rule, shape: tuple[int, ...]) -> Rule | None:
     """The rule, with its comparison, if the module's spikes are the predicted ones."""
     generator = torch.Generator().manual_seed(0)
-    level = (rule.theta / rule.gain).expand(shape)
+    rest = 0.0 if rule.start is None else rule.decay * rule.start
+    level = ((rule.theta - rest) / rule.gain).expand(shape)
     # Some neurons just reach, some just miss their threshold at once; the others see noise.
     first = level * torch.tensor([1.0, 1 - 1e-6, 1 + 1e-6, -1.0], dtype=torch.float64)[
         torch.randint(4, shape, generator=generator)]
@@ -148,7 +149,7 @@ def _kept(module: nn.Module, rule: Rule, shape: tuple[int, ...]) -> Rule | None:
     made = alone(module, currents)
     if not bool(((made == 0) | (made == 1)).all()):
         return None
-    exact = (first == level) & (rule.gain * first == rule.theta)
+    exact = (first == level) & (rest + rule.gain * first == rule.theta)
     if bool(exact.any()):
         met = made[0][exact]
         if bool((met != met[0]).any()):

@@ -32,9 +32,9 @@ class NIRModule(nn.Module):
     """forward: inputs [T, B, C, H, W] (features: [T, B, C, 1, 1]) to outputs [T, B, classes].
 
     Graphs within the graph are taken in: their nodes are named outer.inner. neurons: the neuron
-    modules by node. names: the node by its module's path, as paths hold no dots. habits: notes on
-    numbers that the dialect's library does not write. What I before the output adds up is given as
-    it comes in. A pool whose neuron one spike fires is computed as the maximum that it is.
+    modules by node, whose path is its name. habits: notes on numbers that the dialect's library
+    does not write. What I before the output adds up is given as it comes in. A pool whose neuron
+    one spike fires is computed as the maximum that it is.
     """
 
     step_mode = "m"
@@ -48,8 +48,6 @@ class NIRModule(nn.Module):
         for a, b in edges:
             self.sources[b].append(a)
         self.order = _order(self.sources)
-        self.names: dict[str, str] = {}
-        self.paths: dict[str, str] = {}
         self.neurons: dict[str, NIRNeuron] = {}
         self.habits: list[str] = []
         self.numbers = 0
@@ -65,11 +63,14 @@ class NIRModule(nn.Module):
         del self.nir, self.nodes                # so that the module can be copied
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 5:
+            raise SpikeTicketError(f"the graph's module takes inputs [T, B, C, H, W], not "
+                                   f"{list(x.shape)}")
         values: dict[str, Tensor] = {}
         for key in self.order:
             sources = self.sources[key]
             value = sum((values[s] for s in sources[1:]), values[sources[0]]) if sources else x
-            module, shape = self._module(key), self.shapes[key]
+            module, shape = self._modules.get(key), self.shapes[key]
             if len(shape) == 1 or key == self.output:
                 value = value.flatten(2)        # a linear node's operand, too
             if isinstance(module, NIRNeuron):
@@ -82,9 +83,6 @@ class NIRModule(nn.Module):
         """(C, H, W)."""
         shape = self.shapes[self.input]
         return (shape[0], 1, 1) if len(shape) == 1 else shape
-
-    def _module(self, key: str) -> nn.Module | None:
-        return self._modules.get(self.paths.get(key))
 
     def _read_from(self, key: str) -> set[str]:
         """The nodes that lead to `key`, and itself."""
@@ -113,11 +111,7 @@ class NIRModule(nn.Module):
         if flat:
             self.flat.add(key)
         if module is not None:
-            path = key.replace(".", "\u00b7")
-            while hasattr(self, path):          # "training", "order", ...
-                path += "_"
-            self.names[path], self.paths[key] = key, path
-            self._modules[path] = module
+            self._modules[key] = module         # add_module takes no dots, and no "training"
             self.numbers += getattr(module, "numbers", 0)
         if self.numbers > MAX_NUMBERS:
             raise SpikeTicketError(f"{where}: {self.numbers} weights up to here (zeros of groups "
@@ -169,7 +163,7 @@ class NIRModule(nn.Module):
     def _neuron(self, key: str, node, where: str, shape: Shape) -> nn.Module:
         neuron = read_neuron(self.nir, node, where, shape, self.how)
         self.spiking.add(key)
-        pool = self._module(self.sources[key][0])
+        pool = self._modules.get(self.sources[key][0])
         if len(self.sources[key]) == 1 and isinstance(pool, PoolNode):
             before = self.sources[self.sources[key][0]]
             weight = 1.0 if pool.total else 1 / math.prod(pool.size)

@@ -34,6 +34,7 @@ class NIRNeuron(nn.Module):
     """
 
     step_mode = "m"
+    channels_first = True
 
     def __init__(self, rule: FloatNeuron, gain: Tensor, offset: Tensor,
                  kinds: Set[str] = frozenset(), dt_fits: bool = False):
@@ -123,7 +124,7 @@ def _made(where: str, how: Dialect, shape: Shape, kept: float, gain: np.ndarray,
         return torch.from_numpy(values).view(-1, *(1,) * (len(shape) - 1))
 
     rule = FloatNeuron(kept, along(theta), None if reset is None else along(reset),
-                       how.fires == ">", along(np.ones_like(theta)))
+                       how.fires == ">")
     return NIRNeuron(rule, along(gain), along(offset), kinds, dt_fits)
 
 

@@ -103,7 +103,7 @@ class LayerReader:
     def _neuron(self, cut: Cut) -> None:
         maps = self._sources(cut)
         try:
-            self._append(cut, affine(self._operator(cut, maps), maps, cut.dims))
+            self._append(cut, self._affine(cut, maps))
             return
         except NotAffine as error:
             reason = error
@@ -112,11 +112,26 @@ class LayerReader:
         try:
             if self._products(cut):
                 maps = self._sources(cut, products=True)
-                self._append(cut, affine(self._operator(cut, maps), maps, cut.dims))
+                self._append(cut, self._affine(cut, maps))
                 return
         except NotAffine as error:
             reason = error
         raise refused(self.recording, cut, reason) from reason
+
+    def _affine(self, cut: Cut, maps: dict[str, Map]) -> Affine:
+        """What a neuron reads, in a layout whose channels its numbers go along."""
+        operator, error, plain = self._operator(cut, maps), None, Layout.standard(cut.dims)
+        plain = plain if _along_channels(cut, plain) else features(cut.dims)
+        known = getattr(cut.module, "channels_first", False)
+        for layout in (plain, features(cut.dims)) if known else (None, plain):
+            try:
+                found = affine(operator, maps, cut.dims, layout)
+            except NotAffine as reason:
+                error = error or reason         # a guess that does not hold is not the only one
+                continue
+            if _along_channels(cut, found.layout):
+                return found
+        raise error or NotAffine("has numbers that differ between the positions of a channel")
 
     def _append(self, cut: Cut, found: Affine) -> None:
         """The layer of a neuron whose operand is `found`."""
@@ -126,7 +141,8 @@ class LayerReader:
         pooled = next((self.pools[n] for s in synapses for n in s.sources if n in self.pools), None)
         if pooled is not None:
             synapses, bias, pool = behind(found, pooled)
-        synapses = tuple(part for s in synapses for part in shortcut(s))
+        synapses = tuple(part for s in synapses for part in shortcut(s)) or (
+            _nothing(self.maps[INPUT].layout.shape, found.layout.shape),)
         synapses = tuple(replace(s, weight=s.weight * gain.view(-1, 1, 1, 1)) for s in synapses)
         self.ones |= any(ONES in s.sources for s in synapses)
         self.layers.append(FloatLayer(cut.name, synapses, bias * gain,
@@ -294,7 +310,9 @@ class LayerReader:
         name = "readout"
         while name in names:
             name += "'"
-        self.layers.append(FloatLayer(name, found.synapses, found.bias))
+        synapses = found.synapses or (_nothing(self.maps[INPUT].layout.shape,
+                                               found.layout.shape),)
+        self.layers.append(FloatLayer(name, synapses, found.bias))
 
     def _alive(self, layers: list[FloatOperation]) -> list[FloatOperation]:
         """Without layers that nothing reads."""
@@ -319,8 +337,9 @@ class LayerReader:
                                        "name all")
             bits = bits[layer.name]
         if isinstance(bits, int):
-            widths = {USER_BITS: bits, SHORTCUT_BITS: max(bits, SHORTCUT_BITS)}
-            bits = [widths.get(s.bits, s.bits) for s in layer.synapses]
+            # Copies have one magnitude, which quantisation makes 1 bit wide where it can.
+            widths = {SHORTCUT_BITS: max(bits, SHORTCUT_BITS)}
+            bits = [widths.get(s.bits, bits) for s in layer.synapses]
         if len(bits) != len(layer.synapses):
             raise SpikeTicketError(f"layer {layer.name!r}: {len(bits)} widths for "
                                    f"{len(layer.synapses)} weighted connections")
@@ -384,6 +403,27 @@ def _ones(shape: tuple[int, int, int]) -> FloatLayer:
     nothing = FloatSynapses(torch.zeros((1, channels, 1, 1), dtype=torch.float64), (INPUT,),
                             tuple(size), bits=COPY_BITS)
     return FloatLayer(ONES, (nothing,), one, FloatNeuron(0.0, one, 0 * one))
+
+
+def _along_channels(cut: Cut, layout: Layout) -> bool:
+    """The neuron's numbers are the same at all positions of a channel."""
+    rule = cut.rule
+    numbers = [n for n in (rule.theta, rule.gain, rule.start) if n is not None and n.numel() > 1]
+    return all(_same_at_positions(n, cut, layout) for n in numbers)
+
+
+def _same_at_positions(values: Tensor, cut: Cut, layout: Layout) -> bool:
+    maps = layout.to_map(values.double().expand(1, 1, *cut.dims))[0, 0].flatten(1)
+    return bool((maps == maps[:, :1]).all())
+
+
+def _nothing(source: tuple[int, int, int], shape: tuple[int, int, int]) -> FloatSynapses:
+    """Synapses without weights from the input, [C, H, W] `source`, to a map of `shape`."""
+    padding = tuple(max(0, -(-(n - m) // 2)) for m, n in zip(source[1:], shape[1:], strict=True))
+    kernel = [m + 2 * p - n + 1
+              for m, n, p in zip(source[1:], shape[1:], padding, strict=True)]
+    zeros = torch.zeros((shape[0], source[0], *kernel), dtype=torch.float64)
+    return FloatSynapses(zeros, (INPUT,), padding=padding, bits=COPY_BITS)
 
 
 def classes(recording: Recording, out: Tensor) -> Tensor:
