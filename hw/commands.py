@@ -17,6 +17,8 @@ REQUEST = layouts.words(registers.REQUEST)
 REPLY = layouts.words(registers.REPLY)
 REQUEST_WORDS = len(registers.REQUEST)
 REPLY_WORDS = len(registers.REPLY)
+MOST_WAITING = registers.BUFFER_WORDS // (REQUEST_WORDS + 2)
+"""Requests that the buffer can hold."""
 
 
 class Commands(wiring.Component):
@@ -26,23 +28,29 @@ class Commands(wiring.Component):
     -------
     requests: good frames as `framing.FrameReceiver` hands them on.
     fault: a pulse per damaged frame, `fault_status` says how; answered when no request is at work.
+    sync_kept, sync_lost: a pulse per frame with `sync` that is among `requests` now, or found no
+    room there.
     replies, quiet, clear, digest, sender_idle: of the `framing.FrameSender`.
     bus: memories. start, first_layer_address, stop_after, done: of the core.
     core_reset: a pulse that resets the core (its memories keep their content); 1 in reset too.
     timeout: a pulse when a run is stopped at its cycle limit.
 
     After a reset every request is refused until one with `sync`. A request answered with an error
-    has had no effect, except a run that timed out. The request
-    before the expected one is answered again without being done again. A run ends after its cycle
-    limit at the latest, so every request is answered. A write takes one cycle a word (an expanding
-    or packed one as long as `packing.Unpacker` does), a read at least 3; the sender needs 4.
+    has had no effect, except a run that timed out or was stopped. The request before the expected
+    one is answered again without being done again. A run ends after its cycle limit at the latest,
+    so every request is answered. As soon as a `sync` waits, a run ends, a read breaks off, and what
+    waits before it is not done. Each reply tells the epoch (`registers.next_epoch`), which proves
+    all that was done since the reset, and by whom.
+
+    A write takes one cycle a word (an expanding or packed one as long as `packing.Unpacker` does),
+    a read at least 3; the sender needs 4.
     """
 
     def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({
             "requests": In(stream.Signature(32)),
-            "fault": In(1), "fault_status": In(Status),
+            "fault": In(1), "fault_status": In(Status), "sync_kept": In(1), "sync_lost": In(1),
             "replies": Out(stream.Signature(WORD)),
             "quiet": Out(1), "clear": Out(1), "digest": In(32), "sender_idle": In(1),
             "bus": Out(HostBus()),
@@ -60,13 +68,19 @@ class Commands(wiring.Component):
         fault = Signal(Status)   # a frame was lost and the host does not know yet
         status, last_status = Signal(Status), Signal(Status)
         seq, count, left, cycles = Signal(16), Signal(16), Signal(16), Signal(32)
-        word = Signal(32)
+        word, last_word = Signal(32), Signal()
+        epoch, chained = Signal(32), Signal()   # chained: this request advances the epoch
+        # A request to start anew waits: in the buffer, so many of them, or it found no room there.
+        syncs, jammed = Signal(range(MOST_WAITING + 1)), Signal()
+        sync_taken, void = Signal(), Signal()
+        m.d.comb += void.eq((syncs != 0) | jammed)
+        m.d.sync += syncs.eq(syncs + self.sync_kept - sync_taken)
 
         reply = Signal(REPLY)
         m.d.comb += [
             reply.version.eq(PROTOCOL), reply.reply.eq(1), reply.status.eq(status),
             reply.seq.eq(seq), reply.expected.eq(expected), reply.count.eq(count),
-            reply.cycles.eq(cycles),
+            reply.cycles.eq(cycles), reply.epoch.eq(epoch),
         ]
         # The write: words of memory in all, whether any is left, whether they are unpacked, and
         # what is wrong with the number that a packed one begins with.
@@ -110,13 +124,15 @@ class Commands(wiring.Component):
 
             with m.State("IDLE"):
                 m.d.sync += [index.eq(0), repeat.eq(0), count.eq(0),
-                             no_number.eq(0), too_many.eq(0)]
+                             no_number.eq(0), too_many.eq(0), chained.eq(0)]
+                with m.If(~self.requests.valid):
+                    m.d.sync += jammed.eq(0)
                 with m.If(fault != Status.OK):
                     m.d.sync += [status.eq(fault), seq.eq(expected), fault.eq(Status.OK)]
                     m.next = "REPLY"
                 with m.Elif(self.requests.valid):
                     m.d.comb += self.requests.ready.eq(1)
-                    m.d.sync += payload.eq(self.requests.payload - REQUEST_WORDS)
+                    m.d.sync += payload.eq(self.requests.payload - (REQUEST_WORDS + 1))
                     m.next = "HEADER"
 
             with m.State("HEADER"):
@@ -147,17 +163,21 @@ class Commands(wiring.Component):
                 m.next = "CHECK"
 
             with m.State("CHECK"):
-                m.d.sync += self.core_reset.eq(header.sync & ~foreign)
+                m.d.comb += sync_taken.eq(header.sync & ~foreign)
+                m.d.sync += self.core_reset.eq(sync_taken)
                 m.next = "DECIDE"
             with m.State("DECIDE"):
                 verdict = Signal(Status)
                 m.d.sync += [index.eq(0), seq.eq(header.seq), status.eq(verdict)]
                 with m.If(possible == Status.VERSION):
                     m.d.comb += verdict.eq(Status.VERSION)
+                with m.Elif(void):
+                    m.d.comb += verdict.eq(Status.STOPPED)
                 with m.Elif(is_next):
                     m.d.comb += verdict.eq(possible)
                     m.d.sync += [expected.eq(header.seq + 1), synced.eq(1), cycles.eq(0),
-                                 last_status.eq(verdict)]
+                                 last_status.eq(verdict),
+                                 chained.eq(~header.sync | header.write | header.run)]
                 with m.Elif(is_again):
                     m.d.comb += verdict.eq(last_status)
                     m.d.sync += repeat.eq(1)
@@ -182,10 +202,17 @@ class Commands(wiring.Component):
 
             with m.State("DROP"):   # what is left of the payload, all of it if nothing is done
                 with m.If(payload == 0):
-                    m.next = "RUN"
+                    m.next = "CHAIN"
                 with m.Elif(self.requests.valid):
                     m.d.comb += self.requests.ready.eq(1)
                     m.d.sync += payload.eq(payload - 1)
+
+            with m.State("CHAIN"):  # the frame's CRC is what is left
+                m.d.comb += self.requests.ready.eq(1)
+                with m.If(self.requests.valid):
+                    with m.If(chained):
+                        m.d.sync += epoch.eq(registers.next_epoch(epoch, self.requests.payload))
+                    m.next = "RUN"
 
             with m.State("RUN"):
                 m.next = "READ OR NOT"
@@ -196,12 +223,10 @@ class Commands(wiring.Component):
                 m.d.sync += cycles.eq(cycles + 1)
                 with m.If(self.done):
                     m.next = "READ OR NOT"
-                with m.Elif(cycles >= header.max_cycles):
-                    m.d.comb += self.timeout.eq(1)
-                    m.d.sync += [
-                        self.core_reset.eq(1), status.eq(Status.TIMEOUT),
-                        last_status.eq(Status.TIMEOUT),
-                    ]
+                with m.Elif(void | (cycles >= header.max_cycles)):
+                    ended = Mux(void, Status.STOPPED, Status.TIMEOUT)
+                    m.d.comb += self.timeout.eq(~void)
+                    m.d.sync += [self.core_reset.eq(1), status.eq(ended), last_status.eq(ended)]
                     m.next = "READ OR NOT"
 
             with m.State("READ OR NOT"):
@@ -220,7 +245,8 @@ class Commands(wiring.Component):
                     m.d.comb += self.bus.r_en.eq(1)
                     m.next = "DIGEST WAIT"
                 with m.Elif(self.sender_idle):
-                    m.d.sync += [self.clear.eq(1), word.eq(self.digest), count.eq(1)]
+                    m.d.sync += [self.clear.eq(1), word.eq(self.digest), count.eq(1),
+                                 last_word.eq(1)]
                     m.next = "REPLY"
             with m.State("DIGEST WAIT"):
                 m.d.comb += self.quiet.eq(1)
@@ -253,20 +279,23 @@ class Commands(wiring.Component):
                 m.next = "READ WAIT"
             with m.State("READ WAIT"):
                 with m.If(self.bus.r_valid):
-                    m.d.sync += [word.eq(self.bus.r_data), next_address()]
+                    m.d.sync += [word.eq(self.bus.r_data), next_address(),
+                                 last_word.eq((count == 1) | void)]
                     m.next = "READ WORD"
             with m.State("READ WORD"):
                 m.d.comb += [self.replies.valid.eq(1), self.replies.payload.data.eq(word),
-                             self.replies.payload.last.eq(count == 1)]
+                             self.replies.payload.last.eq(last_word)]
                 with m.If(self.replies.ready):
                     m.d.sync += count.eq(count - 1)
                     m.next = "READ"
-                    with m.If(count == 1):
+                    with m.If(last_word):
                         m.next = "IDLE"
 
         # After the FSM: a fault that arrives while another is taken up must not be lost.
         with m.If(self.fault):
             m.d.sync += fault.eq(self.fault_status)
+        with m.If(self.sync_lost):
+            m.d.sync += jammed.eq(1)
         return m
 
     def _verdict(self, m, header, payload, end, no_number, too_many):

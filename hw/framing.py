@@ -73,16 +73,16 @@ class FrameReceiver(wiring.Component):
 
     A frame is written to a ring buffer as it comes and becomes visible only when its CRC is right,
     so a bad one leaves nothing behind. Each good frame comes out of `o` as one word that says how
-    many words follow, then those words without the CRC.
+    many words follow, then those words, the CRC the last of them.
 
     `i` is always ready: a serial line cannot be stopped. A frame that finds no room is dropped
-    whole, with an `overrun` pulse; other bad frames give a `bad` pulse. In step again after one
-    zero byte, whatever came before.
+    whole, with an `overrun` pulse; other bad frames give a `bad` pulse. `first` is the first byte
+    of the frame that a pulse tells of. In step again after one zero byte, whatever came before.
 
     Parameters
     ----------
     min_words, max_words: length of a frame, CRC included; others are bad.
-    depth: words of the buffer, a power of two; a frame takes its words less the CRC and one more.
+    depth: words of the buffer, a power of two; a frame takes its words and one more.
     """
 
     def __init__(self, *, min_words: int, max_words: int, depth: int):
@@ -92,7 +92,7 @@ class FrameReceiver(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(8)),
             "o": Out(stream.Signature(32)),
-            "good": Out(1), "bad": Out(1), "overrun": Out(1),
+            "good": Out(1), "bad": Out(1), "overrun": Out(1), "first": Out(8),
         })
 
     def elaborate(self, platform):
@@ -124,6 +124,8 @@ class FrameReceiver(wiring.Component):
         m.d.comb += [write.addr.eq(base + 1 + words), write.data.eq(word | (cobs.o << 24))]
         with m.If(cobs.o_valid):
             m.d.sync += [place.eq(place + 1), word.eq((word >> 8) | (cobs.o << 16)), empty.eq(0)]
+            with m.If(empty):
+                m.d.sync += self.first.eq(cobs.o)
             with m.If(place == 3):
                 m.d.comb += write.en.eq(room & ~full & ~long)
                 with m.If(~room):
@@ -144,8 +146,8 @@ class FrameReceiver(wiring.Component):
                 self.bad.eq(~whole & ~(empty & cobs.whole)),
             ]
             with m.If(self.good):
-                m.d.comb += [write.addr.eq(base), write.data.eq(words - 1), write.en.eq(1)]
-                m.d.sync += base.eq(base + words)  # length + words - CRC
+                m.d.comb += [write.addr.eq(base), write.data.eq(words), write.en.eq(1)]
+                m.d.sync += base.eq(base + 1 + words)
 
         m.d.comb += [
             read.addr.eq(_hand_on(m, self.o, head, base)), self.o.payload.eq(read.data),

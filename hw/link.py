@@ -40,8 +40,8 @@ class RegisterFile(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bus = self.bus
-        frames, bad, overruns, uptime, scratch = (
-            Signal(32, name=name) for name in ("frames", "bad", "overruns", "uptime", "scratch"))
+        frames, bad, overruns, uptime = (
+            Signal(32, name=name) for name in ("frames", "bad", "overruns", "uptime"))
         m.d.sync += [
             uptime.eq(uptime + 1), frames.eq(frames + self.good), bad.eq(bad + self.bad),
             overruns.eq(overruns + self.overrun),
@@ -52,7 +52,7 @@ class RegisterFile(wiring.Component):
             Register.ID_LOW: identity & 0xFFFFFFFF, Register.ID_HIGH: identity >> 32,
             Register.CLOCK_HZ: self._config.clock_hz, Register.FRAMES: frames,
             Register.BAD_FRAMES: bad, Register.OVERRUNS: overruns, Register.UPTIME: uptime,
-            Register.SCRATCH: scratch, Register.DIVISOR: self.divisor,
+            Register.DIVISOR: self.divisor,
             Register.BUILD_LOW: self._build & 0xFFFFFFFF, Register.BUILD_HIGH: self._build >> 32,
         }
         m.d.sync += [bus.r_valid.eq(bus.r_en), bus.r_data.eq(0)]
@@ -60,8 +60,6 @@ class RegisterFile(wiring.Component):
             for register, value in values.items():
                 with m.Case(register):
                     m.d.sync += bus.r_data.eq(value)
-        with m.If(bus.w_en & (bus.addr == Register.SCRATCH)):
-            m.d.sync += scratch.eq(bus.w_data)
         with m.If(bus.w_en & (bus.addr == Register.DIVISOR)
                   & (bus.w_data[:20] >= registers.MIN_DIVISOR)):
             m.d.sync += self.divisor.eq(bus.w_data)
@@ -106,7 +104,12 @@ class Link(wiring.Component):
         wiring.connect(m, receiver.o, commands.requests)
         wiring.connect(m, commands.replies, sender.i)
         wiring.connect(m, sender.o, wiring.flipped(self.tx))
+        # The first byte of a request to start anew, as far as it matters; see registers.REQUEST.
+        sync = Signal()
         m.d.comb += [
+            sync.eq(receiver.first[:6] == registers.PROTOCOL | 1 << 5),
+            commands.sync_kept.eq(receiver.good & sync),
+            commands.sync_lost.eq(receiver.overrun & sync),
             commands.fault.eq(receiver.bad | receiver.overrun),
             commands.fault_status.eq(Mux(receiver.bad, Status.BAD_FRAME, Status.OVERRUN)),
             sender.quiet.eq(commands.quiet), sender.clear.eq(commands.clear),

@@ -15,7 +15,7 @@ from . import program
 from .config import CoreConfig
 from .program import Fields
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of the frames below; a board answers another version with `Status.VERSION`."""
 
 MAGIC = int.from_bytes(b"SPKT", "little")
@@ -38,14 +38,33 @@ REPLY: tuple[Fields, ...] = (
     (("version", 4), ("reply", 1), ("unused", 3), ("status", 8), ("seq", 16)),
     (("expected", 16), ("count", 16)),
     (("cycles", 32),),
+    (("epoch", 32),),
 )
 """Header of a frame from the board; `count` words follow, then the CRC."""
+
+EPOCH_POLYNOMIAL = 0x04C11DB7
+"""Of `next_epoch`: primitive, so that x has the order 2^32 - 1 and no repetition of a frame that
+anybody sends brings an epoch back."""
+
+
+def next_epoch(epoch, crc):
+    """A board's epoch after a request whose frame has this CRC: epoch * x + crc in GF(2^32).
+
+    The epoch is 0 after a reset. Every request done in its order advances it, but for a `sync`
+    that neither writes nor runs. For integers, and for Amaranth's values of 32 bits.
+    """
+    following, top = ((epoch << 1) & 0xFFFFFFFF) ^ crc, (epoch >> 31) & 1
+    for bit in range(32):
+        if EPOCH_POLYNOMIAL >> bit & 1:
+            following ^= top << bit
+    return following
+
 
 FRAME_WORDS = 512
 """Longest frame to the board in 32-bit words, header and CRC included."""
 
 BUFFER_WORDS = 1024
-"""Frames waiting in the board take their words, less the CRC, and one word each of this buffer."""
+"""Frames waiting in the board take their words and one more each of this buffer."""
 
 MAX_READ = 1024
 """Most words the host asks for in one frame (a larger count works, but costs more to repeat)."""
@@ -77,6 +96,7 @@ class Status(IntEnum):
     RANGE = 5
     TIMEOUT = 6
     BAD_REQUEST = 7
+    STOPPED = 8
 
 
 STATUS_TEXT = {
@@ -87,11 +107,12 @@ STATUS_TEXT = {
     Status.RANGE: "a write lies outside the memory",
     Status.TIMEOUT: "the run did not end within its cycle limit, the core was reset",
     Status.BAD_REQUEST: "the board does not know this request",
+    Status.STOPPED: "a request to start anew ended this one",
 }
 
 
 class Register(IntEnum):
-    """Addresses in `Space.REGISTER`; all read only but SCRATCH and DIVISOR."""
+    """Addresses in `Space.REGISTER`; all read only but DIVISOR."""
 
     MAGIC = 0
     PROTOCOL = 1
@@ -104,12 +125,11 @@ class Register(IntEnum):
     OVERRUNS = 7
     UPTIME = 8
     """Clock cycles since power-up, 32 bit, wrapping."""
-    SCRATCH = 9
-    DIVISOR = 10
+    DIVISOR = 9
     """Bit time of the UART in 1/16 clock cycles; takes effect after the reply has been sent."""
-    BUILD_LOW = 11
+    BUILD_LOW = 10
     """First 64 bits of the build's ID (`build_number`), 0 where none was given; see `hw.build`."""
-    BUILD_HIGH = 12
+    BUILD_HIGH = 11
 
 
 COUNTER_WORDS = 16
@@ -185,6 +205,9 @@ def manifest_config(values: dict) -> CoreConfig:
     """
     if not isinstance(values, dict) or values.get("format") != "spiketicket-manifest":
         raise ValueError("not a SpikeTicket manifest")
+    if values.get("protocol") != PROTOCOL:
+        raise ValueError(f"a manifest of protocol {values.get('protocol')!r}, this version speaks "
+                         f"{PROTOCOL}; build board and host from one version")
     try:
         config = CoreConfig(**values["config"])
     except (KeyError, TypeError) as error:

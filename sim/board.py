@@ -239,7 +239,8 @@ def top_level(config: CoreConfig, number: int = 0) -> tuple[Module, list[Signal]
 
 
 class SimTransport(Transport):
-    """The simulated board as a transport; time passes only while `read` waits.
+    """The simulated board as a transport; time passes only while `read` waits, and `now` is the
+    board's: how slow this computer is does not count.
 
     config: of the core; built first if need be. baud: None passes a byte a cycle, so that
     simulation time is not spent on the line; a rate spaces the bytes as a UART would, each way.
@@ -264,6 +265,7 @@ class SimTransport(Transport):
             function = getattr(self._library, f"board_{name}")
             function.restype, function.argtypes = result, arguments
         self._board = self._library.board_new()
+        self._passed = 0.0  # seconds of boards before this one, and of waits for nothing
         if baud is not None:
             self.set_baud(baud)
 
@@ -279,15 +281,22 @@ class SimTransport(Transport):
         """Run until the board has sent a frame, has nothing more to do, or `timeout` board seconds
         have passed, whichever comes first.
         """
+        end = self.now() + timeout
         waiting = self._library.board_run(self._board, int(timeout * self.config.clock_hz))
+        if not waiting:
+            self._passed += max(0.0, end - self.now())
         buffer = ctypes.create_string_buffer(max(1, waiting))
         count = self._library.board_receive(self._board, buffer, waiting)
         return buffer.raw[:count]
 
     def power_cycle(self) -> None:
         """A fresh board: every memory and register as after configuration."""
+        self._passed = self.now()
         self._library.board_free(self._board)
         self._board = self._library.board_new()
+
+    def now(self) -> float:
+        return self._passed + self.cycles / self.config.clock_hz
 
     def step(self, cycles: int) -> None:
         """Let time pass."""

@@ -16,6 +16,7 @@ from sw.board.protocol import FrameError, decode_frame
 from .fault_board import BREAK_CYCLES, PinTransport
 from .fault_lab import Lab, Tally
 from .fault_lines import ByteFaults, Device, Foreign, Line
+from .fault_speaker import second_speaker
 
 Kind = Callable[[Lab, Tally, int], Iterator[None]]
 
@@ -256,6 +257,7 @@ BYTES: dict[str, Kind] = {
     "power keeps failing": power_keeps_failing,
     "silence": silence,
     "other program's bytes": foreign_bytes,
+    "second speaker": second_speaker,
     "other device": other_device,
     "wrong bitstream": wrong_bitstream,
 }

@@ -104,11 +104,19 @@ class Lab:
     def __init__(self, transport: SimTransport, cases: list[Case], library: Path, seed: object):
         self.transport, self.cases, self.library = transport, cases, library
         self.random = random.Random(f"{seed}")
+        self._board: Accelerator | None = None
+
+    def close(self) -> None:
+        """Let go of the driver that `connect` made."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
 
     def connect(self, tally: Tally) -> tuple[Line, Accelerator]:
-        """A line without faults yet, and the driver on it."""
+        """A line without faults yet, and the driver on it; the one before is closed."""
+        self.close()
         line = Line(self.transport, self.random)
-        board = Accelerator(line, self.transport.config)
+        self._board = board = Accelerator(line, self.transport.config)
         line.jobs = lambda: board.statistics.jobs
         board.connect()
         tally.bytes += line.bytes

@@ -117,7 +117,7 @@ class Line(Transport):
         self._done = 0
 
     def now(self) -> float:
-        return self.inner.cycles / self.inner.config.clock_hz + self._waited
+        return self.inner.now() + self._waited
 
     def start(self) -> None:
         """Measure from here."""

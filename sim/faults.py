@@ -66,11 +66,12 @@ def inject(kinds: Sequence[str] = KINDS, *, megabytes: float = 10, runs: int = 4
             at_pins = kind in PINS or kind == NOISE
             transport = PinTransport(library=pins) if at_pins else SimTransport(
                 CONFIG, library=library)
+            lab = Lab(transport, cases, library, f"{seed} {kind} {rate}")
             try:
-                lab = Lab(transport, cases, library, f"{seed} {kind} {rate}")
                 for _ in _kind(kind)(lab, tally, amount):
                     bar.refresh()
             finally:
+                lab.close()
                 transport.close()
             done.append(tally)
             bar.update()

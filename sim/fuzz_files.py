@@ -35,6 +35,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from sw import outputs
 from sw.errors import SpikeTicketError, command
 
 from .fuzz_targets import TARGETS, Target
@@ -285,7 +286,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="files for each loader (default: %(default)s)")
     add("--minutes", type=float, help="instead of --cases: how long, shared by the loaders")
     add("--seed", type=int, default=0, help="of the first file (default: %(default)s)")
-    add("--out", default="runs/fuzz", metavar="DIR", help="for findings (default: %(default)s)")
+    add("--out", type=outputs.folder, default="runs/fuzz", metavar="DIR",
+        help="for findings (default: %(default)s)")
     add("--coverage", action="store_true", help="guided by coverage (atheris), one loader")
     add("--replay", nargs="+", metavar="FILE", help="check saved findings again")
     add("--json", action="store_true", help="print JSON instead of a table")
@@ -298,7 +300,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _arguments(arguments)
     if options.worker:
-        _worker(options.worker, options.seed, options.cases, options.until, Path(options.out))
+        _worker(options.worker, options.seed, options.cases, options.until, options.out)
         return 0
     if options.replay:
         return _replay(options.replay)
@@ -306,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                                  and options.minutes <= 0):
         raise SpikeTicketError(f"--cases {options.cases}, --seed {options.seed} and --minutes "
                                f"{options.minutes} must be positive")
-    out = Path(options.out)
+    out = options.out
     names = options.target
     if options.coverage:
         if len(names) != 1:

@@ -196,7 +196,8 @@ class Parser:
             self.findings.statuses[reply.status.name] += 1
             words = 0 if reply.status == Status.TIMEOUT else expected.words
             if (reply.status not in expected.status or len(reply.words) != words
-                    or (reply.seq, reply.expected) != (expected.seq, expected.next)):
+                    or (reply.seq, reply.expected, reply.epoch)
+                    != (expected.seq, expected.next, expected.epoch)):
                 raise ParserFault(f"{reply}, expected {expected}")
             if len(expected.status) > 1:
                 self.model.answered(reply.status)

@@ -1,17 +1,19 @@
 """What a board must answer to any bytes, written from `docs/link.md`; `sim.parser_fuzz` compares.
 
-It knows frames, order and refusals. It does not know what is in memory nor how long a run takes,
-so it predicts a reply's status, numbers and length, not its words.
+It knows frames, order, refusals and epochs. It does not know what is in memory nor how long a run
+takes, so it predicts a reply's status, numbers and length, not its words.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from hw import program, registers
 from hw.config import CoreConfig
 from hw.registers import PROTOCOL, REQUEST, Space, Status
-from sw.board.protocol import FrameError, decode_frame
+from sw.board.protocol import FrameError, decode_frame, digest
 
 READ_CYCLES, WRITE_CYCLES, FIXED_CYCLES = 16, 16, 200 + registers.FRAME_WORDS
 """Clock cycles that a word read (and sent) or written takes at most, and everything else: taking
@@ -21,13 +23,14 @@ the request out of the buffer, a reply without words."""
 @dataclass(frozen=True)
 class Expected:
     """A reply: its status (more than one where only the board can know), the number it carries, the
-    number the board takes next, its words. cycles: in which the board has answered."""
+    number the board takes next, its words, the epoch. cycles: in which the board has answered."""
 
     status: frozenset[Status]
     seq: int
     next: int
     words: int
     cycles: int
+    epoch: int
 
 
 class ParserModel:
@@ -38,16 +41,17 @@ class ParserModel:
 
     def __init__(self, config: CoreConfig):
         self._sizes = registers.space_words(config)
-        self.synced, self.expected, self.last = False, 0, Status.OK
+        self.synced, self.expected, self.last, self.epoch = False, 0, Status.OK, 0
 
     def frame(self, data: bytes) -> Expected | None:
         """Answer to the bytes between two zeros; None to nothing, stuffed (0x01) or not."""
         if data in (b"", b"\1"):
             return None
         try:
-            words = [int(word) for word in decode_frame(data)]
+            frame = decode_frame(data)
         except FrameError:
-            words = []
+            frame = np.zeros(0, np.uint32)
+        words = [int(word) for word in frame]
         if not len(REQUEST) <= len(words) < registers.FRAME_WORDS:
             return self._expect(Status.BAD_FRAME, self.expected)
         fields = program.unpack_words(REQUEST, words[:len(REQUEST)])
@@ -58,6 +62,8 @@ class ParserModel:
         verdict, repeated = self._verdict(fields, payload), False
         if fields["sync"] or (self.synced and seq == self.expected):
             self.synced, self.expected, self.last = True, (seq + 1) & 0xFFFF, verdict
+            if not fields["sync"] or fields["write"] or fields["run"]:
+                self.epoch = registers.next_epoch(self.epoch, digest(frame))
         elif self.synced and (seq + 1) & 0xFFFF == self.expected:
             verdict, repeated = self.last, True
         else:
@@ -75,14 +81,15 @@ class ParserModel:
         if fields["read"]:
             cycles += READ_CYCLES * fields["read_count"]
             count = 1 if fields["digest"] else fields["read_count"]
-        return Expected(frozenset(allowed), seq, self.expected, count, cycles + FIXED_CYCLES)
+        return Expected(frozenset(allowed), seq, self.expected, count, cycles + FIXED_CYCLES,
+                        self.epoch)
 
     def answered(self, status: Status) -> None:
         """Which of the possible answers to a run the board gave; it gives the same again."""
         self.last = status
 
     def _expect(self, status: Status, seq: int) -> Expected:
-        return Expected(frozenset({status}), seq, self.expected, 0, FIXED_CYCLES)
+        return Expected(frozenset({status}), seq, self.expected, 0, FIXED_CYCLES, self.epoch)
 
     @staticmethod
     def _written(fields: dict[str, int], payload: list[int]) -> int:

@@ -6,7 +6,8 @@
 
 The port is a pseudo-terminal, raw at both ends. Behind it runs the gateware, link framing included;
 what a pseudo-terminal does not have is a UART: the baud rate is accepted and means nothing, and a
-break does nothing. Bytes that nobody reads wait (64 KiB), and the board with them.
+break does nothing. Bytes that nobody reads wait (64 KiB), and the board with them. The driver waits
+by the board's time, not by the clock on the wall: on a busy computer it is merely slow.
 
 From Python:
 
@@ -31,6 +32,7 @@ from pathlib import Path
 
 from hw import registers
 from hw.config import PRESETS, CoreConfig
+from sw.board.board_clock import BoardClock
 from sw.errors import SpikeTicketError, command
 
 from .board import DEFAULT_PRESET, SimTransport
@@ -41,12 +43,15 @@ PORTION = 1 << 16
 SLICE = 20_000
 """Clock cycles from one look at the port to the next while the board works."""
 
+IDLE = 0.05
+"""Seconds from one look to the next while it has nothing to do."""
+
 
 class Board:
     """A simulated board on a pseudo-terminal, run by a thread of its own.
 
     config: of the core (None: the simulated board's own), built first if need be; library: a build
-    of it. link: symbolic link to make to the port; one that is there already is replaced.
+    of it. link: symbolic link to make to the port; one that leads to no port any more is replaced.
     port: path of the port, to open with pyserial or open(2); it outlives whoever has it open.
 
     Raises SpikeTicketError if the board cannot be built or the link not be made.
@@ -66,6 +71,7 @@ class Board:
         self._ending = False
         self._restart = False
         self._link = None
+        self._clock = BoardClock(self.port)
         self._thread = threading.Thread(target=self._serve, name="simulated board", daemon=True)
         try:
             if link is not None:
@@ -103,6 +109,7 @@ class Board:
             self._link.unlink()
         for descriptor in (self._ours, self._theirs, self._woken, self._wake):
             os.close(descriptor)
+        self._clock.close()
         self._transport.close()
         self._transport = None
 
@@ -110,10 +117,12 @@ class Board:
         if link.exists() and not link.is_symlink():
             raise SpikeTicketError(f"--link {link}: there is a file of that name; remove it or "
                                    "choose another")
-        part = link.with_name(f"{link.name}.{os.getpid()}.tmp")
+        if link.exists():
+            raise SpikeTicketError(f"--link {link}: it leads to {os.readlink(link)}, where a board "
+                                   "is served already; end that one, or choose another name")
         try:
-            os.symlink(self.port, part)
-            os.replace(part, link)
+            link.unlink(missing_ok=True)  # it led to a board that was killed
+            os.symlink(self.port, link)
         except OSError as error:
             raise SpikeTicketError(f"--link {link}: cannot be made ({error.strerror}); choose "
                                    "another place") from error
@@ -125,7 +134,9 @@ class Board:
         working = False
         while not self._ending:
             readable, _, _ = select.select([self._ours, self._woken], [], [],
-                                           0 if working else 0.02 if waiting else None)
+                                           0 if working else 0.02 if waiting else IDLE)
+            if not (working or waiting or readable):
+                self._clock.add(IDLE)
             if self._woken in readable:
                 os.read(self._woken, PORTION)
             if self._restart:
@@ -139,6 +150,7 @@ class Board:
                 before = self._transport.cycles
                 got = self._transport.read(SLICE / self.config.clock_hz)
                 waiting += got
+                self._clock.add((self._transport.cycles - before) / self.config.clock_hz)
                 # It comes back early with a frame, or with nothing because it has nothing to do.
                 working = bool(got) or self._transport.cycles - before >= SLICE
             if waiting:

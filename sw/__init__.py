@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .starting import quiet_interrupt
+
+quiet_interrupt()
+
 if TYPE_CHECKING:
     from .board.driver import Accelerator
     from .errors import SpikeTicketError

@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from . import ticket
+from . import outputs, ticket
 from .core import energy
 from .data import datasets
 from .errors import SpikeTicketError, command
@@ -248,7 +248,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--data-root", help="folder of the data set's files")
     add("--images", type=int, default=200, help="test images (default: %(default)s; 0: only what "
         "needs none)")
-    add("--out", help="folder for analysis.json and the pictures, as SVG")
+    add("--out", type=outputs.folder, help="folder for analysis.json and the pictures, as SVG")
     add("--json", action="store_true", help="print everything as one JSON object")
     return p.parse_args(argv)
 
@@ -269,7 +269,7 @@ def main(argv: list[str] | None = None) -> int:
     result = analyse(subjects, args.data, args.data_root, args.images)
     if args.out:
         from .plots.analysis import write_all
-        for path in write_all(result, Path(args.out)):
+        for path in write_all(result, args.out):
             print(f"wrote {path}", file=sys.stderr)
     if args.json:
         print(json.dumps(result))

@@ -19,7 +19,7 @@ from spikingjelly.activation_based import functional, neuron
 from spikingjelly.activation_based.model import spikformer
 from torch import Tensor, nn
 
-from . import ticket
+from . import outputs, ticket
 from .data import datasets
 from .errors import SpikeTicketError, command
 from .integer import reference
@@ -93,7 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
                         help="fraction of every layer's weights removed (default: 0.95)")
     parser.add_argument("--data", help="images for the batch norms and the activity (default: "
                                        "noise)")
-    parser.add_argument("--out", required=True, metavar="FILE", help="the ticket")
+    parser.add_argument("--out", type=outputs.file, required=True, metavar="FILE",
+                        help="the ticket")
     options = vars(parser.parse_args(arguments))
     data, out = options.pop("data"), options.pop("out")
     shape = options["channels"], options["side"], options["side"]

@@ -6,8 +6,11 @@ import contextlib
 import difflib
 import functools
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+
+from . import starting
 
 _log = logging.getLogger("sw")
 
@@ -44,6 +47,12 @@ def note(text: str) -> None:
 def _one_line(text: str) -> str:
     if len(text) > SpikeTicketError.LONGEST:
         text = f"{text[:SpikeTicketError.LONGEST]} ..."
+    return shown(text)
+
+
+def shown(text: str) -> str:
+    """A text as it may go to a terminal or a page, whoever it is from: one line, every character
+    that is not printable as an escape."""
     return text if text.isprintable() else "".join(map(_printable, text))
 
 
@@ -55,15 +64,25 @@ def _printable(character: str) -> str:
 
 
 def command(main: Callable[..., int]) -> Callable[..., int]:
-    """Decorate a command's `main`: a SpikeTicketError becomes one line on standard error and exit
-    code 2, an interrupt exit code 130."""
+    """Decorate a command's `main`: a SpikeTicketError, or a file that cannot be read or written,
+    becomes one line on standard error and exit code 2, an interrupt exit code 130."""
     @functools.wraps(main)
     def run(*arguments, **options) -> int:
+        starting.ready()
         try:
             with _notes_shown():
                 return main(*arguments, **options)
         except SpikeTicketError as error:
             print(f"error: {error}", file=sys.stderr)
+            return 2
+        except BrokenPipeError:
+            # Who read the output has gone (`| head`). Python must not try again at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        except OSError as error:
+            if error.filename is None:
+                raise
+            print(f"error: {shown(str(error.filename))}: {error.strerror}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("error: interrupted", file=sys.stderr)

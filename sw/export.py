@@ -23,7 +23,7 @@ import numpy as np
 from hw.boards import BOARDS, DEFAULT_BOARD
 from hw.config import PRESETS
 
-from . import bundled, ticket
+from . import bundled, outputs, ticket
 from .compile import image_file
 from .compile.compiler import compile_network
 from .compile.image import Image
@@ -179,7 +179,8 @@ def main(argv: list[str] | None = None) -> int:
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     add = p.add_argument
     add("ticket", help="folder of a search, ticket file, or name of a bundled ticket")
-    add("--out", metavar="FILE", help="the image (default: image.npz in a search's folder)")
+    add("--out", type=outputs.file, metavar="FILE",
+        help="the image (default: image.npz in a search's folder)")
     add("--board", default=DEFAULT_BOARD, help=f"{', '.join(sorted(BOARDS))} "
         "(default: %(default)s)")
     add("--preset", help="the core (default: the board's first that has what the ticket needs)")

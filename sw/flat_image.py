@@ -35,7 +35,7 @@ from hw import registers
 from hw.boards import BOARDS, DEFAULT_BOARD
 from hw.config import PRESETS
 
-from . import bundled, ticket
+from . import bundled, outputs, ticket
 from .board.jobs import cycle_limit, memories
 from .compile.compiler import compile_network
 from .compile.image import Image
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("ticket", help="a bundled ticket's name, or a file")
-    add("--out", required=True, metavar="FILE", help="text file to write")
+    add("--out", type=outputs.file, required=True, metavar="FILE", help="text file to write")
     add("--board", choices=sorted(BOARDS), default=DEFAULT_BOARD,
         help="board it is for (default: %(default)s)")
     add("--preset", choices=sorted(PRESETS), help="core on it (default: the first that suits)")

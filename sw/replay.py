@@ -29,8 +29,9 @@ from pathlib import Path
 from hw.config import CoreConfig
 from hw.registers import identity
 
+from . import bounded
 from .board.transport import Transport
-from .errors import SpikeTicketError, command
+from .errors import SpikeTicketError, command, shown
 
 FORMAT, VERSION = "spiketicket-recording", 1
 MAX_BYTES = 100 << 20
@@ -163,10 +164,8 @@ def read_recording(path: Path) -> tuple[dict, list[tuple[str, object]]]:
     Raises SpikeTicketError naming file, line and reason.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SpikeTicketError(f"{path}: more than {MAX_BYTES} bytes; is it a recording?")
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = bounded.read(path, MAX_BYTES, "a recording").decode().splitlines()
+    except UnicodeDecodeError as error:
         raise SpikeTicketError(f"{path}: recording cannot be read ({error})") from None
     calls: list[tuple[str, object]] = []
     head = None
@@ -190,7 +189,7 @@ def _head(values: dict) -> dict:
     baud, seed = values["baud"], values["seed"]
     if type(seed) is not int or not (baud is None or (type(baud) is int and baud > 0)):
         raise ValueError(f"seed {seed!r} or baud {baud!r} is not a number")
-    return {"name": str(values["name"]), "baud": baud, "seed": seed, "config": config}
+    return {"name": shown(str(values["name"])), "baud": baud, "seed": seed, "config": config}
 
 
 def _call(values: dict) -> tuple[str, object]:

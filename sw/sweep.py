@@ -29,6 +29,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from . import outputs
 from .errors import SpikeTicketError, command
 from .sweeps.plan import DEFAULT_RUN, Plan, read_plan
 from .sweeps.pools import has_ray, on_processes, on_ray
@@ -95,7 +96,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     add = p.add_argument
     add("--config", required=True, metavar="YAML", help="what is swept, see above")
-    add("--out", default="runs/sweep", help="folder of the sweep (default: %(default)s)")
+    add("--out", type=outputs.folder, default="runs/sweep",
+        help="folder of the sweep (default: %(default)s)")
     add("--pool", choices=("auto", "ray", "processes"), default="auto",
         help="auto: Ray where it is installed, else a pool of processes; the results are the same")
     add("--address", help="of a Ray cluster; its nodes have SpikeTicket installed and share --out")

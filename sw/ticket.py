@@ -10,7 +10,8 @@ Layout (formats "spiketicket-1" and "spiketicket-2"), for synapses j of layer i:
 
 The file's metadata holds `format`, `network` (JSON: everything but the arrays), `info` (JSON: a
 free dictionary: command, seed, accuracies, ...) and `sha256` over all of these, so a damaged
-ticket is never run. Nothing is unpickled.
+ticket is never run. Nothing is unpickled. Names and texts come out of a file with escapes in place
+of characters that a terminal would obey.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +28,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as _decode
 from safetensors.numpy import save as _encode
 
-from .errors import SpikeTicketError
+from . import bounded
+from .errors import SpikeTicketError, shown
 from .integer.attention import MAX_TOKENS, Attention, ColumnAttention
 from .integer.gate import Gate, Select
 from .integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
@@ -139,18 +142,10 @@ def load(path: str | Path) -> Ticket:
     no ticket, or describes no valid network.
     """
     path = Path(path)
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise SpikeTicketError(f"{path}: {size} bytes are more than a ticket's "
-                                   f"{MAX_FILE_BYTES}; is it a ticket?")
-        data = path.read_bytes()
-    except FileNotFoundError as error:
+    if not path.exists():
         raise SpikeTicketError(f"{path}: no such ticket; python -m sw.run_inference --list "
-                               "names the bundled ones") from error
-    except OSError as error:
-        raise SpikeTicketError(f"{path}: cannot be read ({error})") from error
-    return from_bytes(data, str(path))
+                               "names the bundled ones")
+    return from_bytes(bounded.read(path, MAX_FILE_BYTES, "a ticket"), str(path))
 
 
 def from_bytes(data: bytes, where: str = "ticket") -> Ticket:
@@ -172,11 +167,11 @@ def from_bytes(data: bytes, where: str = "ticket") -> Ticket:
     if _digest(meta, tensors) != meta["sha256"]:
         raise SpikeTicketError(f"{where}: checksum mismatch, the ticket is damaged; copy it again")
     try:
-        network = _network(json.loads(meta["network"]), tensors)
+        network = _network(_printable(json.loads(meta["network"])), tensors)
         if meta["format"] == FORMAT != _format(network):
             raise SpikeTicketError(f"format {FORMAT!r} has up to 16 timesteps, and one number for "
                                    f"rows and columns; this network needs {WIDER!r}")
-        info = json.loads(meta["info"])
+        info = _printable(json.loads(meta["info"]), _lines)
         if not isinstance(info, dict):
             raise SpikeTicketError("info is not a JSON object")
     except SpikeTicketError as error:
@@ -185,6 +180,22 @@ def from_bytes(data: bytes, where: str = "ticket") -> Ticket:
         raise SpikeTicketError(f"{where}: the network's description is not valid "
                                f"({type(error).__name__}: {error})") from error
     return Ticket(network, info)
+
+
+def _printable(value: object, text: Callable[[str], str] = shown) -> object:
+    """A JSON value, its texts and keys as they may be shown."""
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, list):
+        return [_printable(item, text) for item in value]
+    if isinstance(value, dict):
+        return {shown(key): _printable(item, text) for key, item in value.items()}
+    return value
+
+
+def _lines(text: str) -> str:
+    """A text of several lines, each as it may be shown."""
+    return "\n".join(map(shown, text.split("\n")))
 
 
 def _digest(meta: dict[str, str], tensors: dict[str, np.ndarray]) -> str:

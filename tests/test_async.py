@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -106,7 +107,7 @@ def test_a_batch_for_a_replaced_network_is_refused(transport, cases):
         assert (board.infer(others).logits == wanted).all()
         with board._background.exclusive():
             late = board.submit(others)  # cannot begin yet
-            board.image = image
+            board._held = replace(board._held, image=image)
         with pytest.raises(SpikeTicketError, match="was replaced before"):
             late.result(60)
 

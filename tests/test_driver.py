@@ -117,10 +117,10 @@ def test_a_run_that_takes_too_long_is_an_error(transport, cases):
     _, image, inputs, expected = max(cases, key=lambda case: case[1].surviving)
     with Accelerator(transport, TINY) as board:
         board.load(image)
-        limit, board._limit = board._limit, 10
+        limit, vars(board._held)["limit"] = board._held.limit, 10
         with pytest.raises(SpikeTicketError, match="cycle limit"):
             board.infer(inputs)
-        board._limit = limit
+        vars(board._held)["limit"] = limit
         assert is_right(board.infer(inputs), expected)
 
 

@@ -93,6 +93,8 @@ def test_single_faults_are_survived(tiny_library):
     done = {t.kind: t for t in inject(*BYTES, runs=3, seed=3)}
     assert all(t.passed and t.faults for t in done.values()), faults.table([*done.values()])
     assert done["silence"].errors >= 2 and done["other device"].errors == 7
+    assert done["second speaker"].errors > 5
+    assert any("another program has sent" in text for text in done["second speaker"].messages)
     assert done["wrong bitstream"].errors == len(PRESETS) - 1  # one of them is the right one
     assert any("identity" in message for message in done["wrong bitstream"].messages)
     assert any("keeps resetting" in text for text in done["power keeps failing"].messages)

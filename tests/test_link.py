@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """The link's gateware at its byte streams, with a stand-in core, against the host's protocol."""
 
+import contextlib
 import random
 import warnings
 
@@ -139,12 +140,10 @@ async def test_identity_and_registers(host):
     assert reply.words[Register.FRAMES] == 2 and reply.words[Register.BAD_FRAMES] == 0
     build = reply.words[Register.BUILD_LOW:Register.BUILD_HIGH + 1]
     assert build.tolist() == [0x89ABCDEF, 0x01234567]
-    reply = await host.ask(Request(Write(Space.REGISTER, Register.SCRATCH, words(0xDEADBEEF)),
-                                   read=Read(Space.REGISTER, Register.SCRATCH, 1)), 1)
-    assert reply.words.tolist() == [0xDEADBEEF]
-    reply = await host.ask(Request(Write(Space.REGISTER, Register.DIVISOR, words(100))), 2)
-    assert host.ctx.get(host.top.divisor) == 100
-    await host.ask(Request(Write(Space.REGISTER, Register.DIVISOR, words(3))), 3)
+    reply = await host.ask(Request(Write(Space.REGISTER, Register.DIVISOR, words(100)),
+                                   read=Read(Space.REGISTER, Register.DIVISOR, 1)), 1)
+    assert host.ctx.get(host.top.divisor) == 100 and reply.words.tolist() == [100]
+    await host.ask(Request(Write(Space.REGISTER, Register.DIVISOR, words(3))), 2)
     assert host.ctx.get(host.top.divisor) == 100, "a divisor that cannot work was taken"
     host.ctx.set(host.top.restore_divisor, 1)
     await host.quiet(3)
@@ -489,6 +488,121 @@ async def test_overrun_is_reported_and_survived(host):
     assert reply.words.tolist() == [3, 0]
     reply = await host.ask(Request(read=Read(Space.REGISTER, Register.OVERRUNS, 1)), 5)
     assert reply.words.tolist() == [2]
+
+
+@on_top()
+async def test_every_request_that_is_done_advances_the_epoch(host):
+    """Writes of any space, runs and reads, once each; not what is refused, nor a bare `sync`."""
+    epoch = 0
+    await host.ask(Request(program_of(STUCK)), 0)
+    epoch = registers.next_epoch(epoch, digest(Request(program_of(STUCK)).frame(0)))
+    steps = [
+        (Request(Write(Space.WEIGHT, 0, words(1, 2))), 1, Status.OK, True),
+        (Request(Write(Space.WEIGHT, 0, words(1, 2))), 1, Status.OK, False),       # again
+        (Request(Write(Space.WEIGHT, 0, words(3))), 1, Status.OK, False),    # taken for the same
+        (Request(Write(Space.WEIGHT, 0, words(1, 2))), 9, Status.ORDER, False),
+        (Request(run=Run(5, max_cycles=50)), 2, Status.TIMEOUT, True),
+        (Request(read=Read(Space.MAP, 0, 2)), 3, Status.OK, True),
+        (Request(read=Read(Space.MAP, 0, 2, digest=True)), 4, Status.OK, True),
+        (Request(Write(Space.MAP, 0xFFFFFF, words(1))), 5, Status.RANGE, True),
+        (Request(sync=True), 70, Status.OK, False),
+        (Request(sync=True, read=Read(Space.MAP, 0, 2)), 80, Status.OK, False),
+        (Request(Write(Space.REGISTER, 0, words(1)), sync=True), 80, Status.OK, True),
+        (Request(Write(Space.MAP, 0, words(0xFF01), 15, packed=2)), 81, Status.OK, True),
+        (Request(run=Run(5, max_cycles=5), sync=True), 0xFFFF, Status.TIMEOUT, True),
+        (Request(), 0, Status.OK, True),
+        (raw(1, reply=1), 1, Status.VERSION, False),
+        (b"\5\1\0", 1, Status.BAD_FRAME, False),
+    ]
+    for request, seq, status, counts in steps:
+        reply = await host.ask(request, seq)
+        if counts:
+            epoch = registers.next_epoch(epoch, digest(request.frame(seq)))
+        assert (reply.status, reply.epoch) == (status, epoch), request
+    assert epoch
+
+
+def test_repeated_foreign_frames_never_bring_an_epoch_back():
+    epochs, epoch = set(), 0x1234_5678
+    for _ in range(3000):
+        epochs.add(epoch)
+        epoch = registers.next_epoch(epoch, 0x0BAD_F00D)
+    assert len(epochs) == 3000
+
+
+@on_top()
+async def test_sync_ends_a_run_and_what_waits_before_it(host):
+    await host.ask(Request(program_of(STUCK)), 0)
+    await host.ask(Request(Write(Space.MAP, 0, words(7))), 1)
+    run = Request(run=Run(5))
+    host.queue += run.encode(2)
+    for seq in (3, 4):
+        host.queue += Request(Write(Space.MAP, 0, words(9)), Run(5)).encode(seq)
+    host.queue += Request(sync=True, read=Read(Space.MAP, 0, 1)).encode(900)
+    start = host.cycle
+    replies = await host.collect(4)
+    assert host.cycle - start < 400, "2^32 cycles are not waited for"
+    assert [(r.status, r.seq, r.expected) for r in replies] == [
+        (Status.STOPPED, 2, 3), (Status.STOPPED, 3, 3), (Status.STOPPED, 4, 3),
+        (Status.OK, 900, 901)]
+    assert replies[3].words.tolist() == [7]
+    assert len({reply.epoch for reply in replies}) == 1
+    await host.ask(Request(program_of(2)), 901)
+    reply = await host.ask(Request(run=Run(5), read=Read(Space.MAP, 0, 1)), 902)
+    assert (reply.status, reply.words.tolist()) == (Status.OK, [9])
+
+
+@on_top()
+async def test_sync_behind_sync_and_runs_behind_both(host):
+    """The last one counts; what comes behind it is done although it was there before it."""
+    await host.ask(Request(program_of(STUCK)), 0)
+    host.queue += Request(run=Run(5)).encode(1)
+    host.queue += Request(sync=True, run=Run(5)).encode(100)
+    host.queue += Request(Write(Space.PROGRAM, 5, words(3)), sync=True).encode(200)
+    host.queue += Request(run=Run(5), read=Read(Space.MAP, 0, 1)).encode(201)
+    replies = await host.collect(4)
+    assert [(r.status, r.seq) for r in replies] == [
+        (Status.STOPPED, 1), (Status.STOPPED, 100), (Status.OK, 200), (Status.OK, 201)]
+    assert replies[3].words.tolist() == [3]
+
+
+@on_top()
+async def test_sync_that_finds_no_room_ends_the_run_all_the_same(host):
+    await host.ask(Request(program_of(STUCK)), 0)
+    host.queue += Request(run=Run(5)).encode(1)
+    for seq in (2, 3):
+        host.queue += Request(Write(Space.MAP, 0, np.full(500, seq, np.uint32))).encode(seq)
+    host.queue += Request(sync=True).encode(900)
+    replies = await host.collect(4)
+    assert sorted((r.status, r.seq) for r in replies) == sorted([
+        (Status.STOPPED, 1), (Status.OVERRUN, 2), (Status.STOPPED, 2), (Status.STOPPED, 3)])
+    reply = await host.ask(Request(Write(Space.PROGRAM, 5, words(1)), Run(5), sync=True), 900)
+    assert reply.status == Status.OK
+
+
+@on_top((0, 0.9))
+async def test_sync_breaks_off_a_long_read(host):
+    """The reply ends early, which its header contradicts; nothing else is lost."""
+    host.queue += Request(read=Read(Space.MAP, 0, 0xFFFF)).encode(0)
+    for _ in range(3000):
+        await host.step()
+    host.queue += Request(sync=True).encode(900)
+    limit = host.cycle + 20_000
+    while not host.replies:
+        await host.step_past_damage()
+        assert host.cycle < limit
+    assert [(r.status, r.seq) for r in host.replies] == [(Status.OK, 900)]
+    host.replies.clear()
+    reply = await host.ask(Request(read=Read(Space.REGISTER, 0, 1)), 901)
+    assert reply.words.tolist() == [registers.MAGIC]
+
+
+async def step_past_damage(self):
+    with contextlib.suppress(FrameError):
+        await self.step()
+
+
+Host.step_past_damage = step_past_damage
 
 
 @pytest.mark.parametrize("seed", range(6))

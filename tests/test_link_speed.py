@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS
-from hw.registers import MAGIC, REPLY, Space
+from hw.registers import MAGIC, REPLY, Space, next_epoch
 from sim.board import SimTransport
 from sw import link_speed
 from sw.board.driver import Accelerator
 from sw.board.jobs import input_job
 from sw.board.packing import pack, to_words, writes
-from sw.board.protocol import Read, Request, Run, decode_frame, encode_frame
+from sw.board.protocol import Read, Request, Run, decode_frame, digest, encode_frame
 from sw.compile.compiler import compile_network
 from sw.integer.network import InputSpec, Layer, Network, Synapses
 
@@ -115,7 +115,8 @@ def test_examples_of_the_specification():
     sync = Request(sync=True, read=Read(Space.REGISTER, 0, 1)).encode(0x1234)
     run = Request(write, Run(max_cycles=1_000_000), Read(Space.MAP, 0x800, 10, 4)).encode(0x1235)
     assert shown(sync) and shown(run)
-    fields = (2 | 1 << 4 | 0x1234 << 16, 0x1235 | 1 << 16, 0, MAGIC)
+    fields = (3 | 1 << 4 | 0x1234 << 16, 0x1235 | 1 << 16, 0, 0, MAGIC)
     assert len(fields) == len(REPLY) + 1 and shown(encode_frame(np.array(fields, np.uint32)))
     for frame in (sync, run):
         assert f"0x{decode_frame(frame[:-1])[0]:08X}" in text
+    assert f"0x{next_epoch(0, digest(decode_frame(run[:-1]))):08X}, which is the epoch" in text

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from hw import program
 from hw.config import PRESETS, CoreConfig
-from hw.registers import REPLY, REQUEST, Space, Status, identity, manifest, manifest_config
+from hw.registers import (
+    REPLY,
+    REQUEST,
+    Space,
+    Status,
+    identity,
+    manifest,
+    manifest_config,
+    next_epoch,
+)
 from sw.board.protocol import (
     MAX_PAYLOAD,
     FrameError,
@@ -29,8 +38,8 @@ from sw.errors import SpikeTicketError
 
 
 def reply_frame(words=(), **values):
-    header = {"version": 2, "reply": 1, "unused": 0, "status": 0, "seq": 7, "expected": 8,
-              "count": len(words), "cycles": 123} | values
+    header = {"version": 3, "reply": 1, "unused": 0, "status": 0, "seq": 7, "expected": 8,
+              "count": len(words), "cycles": 123, "epoch": 0xCAFE} | values
     return encode_frame(np.array([*program.pack_words(REPLY, header), *words], np.uint32))[:-1]
 
 
@@ -93,7 +102,7 @@ def test_request_header_as_specified():
     assert zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little")
     got = np.frombuffer(data[:-4], "<u4")
     assert (got[6:] == words).all()
-    assert got[0] == 0xBEEF_0000 | 0b1_1110_0010
+    assert got[0] == 0xBEEF_0000 | 0b1_1110_0011
     assert got[1] == 0x1234 | 1 << 24 | 0xF << 28
     assert got[2] == 16 | 3 << 24
     assert got[3] == 32 | 4 << 16
@@ -107,9 +116,9 @@ def test_packed_write_begins_with_its_length():
     write = Write(Space.MAP, 3, words, packed=77)
     request = Request(write)
     got = np.frombuffer(cobs_decode(request.encode(1)[:-1]), "<u4")
-    assert got[0] == 0x0001_0000 | 1 << 10 | 1 << 6 | 2
+    assert got[0] == 0x0001_0000 | 1 << 10 | 1 << 6 | 3
     assert got[6:-1].tolist() == [77, *range(5)]
-    assert request.frame_words == len(got) == 13
+    assert write.frame_words == len(got) == request.buffer_words - 1 == 13
 
 
 def test_request_refuses_what_does_not_fit():
@@ -124,12 +133,29 @@ def test_request_refuses_what_does_not_fit():
 def test_reply_fields():
     reply = Reply.decode(reply_frame([5, 6], status=Status.RANGE))
     assert (reply.status, reply.seq, reply.expected, reply.cycles) == (Status.RANGE, 7, 8, 123)
-    assert reply.words.tolist() == [5, 6]
+    assert reply.words.tolist() == [5, 6] and reply.epoch == 0xCAFE
+
+
+def test_epoch_by_its_definition():
+    """epoch * x + crc in GF(2^32), the polynomial that of the CRC."""
+    assert next_epoch(1, 0) == 2 and next_epoch(0x8000_0000, 0) == 0x04C1_1DB7
+    assert next_epoch(0xFFFF_FFFF, 0x1234_5678) == 0xFFFF_FFFE ^ 0x04C1_1DB7 ^ 0x1234_5678
+
+
+@pytest.mark.parametrize(("request_", "chained"), [
+    (Request(), True), (Request(sync=True), False), (Request(read=Read(Space.MAP, 0, 1)), True),
+    (Request(read=Read(Space.MAP, 0, 1), sync=True), False), (Request(run=Run(), sync=True), True),
+    (Request(Write(Space.MAP, 0), sync=True), True)])
+def test_what_advances_an_epoch(request_, chained):
+    assert request_.chained == chained
 
 
 def test_reply_of_another_version():
     with pytest.raises(SpikeTicketError, match="protocol 9"):
         Reply.decode(reply_frame(version=9))
+    old = np.array([2 | 1 << 4 | 4 << 8, 1, 0], np.uint32)  # "VERSION", in the words of protocol 2
+    with pytest.raises(SpikeTicketError, match="speaks protocol 2, this host 3"):
+        Reply.decode(encode_frame(old)[:-1])
 
 
 @pytest.mark.parametrize("values", [{"count": 3}, {"status": 200}, {"reply": 0}])

@@ -7,6 +7,7 @@ from hw.registers import DEFAULT_BAUD
 from sw.board import rates
 from sw.board.driver import Accelerator
 from sw.board.protocol import Request
+from sw.board.session import Session
 
 from .line import Line
 from .tiny_board import TINY, random_case
@@ -47,7 +48,7 @@ def test_a_bridge_that_cannot_and_a_line_without_rate(transport, case):
         assert line.baud == DEFAULT_BAUD
         accelerator.load(image)
         assert (accelerator.infer(inputs).logits == logits).all()
-    assert rates.raise_rate(Accelerator(transport, TINY)._session, TINY, LIMIT) == []
+    assert rates.raise_rate(Session(transport), TINY, LIMIT) == []
 
 
 def test_candidates_keep_what_the_uart_can():

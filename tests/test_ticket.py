@@ -213,7 +213,7 @@ def test_size_is_checked_before_reading(tmp_path, monkeypatch):
     path = tmp_path / "big"
     path.write_bytes(bytes(100))
     monkeypatch.setattr(ticket, "MAX_FILE_BYTES", 50)
-    with pytest.raises(SpikeTicketError, match="100 bytes are more"):
+    with pytest.raises(SpikeTicketError, match="more than the 50 bytes that a ticket may have"):
         ticket.load(path)
 
 

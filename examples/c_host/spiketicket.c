@@ -5,7 +5,8 @@
  *
  * Loads a network (the text of `python -m sw.flat_image`) and prints the logits of every input, a
  * line each. One request is unanswered at a time: what is not answered, or answered as damaged, is
- * sent again with its number, which the board never does twice. Exit code 1 for any failure.
+ * sent again with its number, which the board never does twice. The port is locked, and every answer
+ * must have the epoch that the requests of this program give. Exit code 1 for any failure.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,7 +24,9 @@
 enum { MAP = 0, REGISTER = 4 };                                        /* spaces named here */
 enum { SYNC = 1 << 5, WRITE = 1 << 6, RUN = 1 << 7, READ = 1 << 8, DIGEST = 1 << 9 }; /* flags */
 enum { OK, BAD_FRAME, OVERRUN, ORDER, VERSION };                     /* statuses, the first ones */
-enum { PROTOCOL_VERSION = 2, BULK = 240, FRAME_WORDS = 512, MOST_READ = 1024, TRIES = 20 };
+enum { STOPPED = 8 };                                                /* and the last */
+enum { HEADER = 4 };                                                 /* words of a reply's header */
+enum { PROTOCOL_VERSION = 3, BULK = 240, FRAME_WORDS = 512, MOST_READ = 1024, TRIES = 20 };
 
 static void fail(const char *format, ...)
 {
@@ -108,6 +112,7 @@ static long decode(const uint8_t *in, size_t length, uint32_t *words, size_t roo
 
 static int port = -1;
 static uint16_t sequence;
+static uint32_t epoch; /* the board's, after the last request it did */
 static uint32_t clock_hz = 100000000;
 static double baud_rate = 3e6;
 static uint8_t received[1 << 15];
@@ -126,6 +131,8 @@ static void open_port(const char *name)
     port = open(name, O_RDWR | O_NOCTTY | O_NONBLOCK);
     if (port < 0 || tcgetattr(port, &line))
         fail("%s: cannot be opened as a serial port (%s)", name, strerror(errno));
+    if (flock(port, LOCK_EX | LOCK_NB)) /* until the program ends */
+        fail("%s: another program uses it: close that first", name);
     line.c_iflag = line.c_oflag = line.c_lflag = 0; /* raw, 8 data bits, no parity, 1 stop bit */
     line.c_cflag = CS8 | CREAD | CLOCAL;
     line.c_cc[VMIN] = line.c_cc[VTIME] = 0;
@@ -187,7 +194,7 @@ struct request {
 /* Does a request; `answer` takes the words read, all of them. Returns the cycles of the run. */
 static uint32_t ask(const struct request *r, uint32_t *answer)
 {
-    uint32_t frame[FRAME_WORDS], reply[3 + MOST_READ + 1];
+    uint32_t frame[FRAME_WORDS], reply[HEADER + MOST_READ + 1], after;
     uint8_t bytes[4 * FRAME_WORDS + 16];
     size_t expected = !(r->flags & READ) ? 0 : r->flags & DIGEST ? 1 : r->read_count;
     for (int attempt = 0; attempt < TRIES; attempt++) {
@@ -204,6 +211,7 @@ static uint32_t ask(const struct request *r, uint32_t *answer)
         if (attempt || r->flags & SYNC)
             send_bytes((const uint8_t *)"", 1); /* ends whatever was on the line before */
         size_t length = encode(frame, 6 + r->count, bytes);
+        after = epoch << 1 ^ (epoch >> 31 ? 0x04C11DB7u : 0) ^ crc_words(frame, 6 + r->count);
         send_bytes(bytes, length);
         double end = now() + 0.5 + (double)r->max_cycles / clock_hz
                    + 10.0 * (double)(length + 4 * expected + 32) / baud_rate;
@@ -212,22 +220,30 @@ static uint32_t ask(const struct request *r, uint32_t *answer)
             if (count < 0)
                 break; /* no answer: again */
             unsigned status = reply[0] >> 8 & 255;
-            if (count < 3 || !(reply[0] & 16) || (long)(reply[1] >> 16) != count - 3)
+            if (count > 0 && reply[0] & 16 && (reply[0] & 15) != PROTOCOL_VERSION)
+                fail("the board speaks protocol %u, this host %d", (unsigned)(reply[0] & 15),
+                     PROTOCOL_VERSION);
+            if (count < HEADER || !(reply[0] & 16) || (long)(reply[1] >> 16) != count - HEADER)
                 continue;
-            if ((reply[0] & 15) != PROTOCOL_VERSION || status == VERSION)
-                fail("the board speaks another version of the protocol, or the line is looped");
+            if (status == VERSION)
+                fail("the board does not know this version of the protocol");
             if (status == BAD_FRAME || status == OVERRUN || (status == ORDER && r->flags & SYNC))
                 break; /* of this request or of what was on the line before: again */
             if (reply[0] >> 16 != sequence)
                 continue; /* an old answer */
+            if (status == STOPPED)
+                fail("another program started anew with the board; end it and start again");
             if (status == ORDER)
                 fail("the board was reset; start again");
+            if (!(r->flags & SYNC) && reply[3] != after)
+                fail("another program has sent requests to the board; end it and start again");
             if (status != OK)
                 fail("the board refuses a request (status %u)", status);
-            if ((size_t)(count - 3) != expected)
+            if ((size_t)(count - HEADER) != expected)
                 break;
             if (expected)
-                memcpy(answer, reply + 3, 4 * expected);
+                memcpy(answer, reply + HEADER, 4 * expected);
+            epoch = reply[3];
             sequence++;
             return reply[2];
         }

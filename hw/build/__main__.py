@@ -30,6 +30,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from hw.boards import BOARDS, DEVICES, Board
 from hw.config import PRESETS
 from hw.registers import DEFAULT_BAUD
+from sw import outputs
 from sw.errors import SpikeTicketError, command
 
 from . import build, fit, report, tools
@@ -81,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--seeds", type=int, metavar="COUNT",
                         help="place with seeds 1 to COUNT, keep the best (default: 4 on ECP5, "
                         "else 1)")
-    result.add_argument("--output", type=Path, metavar="DIR",
+    result.add_argument("--output", type=outputs.folder, metavar="DIR",
                         help="where results go (default: bitstreams/BOARD)")
     result.add_argument("--plan-only", action="store_true",
                         help="say what would be built and whether it fits; build nothing")
@@ -177,7 +178,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0 if values["fits"] else 1
     if options.program:
         tools.need("openFPGALoader")
-    with _Stages(options.json) as progress:
+    with tools.ended_in_order(), _Stages(options.json) as progress:
         values, found = build.build(wanted, progress, force=options.force)
     if options.json:
         print(json.dumps(values | {"found": found}, indent=1))

@@ -166,6 +166,19 @@ def build(wanted: Request, progress: Progress, *, force: bool = False) -> tuple[
                      build=registers.build_number(identity))
     folder = WORK / f"{wanted.board.name}-{identity[:6]}{identity[-6:]}"
     folder.mkdir(parents=True, exist_ok=True)
+    with tools.alone_in(folder):
+        values, made = _make(wanted, design, folder, toolchain, missing, identity, versions,
+                             progress)
+        with tools.undivided():
+            _publish(wanted.output, made, values, report.text)
+    return values, False
+
+
+def _make(wanted: Request, design: Design, folder: Path, toolchain: str, missing: list[str],
+          identity: str, versions: dict[str, str], progress: Progress
+          ) -> tuple[dict, dict[str, Path]]:
+    """All of a build that takes its time, in its folder: the report's values, the files by name."""
+    device = DEVICES[wanted.board.device]
     synthesis = _synthesise(design, folder, versions, progress)
     progress("count", "cells by unit")
     hierarchy = usage.Hierarchy.of(design.rtlil)
@@ -216,8 +229,7 @@ def build(wanted: Request, progress: Progress, *, force: bool = False) -> tuple[
         wanted, design, toolchain=toolchain, missing=missing, identity=identity, versions=versions,
         used=used, counted=counted, memories=memories, timing=found, routed=routed, seeds=tried,
         progress=progress)
-    _publish(wanted.output, made, values, report.text)
-    return values, False
+    return values, made
 
 
 def _synthesise(design: Design, folder: Path, versions: dict[str, str],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -66,11 +67,19 @@ def route(design: Design, folder: Path, seeds: Sequence[int], locate: timing.Loc
     workers = max(1, min(len(seeds), os.cpu_count() or 1))
     results, failure = [], None
     with ThreadPoolExecutor(workers) as pool:
-        for job in as_completed([pool.submit(one, seed) for seed in seeds]):
-            try:
-                results.append(job.result())
-            except SpikeTicketError as error:
-                failure = error
+        jobs = [pool.submit(one, seed) for seed in seeds]
+        try:
+            for job in as_completed(jobs):
+                try:
+                    results.append(job.result())
+                except SpikeTicketError as error:
+                    failure = error
+        except BaseException:  # an interrupt: the other seeds must not go on
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(job.done() for job in jobs):
+                tools.end_all()
+                time.sleep(0.1)
+            raise
     if not results:
         raise failure or SpikeTicketError("--seeds 0: no seed to place with")
     return sorted(results, key=lambda routed: (-routed.timing.clock_mhz, routed.seed))

@@ -6,12 +6,16 @@ them), else from PATH, else from the YoWASP package beside this Python.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,6 +42,12 @@ OLDEST = {"yosys": (0, 40)}
 
 _VERSION = {"yosys": "-V", "nextpnr-ecp5": "--version", "ecppack": "--version",
             "nextpnr-xilinx": "--version", "vivado": "-version", "openFPGALoader": "-V"}
+
+
+_running: set[subprocess.Popen] = set()
+_starting = False
+_pending = 0
+"""Whether the main thread starts a program, and the signal that came meanwhile (0: none)."""
 
 
 @dataclass(frozen=True)
@@ -114,23 +124,107 @@ def run(tool: Tool, arguments: Sequence[str | Path | int], folder: Path, log: st
     message = ""
     with (folder / log).open("w", buffering=1) as output, \
             (folder / (errors or os.devnull)).open("w") as other, \
-            subprocess.Popen(
-                [tool.path, *map(str, arguments)], cwd=folder, text=True, errors="replace",
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=other if errors else subprocess.STDOUT) as process:
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                output.write(line)
-                if found := re.search(r"ERROR: .*|^\s*error: .*", line):
-                    message = found[0].strip()
-                if watch:
-                    watch(line)
-            code = process.wait()
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
+            _program([tool.path, *map(str, arguments)], cwd=folder, text=True, errors="replace",
+                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                     stderr=other if errors else subprocess.STDOUT) as process:
+        for line in process.stdout:
+            output.write(line)
+            if found := re.search(r"ERROR: .*|^\s*error: .*", line):
+                message = found[0].strip()
+            if watch:
+                watch(line)
+        code = process.wait()
     if code:
         raise SpikeTicketError(f"{tool.name} failed with exit code {code}: "
                                f"{message or 'no message'} (log: {folder / (errors or log)})")
+
+
+@contextlib.contextmanager
+def _program(command: Sequence[str], **options) -> Iterator[subprocess.Popen]:
+    """A program in a group of its own, which ends with the block, however that ends."""
+    global _starting, _pending
+    main = threading.current_thread() is threading.main_thread()
+    if main:
+        _starting, _pending = True, 0  # a signal that comes before it is known comes after
+    process = None
+    try:
+        process = subprocess.Popen(command, process_group=0, **options)
+        _running.add(process)
+        if main:
+            _starting = False
+            if _pending:
+                _stop(_pending)
+        with process:
+            try:
+                yield process
+            finally:
+                _end(process)
+    finally:
+        if main:
+            _starting = False
+        if process is not None:
+            _end(process)
+            _running.discard(process)
+
+
+def _stop(number: int, *_) -> None:
+    """Handler of SIGINT and SIGTERM."""
+    global _pending
+    if _starting:
+        _pending = number
+    elif number == signal.SIGINT:
+        raise KeyboardInterrupt
+    else:
+        raise SystemExit(128 + number)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a program that still runs, and what it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+
+
+def end_all() -> None:
+    """End every program that `run` runs now, in whichever thread."""
+    for process in list(_running):
+        _end(process)
+
+
+@contextlib.contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Within it an interrupt and SIGTERM end this program with the programs it runs."""
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)
+              if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def undivided() -> Iterator[None]:
+    """Within it neither an interrupt nor SIGTERM comes in between; they come after it."""
+    both = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, both)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder, so that two builds never write the same files. Raises SpikeTicketError."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SpikeTicketError(f"{folder}: another build works in it; wait for that one, or "
+                                   "end it") from None
+        yield

@@ -33,6 +33,7 @@ from sw.board.protocol import (
     Run,
     Splitter,
     Write,
+    digest,
     encode_frame,
     words,
 )
@@ -54,7 +55,7 @@ class Host:
         self.dut, self.values = dut, values
         self.config = CoreConfig(**values["config"])
         self.rng = seeded(values["seed"], label)
-        self.seq, self.splitter = 0, Splitter()
+        self.seq, self.epoch, self.splitter = 0, 0, Splitter()
         dut.rx.value, dut.reset_button.value, dut.locked.value = 1, 0, 1
         self.period = serial_line.start_clock(dut.clk, self.config.clock_hz)
         self.baud = values["baud"]
@@ -90,6 +91,7 @@ class Host:
         await self.wait(self.period)
         await self.press()
         await ClockCycles(self.dut.clk, self.values["reset_cycles"] + 20)
+        self.epoch = 0
         self.connect(self.values["baud"])
 
     async def press(self) -> None:
@@ -110,14 +112,20 @@ class Host:
 
     async def ask(self, *requests: Request) -> list[Reply]:
         """Send requests back to back, return their replies, all of which must be OK."""
-        first = self.seq
+        expected = []
         for request in requests:
             self.source.write_nowait(request.encode(self.seq))
+            self.advance(request)
+            expected.append((Status.OK, self.seq, self.epoch))
             self.seq = (self.seq + 1) & 0xFFFF
         replies = [await self.reply() for _ in requests]
-        for i, reply in enumerate(replies):
-            assert (reply.status, reply.seq) == (Status.OK, first + i & 0xFFFF), reply
+        assert [(reply.status, reply.seq, reply.epoch) for reply in replies] == expected
         return replies
+
+    def advance(self, request: Request) -> None:
+        """The board's epoch, once this request with the number that is due has been done."""
+        if request.chained:
+            self.epoch = registers.next_epoch(self.epoch, digest(request.frame(self.seq)))
 
     def echo(self, count: int, *, sync: bool = False) -> tuple[Request, list[int]]:
         """A request that writes random words and reads them back, and the words."""
@@ -126,16 +134,14 @@ class Host:
         return Request(Write(Space.WEIGHT, address, words(data)),
                        read=Read(Space.WEIGHT, address, count), sync=sync), data
 
-    async def check(self, *, scratch: int | None = None) -> None:
-        """The board takes a sync request and does it; SCRATCH was `scratch` and changes."""
-        if scratch is not None:
-            reply, = await self.ask(Request(read=Read(Space.REGISTER, Register.SCRATCH, 1),
-                                            sync=True))
-            assert reply.words.tolist() == [scratch]
-        value = int(self.rng.integers(1, 1 << 32))
-        reply, = await self.ask(Request(Write(Space.REGISTER, Register.SCRATCH, words([value])),
-                                        read=Read(Space.REGISTER, Register.SCRATCH, 1), sync=True))
-        assert reply.words.tolist() == [value]
+    async def check(self, *, fresh: bool = False) -> None:
+        """The board takes a sync request and does it; `fresh`: it was reset before."""
+        if fresh:
+            self.epoch = 0
+        await self.ask(Request(sync=True))
+        request, data = self.echo(1)
+        reply, = await self.ask(request)
+        assert reply.words.tolist() == data
 
     async def set_rate(self, baud: int, skew: float = 0) -> None:
         """Set the board's rate and go on at it; the far end's bits are longer by `skew`."""
@@ -227,8 +233,8 @@ async def reset_while_receiving(dut):
     host = Host(dut, "receiving")
     await host.restart()
     for press in range(host.values["presses"]):
-        await host.check(scratch=0)
-        request = Request(Write(Space.REGISTER, Register.SCRATCH, words([77])))
+        await host.check(fresh=True)
+        request = Request(Write(Space.WEIGHT, 0, words([77])))
         frame = request.encode(host.seq)
         host.source.write_nowait(frame)
         length = 10 * len(frame) * host.bit
@@ -249,9 +255,10 @@ async def reset_while_sending(dut):
     host = Host(dut, "sending")
     await host.restart()
     for press in range(host.values["presses"]):
-        await host.check()
+        await host.check(fresh=True)
         request, data = host.echo(3)
-        full = reply_bytes(host.seq, data)
+        host.advance(request)
+        full = reply_bytes(host.seq, host.epoch, data)
         host.source.write_nowait(request.encode(host.seq))
         await FallingEdge(dut.tx)
         length = 10 * len(full) * host.bit
@@ -265,14 +272,15 @@ async def reset_while_sending(dut):
         part = bytes(host.sink.read_nowait())
         assert full.startswith(part)
         host.splitter = Splitter()
-    await host.check(scratch=0)
+    await host.check(fresh=True)
 
 
-def reply_bytes(seq: int, data: list[int]) -> bytes:
+def reply_bytes(seq: int, epoch: int, data: list[int]) -> bytes:
     """The frame that answers request `seq` with these words."""
     header = program.pack_words(registers.REPLY, {
         "version": registers.PROTOCOL, "reply": 1, "unused": 0, "status": Status.OK,
-        "seq": seq, "expected": seq + 1 & 0xFFFF, "count": len(data), "cycles": 0})
+        "seq": seq, "expected": seq + 1 & 0xFFFF, "count": len(data), "cycles": 0,
+        "epoch": epoch})
     return encode_frame(words([*header, *data]))
 
 
@@ -282,7 +290,7 @@ async def held_in_reset(dut):
     host = Host(dut, "held")
     await host.restart()
     for pin, active in ((dut.reset_button, 1), (dut.locked, 0)):
-        await host.check(scratch=0)
+        await host.check(fresh=True)
         await host.set_rate(host.baud // 2)   # which the reset must undo
         edges = len(host.edges)
         pin.value = active

@@ -131,7 +131,7 @@ def receiver_frames(f: Bench):
     cobs = inner["cobs"]
     claim_held(f, "o", receiver.o)
     f.claim("always_ready", receiver.i.ready)
-    # The frame as its bytes come: one word of data at most, before the CRC.
+    # The frame as its bytes come: its first word, which may be the CRC.
     place, data, some = Signal(5), Signal(32), Signal()
     f.m.d.sync += some.eq(Mux(cobs.end, 0, some | cobs.o_valid))
     with f.m.If(cobs.end):
@@ -142,19 +142,19 @@ def receiver_frames(f: Bench):
             f.m.d.sync += data.eq(Cat(data[8:], cobs.o))
     words = place >> 2
     popped = receiver.o.valid & receiver.o.ready
-    count = Count(f, "words", push=receiver.good, amount=words, capacity=3, pop=popped).count
+    count = Count(f, "words", push=receiver.good, amount=words + 1, capacity=3, pop=popped).count
     f.claim("good_has_its_length", implies(receiver.good, (place == 4) | (place == 8)))
-    # An arbitrary good frame: its length and its word must come out after all before.
+    # An arbitrary good frame: its length and its first word must come out after all before.
     tracking, ahead = Signal(2), Signal(6)
     kept, kept_words = Signal(32), Signal(2)
     mark = receiver.good & f.free("mark_frame") & (tracking == 0)
     with f.m.If(mark):
         f.m.d.sync += [tracking.eq(1), ahead.eq(count - popped), kept.eq(data),
-                       kept_words.eq(words - 1)]
+                       kept_words.eq(words)]
     with f.m.Elif((tracking == 1) & popped):
         f.m.d.sync += ahead.eq(ahead - 1)
         with f.m.If(ahead == 0):
-            f.m.d.sync += tracking.eq(Mux(kept_words == 1, 2, 3))
+            f.m.d.sync += tracking.eq(2)
     with f.m.Elif((tracking == 2) & popped):
         f.m.d.sync += tracking.eq(3)
     f.claim("length_first", implies((tracking == 1) & (ahead == 0) & popped,

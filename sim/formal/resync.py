@@ -6,7 +6,7 @@ from unittest import mock
 
 from amaranth import Cat, Const, Mux, Signal, Value
 
-from hw import framing
+from hw import framing, registers
 from hw.commands import Commands
 from hw.config import PRESETS
 from hw.framing import CobsDecoder, FrameReceiver
@@ -33,8 +33,11 @@ def _receiver(f: Bench, name: str) -> tuple[FrameReceiver, Value]:
     receiver = FrameReceiver(min_words=1, max_words=20, depth=64)
     with mock.patch.object(framing, "CobsDecoder", lambda: decoder):
         inner = f.open(name, receiver)
+    f.lemma(f"{name}_not_empty", implies((inner["place"] != 0) | (inner["words"] != 0),
+                                         ~inner["empty"]))
     return receiver, Cat(inside["left"], inside["implied"], inner["place"], inner["words"],
-                         inner["empty"], inner["long"], inner["crc"].crc)
+                         inner["empty"], inner["long"], inner["crc"].crc,
+                         Mux(inner["empty"], 0, receiver.first))
 
 
 @proof("framing.FrameReceiver/resync", depth=2, reach=12, induction=True, quick=True,
@@ -55,9 +58,11 @@ def receiver_resync(f: Bench):
     f.claim("same_bad", implies(new, receiver.bad == fresh.bad))
     f.claim("same_whole", implies(new, (receiver.good | receiver.overrun)
                              == (fresh.good | fresh.overrun)))
+    f.claim("same_first", implies(new & (receiver.good | receiver.overrun),
+                                  receiver.first == fresh.first))
     f.lemma("same_state", implies(new, state == fresh_state))
     # The reset state: all zero but `empty`.
-    empty = len(state) - 32 - 2
+    empty = len(state) - 8 - 32 - 2
     f.lemma("fresh_waits", implies(~new, fresh_state == 1 << empty))
     f.cover("frame_after_noise", new & f.past(~new) & f.past(state[:8] == 3))
     f.cover("first_word", new & (state[8 + 1 + 2:][:5] == 1))
@@ -83,7 +88,8 @@ def uart_resync(f: Bench):
 
 PHASES = (("IDLE",), ("READ WORD", "READ WAIT", "READ"), ("REPLY",),
           ("DIGEST WAIT", "DIGEST", "DIGEST WORD"), ("READ OR NOT",), ("RUNNING",), ("RUN",),
-          ("DROP",), ("WRITE",), ("DECIDE",), ("CHECK",), ("MEASURE",), ("NUMBER",), ("HEADER",))
+          ("CHAIN",), ("DROP",), ("WRITE",), ("DECIDE",), ("CHECK",), ("MEASURE",), ("NUMBER",),
+          ("HEADER",))
 """States of `commands.Commands`, the last ones first; those of a loop together, in its order."""
 
 
@@ -93,7 +99,8 @@ def commands_end(f: Bench):
     """A request comes to its end: a number made of the state and its counter falls in every cycle
     in which the command processor does not wait for somebody else (the rest of a request, an
     unpacked word, the sender, a memory), and never rises before it is idle again. A run counts
-    its cycles and ends at the limit."""
+    its cycles and ends at the limit, or at once where a `sync` waits; so does a read, at its next
+    word."""
     commands = Commands(PRESETS["tiny"])
     inner = f.open("commands", commands)
     assume_held(f, commands.requests)
@@ -118,7 +125,7 @@ def commands_end(f: Bench):
     coded = inner["coded"]
     writing = at("WRITE") & inner["more"] & (inner["status"] == 0) & ~inner["repeat"]
     waits = (
-        (at("HEADER", "DROP") & ~commands.requests.valid)
+        (at("HEADER", "DROP", "CHAIN") & ~commands.requests.valid)
         | (at("NUMBER") & header.packed & ~commands.requests.valid)
         | (writing & Mux(coded, ~unpacker.o.valid, ~commands.requests.valid))
         | (at("READ OR NOT", "DIGEST") & ~commands.sender_idle)
@@ -129,12 +136,63 @@ def commands_end(f: Bench):
     f.claim("never_rises", implies(busy, rank <= f.past(rank)))
     f.claim("run_ends", implies(f.past(at("RUNNING") & (inner["cycles"] >= header.max_cycles)),
                                 ~at("RUNNING")))
+    f.claim("sync_ends_a_run", implies(f.past(at("RUNNING") & inner["void"]), ~at("RUNNING")))
+    f.claim("sync_ends_a_read", implies(f.past(at("READ WAIT") & inner["void"])
+                                        & at("READ WORD"), commands.replies.payload.last))
     f.lemma("a_state", at(*(name for names in PHASES for name in names)))
     f.lemma("more_is_left", implies(at("DECIDE", "WRITE"), inner["more"] == (left != 0)))
     f.lemma("header_index", implies(at("HEADER"), inner["index"] < 6))
-    f.lemma("reply_index", implies(at("REPLY"), inner["index"] < 3))
+    f.lemma("reply_index", implies(at("REPLY"), inner["index"] < 4))
+    f.lemma("reads_its_last", implies(at("READ WORD") & (inner["count"] == 1), inner["last_word"]))
+    f.lemma("nothing_counted_yet", implies(
+        at(*(name for names in PHASES[6:] for name in names), "RUNNING"), inner["count"] == 0))
+    f.lemma("nothing_to_read", implies(
+        at("READ OR NOT") & ((inner["status"] != 0) | ~header.read), inner["count"] == 0))
+    f.lemma("digest_is_last", implies(at("REPLY") & header.digest & (inner["count"] != 0),
+                                      inner["last_word"]))
     f.lemma("something_to_read", implies(at(*PHASES[1]), inner["count"] != 0))
     f.lemma("something_to_digest", implies(at("DIGEST WAIT"), inner["left"] != 0))
-    f.lemma("reply_from_its_start", implies(at("WRITE", "DROP", "RUN", "RUNNING", "READ OR NOT",
-                                               *PHASES[3]), inner["index"] == 0))
+    f.lemma("reply_from_its_start", implies(at("WRITE", "DROP", "CHAIN", "RUN", "RUNNING",
+                                               "READ OR NOT", *PHASES[3]), inner["index"] == 0))
     f.cover("answered", busy & at("IDLE"))
+
+
+@proof("commands.Commands/epoch", depth=3, reach=24, induction=True, quick=True,
+       scope="the tiny core; any requests, faults, memory answers and runs")
+def commands_epoch(f: Bench):
+    """The epoch proves what was done: no memory is written and no run begins but for a request that
+    advances it, once, by the CRC that ends the request's frame, before its run and its reply."""
+    commands = Commands(PRESETS["tiny"])
+    inner = f.open("commands", commands)
+    assume_held(f, commands.requests)
+    fsm, header, chained = inner["fsm"], inner["header"], inner["chained"]
+
+    def at(*names: str) -> Value:
+        return Cat(fsm.state == fsm.encoding[name] for name in names).any()
+
+    taken = commands.requests.valid & commands.requests.ready
+    advances = at("CHAIN") & taken & chained
+    f.claim("writes_are_chained", implies(commands.bus.w_en, chained & at("WRITE")))
+    f.claim("runs_are_chained", implies(commands.start, chained & at("RUN")))
+    following = registers.next_epoch(f.past(inner["epoch"]), f.past(commands.requests.payload))
+    f.claim("advances", inner["epoch"] == Mux(
+        f.past(advances), following[:32], Mux(f.started, f.past(inner["epoch"]), 0)))
+    f.claim("chain_before_the_run", implies(at("RUN") & f.started, f.past(at("CHAIN") & taken)
+                                            & (chained == f.past(chained))))
+    f.claim("stays_chained", implies(f.past(chained) & ~chained, f.past(at("IDLE"))))
+    # A request that is done, and whose flags ask for nothing, writes nothing.
+    done = (inner["status"] == 0) & ~inner["repeat"]
+    plain = ~header.packed & (inner["payload"] == 0)
+    f.lemma("nothing_to_write", implies(at("MEASURE") & plain, inner["writes"] == 0))
+    f.lemma("end_is_the_start", implies(at("CHECK", "DECIDE") & plain,
+                                        inner["end"] == header.write_addr))
+    f.lemma("refused_with_words", implies(at("DECIDE") & ~header.write & ~plain,
+                                          inner["possible"] != 0))
+    f.lemma("more_is_left", implies(at("DECIDE", "WRITE"), inner["more"] == (
+        (inner["end"] - header.write_addr)[:len(inner["writes"])] != 0)))
+    f.lemma("not_decided_yet", implies(at("HEADER", "NUMBER", "MEASURE", "CHECK", "DECIDE"),
+                                       ~chained))
+    asks = ~header.sync | header.write | header.run
+    f.lemma("chained_if_done", implies(at("WRITE", "DROP", "CHAIN", "RUN") & done & asks, chained))
+    f.lemma("writes_if_asked", implies(at("WRITE") & done & ~header.write, ~inner["more"]))
+    f.cover("advanced", f.past(advances) & (inner["epoch"] != 0))

@@ -26,16 +26,22 @@ class _Task:
     replies: list[list[Reply]] = field(default_factory=list)
 
 
+@dataclass(eq=False)
+class _Turn:
+    """A place in the queue of somebody who wants the session for himself."""
+
+
 class Background:
     """Runs submitted jobs in order on a session, in a thread that starts with the first of them.
 
-    The session belongs to the thread while it has work, and else to whoever is in `exclusive`.
+    The session belongs to the thread while it has work, and else to whoever is in `exclusive`; both
+    in the order in which they asked.
     """
 
     def __init__(self, session: Session):
         self._session = session
         self._state = threading.Condition()
-        self._waiting: deque[_Task] = deque()  # not taken whole yet
+        self._waiting: deque[_Task | _Turn] = deque()  # not taken whole yet
         self._open: deque[_Task] = deque()  # taken, in part or whole, not finished
         self._running = self._closed = False
         self._owner: int | None = None  # thread within `exclusive`
@@ -49,9 +55,7 @@ class Background:
         """
         task = _Task(jobs, check, finish)
         with self._state:
-            if self._closed:
-                raise SpikeTicketError(f"{self._session.transport.name}: the connection was "
-                                       "closed; open it again")
+            self._check_open()
             self._waiting.append(task)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, daemon=True,
@@ -62,7 +66,8 @@ class Background:
 
     @contextmanager
     def exclusive(self) -> Iterator[Session]:
-        """The session for the caller alone, after all that was submitted before has ended."""
+        """The session for the caller alone, after all that was submitted before has ended. Raises
+        SpikeTicketError where it was closed."""
         me = threading.get_ident()
         if self._thread is not None and self._thread.ident == me:
             raise SpikeTicketError("a future's callback runs in the board's own thread and cannot "
@@ -70,10 +75,19 @@ class Background:
         if self._owner == me:  # again within
             yield self._session
             return
+        turn = _Turn()
         with self._state:
-            self._state.wait_for(lambda: self._owner is None and not (
-                self._waiting or self._open or self._running))
-            self._owner = me
+            self._check_open()
+            self._waiting.append(turn)
+            try:
+                self._state.wait_for(lambda: self._closed or (
+                    self._owner is None and self._waiting[0] is turn
+                    and not (self._open or self._running)))
+                self._check_open()
+                self._owner = me
+            finally:
+                self._waiting.remove(turn)
+                self._state.notify_all()
         try:
             yield self._session
         finally:
@@ -88,12 +102,20 @@ class Background:
             self._state.notify_all()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+        with self._state:
+            self._state.wait_for(lambda: self._owner in (None, threading.get_ident()))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SpikeTicketError(f"{self._session.transport.name}: the connection was closed; "
+                                   "open it again")
 
     def _work(self) -> None:
         while True:
             with self._state:
                 self._state.wait_for(lambda: self._closed or (
-                    self._waiting and self._owner is None))
+                    self._waiting and isinstance(self._waiting[0], _Task)
+                    and self._owner is None))
                 if self._closed:
                     self._fail(SpikeTicketError(
                         f"{self._session.transport.name}: the connection was closed"))
@@ -113,9 +135,9 @@ class Background:
     def _fail(self, error: BaseException) -> None:
         """End every task with this error."""
         begun = list(self._open)
-        later = [task for task in self._waiting if task not in begun]
+        later = [task for task in self._waiting if isinstance(task, _Task) and task not in begun]
         self._open.clear()
-        self._waiting.clear()
+        self._waiting = deque(turn for turn in self._waiting if isinstance(turn, _Turn))
         for task in begun:
             task.future.set_exception(error)
         for task in later:
@@ -126,6 +148,8 @@ class Background:
         with self._state:
             while self._waiting and not self._closed:
                 task = self._waiting[0]
+                if isinstance(task, _Turn):  # what was asked for after it waits
+                    break
                 if task.taken or self._begin(task):
                     task.taken += 1
                     if task.taken == len(task.jobs):

@@ -12,10 +12,13 @@
 
 from __future__ import annotations
 
+import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +45,18 @@ __all__ = ["Accelerator", "Identity", "Inference", "LayerCounters", "Statistics"
 Progress = Callable[[int], object]
 
 
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A network on the board. framing: of its events. limit: cycles of a run at most."""
+
+    image: Image
+    framing: Framing
+
+    @cached_property
+    def limit(self) -> int:
+        return cycle_limit(self.image)
+
+
 class Accelerator:
     """A board that runs compiled networks; `open` finds one, the constructor takes its line.
 
@@ -52,8 +67,12 @@ class Accelerator:
 
     Every method raises SpikeTicketError, in words for the user, when the board does not answer or
     is not what it should be; a result is only ever returned if it arrived whole and belongs to its
-    request. Methods may be called from several threads; they wait for each other, and for what was
-    submitted before.
+    request. Methods may be called from several threads; each has the board for itself until it
+    returns, in the order in which they were called, and after what was submitted before. A batch
+    is run on the network that was loaded when it was given, or refused.
+
+    Where another program has sent requests to the board since, the method that notices raises
+    SpikeTicketError; the next one first loads the network again.
     """
 
     def __init__(self, transport: Transport,
@@ -66,18 +85,19 @@ class Accelerator:
         except ValueError as error:
             raise SpikeTicketError(str(error)) from None
         self.transport = transport
-        self.image: Image | None = None
         self.trials: list[rates.Trial] = []
-        self._framing = Framing()
-        self._limit = 0
-        self._maps_since = -1  # session.epoch when the board's maps were made
-        self._runs = 0
+        self._held: _Held | None = None
+        self._maps_since = -1  # session.resets when the board's maps were made
         self._connected = False
         self._session = Session(transport)
         if self._config is not None:
             self._session.clock_hz = self._config.clock_hz
-        self._session.on_reset = self._restore
+        # Neither may keep this object alive: what nobody has any more gives its port back.
+        restore = weakref.WeakMethod(self._restore)
+        self._session.on_reset = lambda: (put_back := restore()) and put_back()
         self._background = Background(self._session)
+        self._dropped = weakref.finalize(self, _give_back, self._background, transport)
+        self._dropped.atexit = False
 
     @classmethod
     def open(cls, where: str = "auto", *, manifest: Mapping | CoreConfig | str | Path | None = None,
@@ -119,8 +139,15 @@ class Accelerator:
 
     def close(self) -> None:
         """Let go of the board, after what is on its way; what was submitted beyond that fails."""
+        self._dropped.detach()
         self._background.close()
         self.transport.close()
+
+    @property
+    def image(self) -> Image | None:
+        """The network that is loaded."""
+        held = self._held
+        return None if held is None else held.image
 
     @property
     def config(self) -> CoreConfig:
@@ -146,7 +173,7 @@ class Accelerator:
         random words each way unharmed. A line that cannot stays at its first rate, and one that
         fails often later goes back to it. Overwrites the board's maps.
         """
-        with self._exclusive_run() as session:
+        with self._background.exclusive() as session:
             self._maps_since = -1
             self.trials = rates.raise_rate(session, self.config, limit)
         return self.trials
@@ -158,20 +185,18 @@ class Accelerator:
             an Image that was compiled for it.
         progress: called with the number of words after each frame; `load_words` is the total.
         """
-        image, framing = compiled(what, self.config)
-        with self._exclusive_run() as session:
-            self.image = None
+        held = _Held(*compiled(what, self.config))
+        with self._background.exclusive() as session:
+            self._held, self._maps_since = None, -1
             before = self.statistics.bytes_sent
-            readback.write_image(session, image, progress)
-            self.image, self._framing = image, framing
-            self._limit = cycle_limit(image)
+            readback.write_image(session, held.image, progress)
+            self._held = held
             return self.statistics.bytes_sent - before
 
     def verify(self) -> bool:
         """Whether the board holds what was loaded (it computes CRCs of its memories)."""
-        image = self._loaded()
         with self._background.exclusive() as session:
-            return readback.holds(session, image)
+            return readback.holds(session, self._loaded().image)
 
     def infer(self, batch: object, masks: np.ndarray | None = None, *, counters: bool = False,
               progress: Progress | None = None) -> Inference:
@@ -184,13 +209,14 @@ class Accelerator:
         counters: also read the core's counters after every image.
         progress: called with 1 after every image.
         """
-        image = self._loaded()
+        held = self._loaded()
         sizes: list[tuple[int, int]] = []
-        jobs = self._jobs(image, batch, masks, counters, sizes)
-        with self._exclusive_run() as session:
+        jobs = self._jobs(held, batch, masks, counters, sizes)
+        with self._background.exclusive() as session:
+            self._still(held)
             replies = session.exchange(jobs, progress)
-            self._maps_since = session.epoch
-        return inference(image, replies, counters, sizes)
+            self._maps_since = session.resets
+        return inference(held.image, replies, counters, sizes)
 
     def submit(self, batch: object, masks: np.ndarray | None = None, *,
                counters: bool = False) -> Future[Inference]:
@@ -200,21 +226,15 @@ class Accelerator:
         and not yet done; what is submitted after it is tried again. Callbacks of the future must
         not use the board.
         """
-        image = self._loaded()
+        held = self._loaded()
         sizes: list[tuple[int, int]] = []
-        jobs = list(self._jobs(image, batch, masks, counters, sizes))
-        self._runs += 1
-
-        def check() -> None:
-            if self.image is not image:
-                raise SpikeTicketError(f"network {image.name!r} was replaced before this batch was "
-                                       "sent; submit it again")
+        jobs = list(self._jobs(held, batch, masks, counters, sizes))
 
         def finish(replies: list[list[Reply]]) -> Inference:
-            self._maps_since = self._session.epoch
-            return inference(image, replies, counters, sizes)
+            self._maps_since = self._session.resets
+            return inference(held.image, replies, counters, sizes)
 
-        return self._background.submit(jobs, check, finish)
+        return self._background.submit(jobs, lambda: self._still(held), finish)
 
     def stream(self, inputs: Iterable, masks: Iterable | None = None, *, ahead: int = 8,
                counters: bool = False) -> Iterator[Inference]:
@@ -245,11 +265,11 @@ class Accelerator:
     def counters(self) -> dict[str, LayerCounters]:
         """What each layer did in the last run, by its name, in order; of the first 32 steps of the
         program. (`infer(..., counters=True)` reads them after every image.)"""
-        image = self._loaded()
         with self._background.exclusive() as session:
-            self._check_epoch()
+            image = self._loaded().image
+            self._check_maps()
             found = readback.read_counters(session, image)
-            self._check_epoch()
+            self._check_maps()
         return found
 
     def trace(self, one: object, mask: np.ndarray | None = None, *,
@@ -258,71 +278,75 @@ class Accelerator:
         map as it is made.
 
         one: as one of `infer`'s batch. layer: read this map only, and end there.
-        Yields (map name, uint8 [T, C, H, W]) with the rows and columns that are stored (see
-        `Image.maps`), the input first, which holds its values.
+        Gives (map name, uint8 [T, C, H, W]) with the rows and columns that are stored (see
+        `Image.maps`), the input first, which holds its values. All of it is read before the first
+        is given, so that nothing comes in between.
         """
-        image = self._loaded()
+        held = self._loaded()
+        image = held.image
         if layer is not None:
             self._known_map(image, layer)
-        array = as_input(image, one, self._framing)
-        with self._exclusive_run() as session:
+        array = as_input(image, one, held.framing)
+        steps = read_program(image.program, self.config)
+        found: list[tuple[str, np.ndarray]] = []
+        with self._background.exclusive() as session:
+            self._still(held)
             session.exchange([input_job(image, array, mask)])
-            self._maps_since = session.epoch
-        mine = self._runs
-        layers = read_program(image.program, self.config)
-        for step in range(-1, len(layers)):
-            if step >= 0:
-                run = Run(layers[step].address, stop_after=1, max_cycles=self._limit)
-                with self._background.exclusive() as session:
-                    self._check_run(mine)
-                    session.ask(Request(run=run))
-            for name, layout in image.maps.items():
-                if layout.born == step and layer in (None, name):
-                    self._check_run(mine)
-                    yield name, self._read_map(name)
-                    if name == layer:
-                        return
+            self._maps_since = session.resets
+            for step in range(-1, len(steps)):
+                if step >= 0:
+                    session.ask(Request(run=Run(steps[step].address, stop_after=1,
+                                                max_cycles=held.limit)))
+                for name, layout in image.maps.items():
+                    if layout.born == step and layer in (None, name):
+                        found.append((name, self._read_map(session, image, name)))
+                if layer is not None and found:
+                    break
+        return iter(found)
 
     def read_map(self, name: str) -> np.ndarray:
         """A map as it is in the board's memory now: uint8 [T, C, H, W].
 
         After `infer` a map is still there unless a later one uses its words (`Image.keep_all`).
         """
-        self._known_map(self._loaded(), name)
-        return self._read_map(name)
+        with self._background.exclusive() as session:
+            image = self._loaded().image
+            self._known_map(image, name)
+            return self._read_map(session, image, name)
 
     def kept(self) -> np.ndarray:
         """Tokens that the patch gate kept in the last run: bool [N]."""
-        image = self._loaded()
-        if image.gate is None:
-            raise SpikeTicketError(f"network {image.name!r} has no patch gate")
         with self._background.exclusive() as session:
+            image = self._loaded().image
+            if image.gate is None:
+                raise SpikeTicketError(f"network {image.name!r} has no patch gate")
             kept = readback.read_mask(session, image)
-            self._check_epoch()
+            self._check_maps()
         return kept
 
-    @contextmanager
-    def _exclusive_run(self) -> Iterator[Session]:
-        """The session, for something after which the board's maps are others."""
-        with self._background.exclusive() as session:
-            self._runs += 1
-            yield session
-
-    def _loaded(self) -> Image:
-        if self.image is None:
+    def _loaded(self) -> _Held:
+        held = self._held
+        if held is None:
             raise SpikeTicketError("no network is loaded; call load() first")
-        return self.image
+        return held
 
-    def _jobs(self, image: Image, batch: object, masks: np.ndarray | None, counters: bool,
+    def _still(self, held: _Held) -> None:
+        """Raises SpikeTicketError if another network has been loaded. For the session's owner."""
+        if self.image is not held.image:
+            raise SpikeTicketError(f"network {held.image.name!r} was replaced before this batch "
+                                   "was sent; give it again")
+
+    def _jobs(self, held: _Held, batch: object, masks: np.ndarray | None, counters: bool,
               sizes: list[tuple[int, int]]) -> Iterator[Job]:
         """A job for each input, made when it is asked for; its bytes are added to `sizes`. Inputs
         and masks are checked at once."""
-        arrays = as_batch(image, batch, self._framing)
+        image = held.image
+        arrays = as_batch(image, batch, held.framing)
         masks = (image.gate.check_masks(masks, len(arrays)) if image.gate is not None
                  else check_masks({}, masks, len(arrays)))
 
         def job(array: np.ndarray, mask: np.ndarray | None) -> Job:
-            made = inference_job(image, array, mask, self._limit, counters)
+            made = inference_job(image, array, mask, held.limit, counters)
             sizes.append(line_bytes(made[:-1] if counters else made))
             return made
 
@@ -333,23 +357,26 @@ class Accelerator:
             raise SpikeTicketError(f"network {image.name!r} has no map {name!r}; it has "
                                    f"{', '.join(image.maps)}")
 
-    def _read_map(self, name: str) -> np.ndarray:
-        image = self._loaded()
-        with self._background.exclusive() as session:
-            found = readback.read_map(session, image, name)
-            self._check_epoch()
+    def _read_map(self, session: Session, image: Image, name: str) -> np.ndarray:
+        found = readback.read_map(session, image, name)
+        self._check_maps()
         return found
 
-    def _check_epoch(self) -> None:
-        if self._session.epoch != self._maps_since:
-            raise SpikeTicketError(f"{self.transport.name}: the board was reset and lost its maps; "
-                                   "run the input again")
-
-    def _check_run(self, mine: int) -> None:
-        if self._runs != mine:
-            raise SpikeTicketError("another run has begun while this one was traced; trace again")
+    def _check_maps(self) -> None:
+        if self._session.resets != self._maps_since:
+            raise SpikeTicketError(
+                f"{self.transport.name}: the board lost its maps, or nothing was run yet (a reset "
+                "or another network or program takes them); run the input again")
 
     def _restore(self) -> None:
         """The board was reset: load again."""
-        if self.image is not None:
-            readback.write_image(self._session, self.image)
+        if (image := self.image) is not None:
+            readback.write_image(self._session, image)
+
+
+def _give_back(background: Background, transport: Transport) -> None:
+    """Close what an accelerator had that nobody closed."""
+    warnings.warn(f"{transport.name}: an Accelerator was dropped without close(); use it with "
+                  "'with'", ResourceWarning, stacklevel=2)
+    background.close()
+    transport.close()

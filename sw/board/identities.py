@@ -15,7 +15,11 @@ from hw import registers
 from hw.boards import BOARDS
 from hw.config import PRESETS, CoreConfig
 
+from .. import bounded
 from ..errors import SpikeTicketError
+
+MAX_MANIFEST = 1 << 20
+"""Bytes of a manifest at most; those there are take some thousands."""
 
 BITSTREAMS = Path(__file__).parents[2] / "bitstreams"
 
@@ -38,7 +42,7 @@ class Known:
 def read_manifest(path: str | Path) -> Known:
     """A build's manifest. Raises SpikeTicketError if it is none, or of another version."""
     try:
-        values = json.loads(Path(path).read_text())
+        values = json.loads(bounded.read(path, MAX_MANIFEST, "a manifest"))
         config = registers.manifest_config(values)
         build_id, baud = values.get("build_id", ""), values.get("baud", registers.DEFAULT_BAUD)
         board = values.get("board", "")

@@ -19,6 +19,10 @@ BULK_WORDS = 240
 """Words of a bulk write frame: 96 % of its bytes are payload, and repeating one costs little."""
 
 
+MOST_CYCLES = (1 << 32) - 1
+"""That a request's limit can say."""
+
+
 def memories(image: Image) -> list[tuple[Space, int, np.ndarray]]:
     """(space, address, words) of everything that is loaded once."""
     parts = [(Space.PROGRAM, 0, image.program)]
@@ -75,7 +79,9 @@ def inference_job(image: Image, array: np.ndarray, mask: np.ndarray | None, limi
 
 
 def cycle_limit(image: Image) -> int:
-    """Cycles that no inference of this network can exceed: every weight one by one, all active."""
+    """Cycles that no inference of this network can exceed: every weight one by one, all active; or
+    the most that a request can ask for, 43 s at 100 MHz. A run that is longer than that is stopped
+    and told of (TIMEOUT)."""
     config = image.config
     words = max(layout.channel_words for layout in [*image.maps.values(), *image.inputs])
     work = 0
@@ -84,7 +90,7 @@ def cycle_limit(image: Image) -> int:
         # In attention every timestep has a weight of its own for each channel of the head.
         weights = layer.stored + rows * 4 * code.header["head_width"]
         work += weights * max(1, layer.planes) * layer.groups * layer.strips
-    return 1_000_000 + 20 * work * words * config.subs
+    return min(1_000_000 + 20 * work * words * config.subs, MOST_CYCLES)
 
 
 def chunks(start: int, total: int, size: int) -> Iterator[tuple[int, int]]:

@@ -108,7 +108,7 @@ class Write:
 
     @property
     def frame_words(self) -> int:
-        """Words of the frame, CRC included; as many of the board's buffer does it take."""
+        """Words of the frame, CRC included; one more of the board's buffer does it take."""
         return len(REQUEST) + 1 + len(self.words) + (self.packed > 0)
 
 
@@ -149,17 +149,27 @@ class Request:
     sync: bool = False
 
     @property
-    def frame_words(self) -> int:
-        """Words of the frame, CRC included; as many of the board's buffer does it take."""
-        return self.write.frame_words if self.write else len(REQUEST) + 1
+    def buffer_words(self) -> int:
+        """Words that the frame takes of the board's buffer."""
+        return 1 + (self.write.frame_words if self.write else len(REQUEST) + 1)
 
     @property
     def reply_words(self) -> int:
         """Words that the reply carries if all goes well."""
         return self.read.reply_words if self.read else 0
 
+    @property
+    def chained(self) -> bool:
+        """Whether it advances the board's epoch."""
+        return not self.sync or self.write is not None or self.run is not None
+
     def encode(self, seq: int) -> bytes:
-        """The frame. Raises ValueError naming a field that does not fit."""
+        """The frame. Raises as `frame`."""
+        return encode_frame(self.frame(seq))
+
+    def frame(self, seq: int) -> np.ndarray:
+        """Words of the frame without its CRC: uint32. Raises ValueError naming a field that does
+        not fit."""
         write = self.write or Write(Space.MAP, 0)
         run = self.run or Run(max_cycles=0)
         read = self.read or Read(Space.MAP, 0, 0)
@@ -175,17 +185,19 @@ class Request:
             "read_count": read.count, "read_stride": read.stride,
             "start": run.start, "stop_after": run.stop_after, "max_cycles": run.max_cycles,
         })
-        return encode_frame(np.concatenate([np.array(header, np.uint32), payload]))
+        return np.concatenate([np.array(header, np.uint32), payload])
 
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """The board's answer. cycles: of the run, 0 without one. words: what was read, uint32."""
+    """The board's answer. cycles: of the run, 0 without one. epoch: see `registers.next_epoch`.
+    words: what was read, uint32."""
 
     status: Status
     seq: int
     expected: int
     cycles: int
+    epoch: int
     words: np.ndarray
 
     @classmethod
@@ -195,19 +207,20 @@ class Reply:
         Raises SpikeTicketError if they are one of another protocol version.
         """
         words = decode_frame(frame)
+        first = program.unpack_words(REPLY[:1], [int(words[0])])
+        if not first["reply"]:
+            raise FrameError("a request came back: the line is looped")
+        if first["version"] != PROTOCOL:
+            raise SpikeTicketError(
+                f"the board speaks protocol {first['version']}, this host {PROTOCOL}; "
+                "use a bitstream and a host of one version")
         if len(words) < len(REPLY):
             raise FrameError(f"{len(words)} words are no reply")
         values = program.unpack_words(REPLY, [int(w) for w in words[:len(REPLY)]])
-        if not values["reply"]:
-            raise FrameError("a request came back: the line is looped")
-        if values["version"] != PROTOCOL:
-            raise SpikeTicketError(
-                f"the board speaks protocol {values['version']}, this host {PROTOCOL}; "
-                "use a bitstream and a host of one version")
         if values["count"] != len(words) - len(REPLY) or values["status"] not in set(Status):
             raise FrameError("the reply's header contradicts itself")
         return cls(Status(values["status"]), values["seq"], values["expected"], values["cycles"],
-                   words[len(REPLY):])
+                   values["epoch"], words[len(REPLY):])
 
 
 class Splitter:

@@ -61,11 +61,11 @@ def write_image(session: Session, image: Image,
     sizes = iter([len(job[0].write.words) for job in jobs])
     name = session.transport.name
     for _ in range(MAX_RESETS):
-        epoch = session.epoch
+        resets = session.resets
         session.exchange(jobs, lambda _: progress and progress(next(sizes, 0)))
         if holds(session, image):
             return
-        if epoch == session.epoch:
+        if resets == session.resets:
             raise SpikeTicketError(f"{name}: the board's memory does not hold what was sent; load "
                                    "again, and suspect the board if that fails too")
     raise SpikeTicketError(f"{name}: {KEEPS_RESETTING}")

@@ -4,6 +4,10 @@ A job is a few requests that must be done in order and undisturbed (write an inp
 are sent ahead of the replies as far as the board can buffer. After any trouble (a damaged frame, a
 reply that does not come) the line is left to calm down, the sequence starts anew, and every job
 whose last reply is missing is sent again from its beginning: a job is done whole or not at all.
+
+Each reply carries the board's epoch, which depends on every request that was ever done
+(`hw.registers.next_epoch`). So it proves that the board did what this session asked, and nothing
+that anybody else did.
 """
 
 from __future__ import annotations
@@ -17,12 +21,12 @@ from hw import registers
 from hw.registers import STATUS_TEXT, Register, Space, Status
 
 from ..errors import SpikeTicketError
-from .protocol import FrameError, Read, Reply, Request, Splitter, Write, words
+from .protocol import FrameError, Reply, Request, Splitter, Write, digest, encode_frame, words
 from .transport import Transport
 
 Job = Sequence[Request]
 
-_AGAIN = {Status.BAD_FRAME, Status.OVERRUN, Status.ORDER}
+_AGAIN = {Status.BAD_FRAME, Status.OVERRUN, Status.ORDER, Status.STOPPED}
 """Answers after which the same request may well succeed."""
 
 _MAX_STALE = 1000
@@ -43,6 +47,10 @@ KEEPS_RESETTING = "the board keeps resetting; check its power supply and its res
 _RESET_AFTER = 3
 """Attempts to start anew without an answer before the line is reset: the board's rate may be
 another than the host's, since it lost power or since the request that set it got lost."""
+
+_SECOND_SPEAKER = (
+    "another program has sent requests to the board, so its network and results may not be this "
+    "session's; end that program, then try again (the network is loaded anew)")
 
 _CHECK = "check cable, port, baud rate and that the bitstream is SpikeTicket's"
 
@@ -75,14 +83,16 @@ class _Sent:
     request: Request
     seconds: float
     """That the board may take, the time of the bytes on the line included."""
+    epoch: int
+    """The board's once it has been done, if nobody else asks for anything."""
 
 
 @dataclass
 class _Streak:
-    """Failures since the last job was done: at `epoch` and time `since`; `allowed`: seconds that
-    the open jobs may take."""
+    """Failures since the last job was done: after `resets` and at time `since`; `allowed`: seconds
+    that the open jobs may take."""
 
-    epoch: int
+    resets: int
     since: float
     failures: int = 0
     allowed: float = 0.0
@@ -98,6 +108,9 @@ class Session:
     limit: seconds beyond the bytes and cycles of the open jobs within which a job must be done;
     after the first failure past them SpikeTicketError is raised.
     on_reset: called when the board turns out to have lost its state, to put it back.
+
+    Where another program has changed the board's state, the call that notices raises
+    SpikeTicketError, and the next one puts the state back first, as after a reset.
     """
 
     SYNC_RETRIES = 10
@@ -111,11 +124,13 @@ class Session:
         self._splitter = Splitter()
         self._arrived: deque[Reply] = deque()
         self._sent: deque[_Sent] = deque()
-        self.epoch = 0  # grows whenever the board turns out to have lost its state
+        self.resets = 0  # times that the board's state turned out not to be this session's
         self._synced = False
         self._seq = 0
-        self._nonce: int | None = None
-        self._naming = self._restoring = False
+        # Epochs that the board may have by what this session asked; None before it was asked.
+        self._epochs: set[int] | None = None
+        self._restoring = False
+        self._fresh = False  # it answered as only a board does that was reset
         self._troubles: deque[int] = deque()  # jobs done at each of the last recoveries
 
     @contextlib.contextmanager
@@ -174,8 +189,8 @@ class Session:
         the line usable again, whatever ended this one.
         """
         unsent: deque[_Job] = deque()  # taken, not sent or to be sent again
-        streak = _Streak(self.epoch, self.transport.now())
-        self._sent.clear()
+        streak = _Streak(self.resets, self.transport.now())
+        self._forget_sent()
         try:
             while True:
                 self._send_ahead(unsent, take)
@@ -189,7 +204,7 @@ class Session:
                     if item.last:
                         self.statistics.jobs += 1
                         done(item.job.replies)
-                        streak = _Streak(self.epoch, self.transport.now())
+                        streak = _Streak(self.resets, self.transport.now())
                     continue
                 self._give_up_or_not(streak, trouble)
                 self._recover(unsent)
@@ -217,7 +232,7 @@ class Session:
     def _give_up_or_not(self, streak: _Streak, trouble: str) -> None:
         """One more failure without a job done in between; raises if it is one too many."""
         streak.failures += 1
-        resets = self.epoch - streak.epoch
+        resets = self.resets - streak.resets
         seconds = self.transport.now() - streak.since - streak.allowed
         name = self.transport.name
         if resets >= MAX_RESETS:
@@ -247,9 +262,13 @@ class Session:
                 return None, "no answer"
             place = next((i for i, item in enumerate(self._sent) if item.seq == reply.seq), None)
             if reply.status in _AGAIN:
+                numbers = {item.seq for item in self._sent} | {self._seq}
+                self._fresh |= reply.expected == 0 and 0 not in numbers
                 return None, STATUS_TEXT[reply.status]
             if place is None:
                 continue  # a second copy of an answer
+            if reply.epoch != self._sent[place].epoch:
+                return None, "an answer belongs to something else"
             if reply.status != Status.OK:
                 remedy = (f" ({reply.cycles} cycles); load the network again"
                           if reply.status == Status.TIMEOUT
@@ -258,22 +277,26 @@ class Session:
                     f"{self.transport.name}: {STATUS_TEXT[reply.status]}{remedy}")
             if place > 0 or len(reply.words) != self._sent[0].request.reply_words:
                 return None, "answers are missing"
+            self._epochs = {reply.epoch}
             return (self._sent.popleft(), reply), ""
         return None, "stale answers"
 
     def _has_room(self, job: Job) -> bool:
         """Whether the job may be sent ahead: what is unanswered must fit the board's buffer."""
-        waiting = sum(item.request.frame_words for item in self._sent)
-        need = sum(request.frame_words for request in job)
+        waiting = sum(item.request.buffer_words for item in self._sent)
+        need = sum(request.buffer_words for request in job)
         return not waiting or waiting + need < registers.BUFFER_WORDS - _SYNC_ROOM
 
     def _send(self, request: Request, job: _Job | None = None, last: bool = True,
               lead: bytes = b"") -> _Sent:
-        data = lead + request.encode(self._seq)
+        frame = request.frame(self._seq)
+        data = lead + encode_frame(frame)
+        before = self._sent[-1].epoch if self._sent else next(iter(self._epochs or {0}))
+        epoch = registers.next_epoch(before, digest(frame)) if request.chained else before
         seconds = request.run.max_cycles / self.clock_hz if request.run else 0.0
         if self.transport.baud:
             seconds += 10 * (len(data) + 4 * request.reply_words + 32) / self.transport.baud
-        item = _Sent(job or _Job(()), last, self._seq, request, seconds)
+        item = _Sent(job or _Job(()), last, self._seq, request, seconds, epoch)
         self._seq = (self._seq + 1) & 0xFFFF
         self.transport.write(data)
         self.statistics.bytes_sent += len(data)
@@ -297,49 +320,53 @@ class Session:
                 break
         return self._arrived.popleft() if self._arrived else None
 
+    def _forget_sent(self) -> None:
+        """Nothing is waited for any more; the board may have done any part of it, from the first
+        request on."""
+        if self._epochs is not None:
+            self._epochs.update(item.epoch for item in self._sent)
+        self._sent.clear()
+
     def _synchronise(self) -> None:
         """Start the sequence anew; every answer to what was sent before comes before this one's.
 
-        A number kept in the board's scratch register tells whether the board kept its state.
+        Its epoch tells whether the board has the state that this session gave it.
         """
         patience = self._patience()
-        self._sent.clear()
-        read = Read(Space.REGISTER, Register.SCRATCH, 1)
+        self._forget_sent()
         for attempt in range(self.SYNC_RETRIES):
             if attempt == _RESET_AFTER:
                 self.restore_rate()
             self._seq = self.transport.random_below(1 << 16)
-            item = self._send(Request(read=read, sync=True), lead=b"\0")
+            item = self._send(Request(sync=True), lead=b"\0")
             for _ in range(_MAX_STALE):
                 reply = self._reply(patience + item.seconds)
                 patience = self._slack  # whatever the board was at, it has ended
                 if reply is None:
                     break
-                if (reply.seq, reply.status, len(reply.words)) == (item.seq, Status.OK, 1):
+                if (reply.seq, reply.status, len(reply.words)) == (item.seq, Status.OK, 0):
                     self._synced = True
-                    if int(reply.words[0]) != self._nonce:
-                        self._new_board(first=self._nonce is None)
+                    self._found(reply.epoch)
                     return
         raise SpikeTicketError(f"{self.transport.name}: no answer; {_CHECK}")
 
-    def _new_board(self, first: bool) -> None:
-        self.epoch += 1
-        if self._naming:  # a reset before it had its number: the request with it is sent again
+    def _found(self, epoch: int) -> None:
+        """The board has this epoch: 0 after a reset, one that is possible, or another program's."""
+        possible, self._epochs = self._epochs, {epoch}
+        again, self._fresh = self._fresh and epoch == 0, False
+        if possible is None or (epoch in possible and not again):
             return
-        self._naming = True
-        try:
-            nonce = self.transport.random_below((1 << 32) - 1) + 1
-            self.ask(Request(Write(Space.REGISTER, Register.SCRATCH, words([nonce]))))
-            self._nonce = nonce
-        finally:
-            self._naming = False
-        if not first and self.on_reset is not None and not self._restoring:
-            # A reset meanwhile shows in `epoch`, and what puts the state back begins again.
+        self.resets += 1
+        if epoch != 0 and possible:
+            self._epochs = set()  # the next start finds a board without this session's state
+            raise SpikeTicketError(f"{self.transport.name}: {_SECOND_SPEAKER}")
+        if self.on_reset is not None and not self._restoring:
+            # A reset meanwhile shows in `resets`, and what puts the state back begins again.
             self._restoring = True
             try:
                 self.on_reset()
             except BaseException:
-                self._nonce = -1  # the state is not back: the next start finds a reset board again
+                self._epochs = set()
                 raise
             finally:
                 self._restoring = False

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from hw.registers import DEFAULT_BAUD
 
 from ..errors import SpikeTicketError
-from . import usb_ports
+from . import board_clock, usb_ports
 
 try:
     from termios import error as _termios_error
@@ -71,10 +71,13 @@ class SerialTransport(Transport):
     baud: the board's rate after power-up and after a break, as it was built.
     The port is taken for this program alone. If it vanishes, every call raises SpikeTicketError
     until the port can be opened again, under its old name or, after it was plugged in elsewhere,
-    by its USB serial number. Raises SpikeTicketError if the port cannot be opened.
+    by its USB serial number. Raises SpikeTicketError if the port cannot be opened. Where a
+    simulated board is behind the port (`sim.serve`), all waiting is by the board's own time.
     """
 
     BREAK_SECONDS = 0.02
+    STALLED = 60.0
+    """Seconds in which a simulated board's time stands still before it counts as gone silent."""
 
     def __init__(self, port: str, baud: int = DEFAULT_BAUD):
         try:
@@ -87,6 +90,8 @@ class SerialTransport(Transport):
         self._serial: serial.SerialBase | None = None
         self._closed = False
         self._usb = None
+        self._clock: board_clock.ClockReader | None = None
+        self._shift = 0.0  # so that `now` goes on where the clock is another
         self._open(port)
         self._usb = _usb_address(port)
 
@@ -101,6 +106,11 @@ class SerialTransport(Transport):
         except (*self._errors, ValueError) as error:
             raise SpikeTicketError(f"{port}: cannot be opened ({_reason(error)}); "
                                    f"{_remedy(error)}") from None
+        before = self.now()
+        self._clock = board_clock.find(port)
+        self._shift += before - self.now()
+        if self._clock is not None:
+            self._serial.write_timeout = self.STALLED
         # USB bridges otherwise keep a short answer for 16 ms; not every port has the setting.
         with contextlib.suppress(AttributeError, NotImplementedError, ValueError, OSError):
             self._serial.set_low_latency_mode(True)
@@ -130,12 +140,25 @@ class SerialTransport(Transport):
 
     def read(self, timeout: float) -> bytes:
         port = self._port()
+        began, moved = self.now(), time.monotonic()
         try:
-            port.timeout = timeout
-            first = port.read(1)
-            return first + port.read(port.in_waiting) if first else b""
+            while True:
+                port.timeout = timeout if self._clock is None else min(timeout, 0.05)
+                if first := port.read(1):
+                    return first + port.read(port.in_waiting)
+                passed = self.now() - began
+                if self._clock is None or passed >= timeout:
+                    return b""
+                if time.monotonic() - moved > self.STALLED:
+                    if passed == 0.0:
+                        return b""
+                    began, timeout, moved = began + passed, timeout - passed, time.monotonic()
         except (*self._errors, TypeError) as error:  # TypeError: pyserial, a port that vanishes
             raise self._gone(error) from None
+
+    def now(self) -> float:
+        clock = self._clock
+        return self._shift + (time.monotonic() if clock is None else clock.seconds)
 
     def reset(self) -> None:
         port = self._port()

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from hw.config import PRESETS
 
+from .. import outputs
 from ..errors import SpikeTicketError, command
 from . import report
 from .workloads import event_statistics
@@ -75,7 +76,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--update", type=Path, metavar="FILE",
                         help="replace the tables between `study` comments in a Markdown file")
-    parser.add_argument("--plot", type=Path, metavar="DIR", help="write the plots as SVG")
+    parser.add_argument("--plot", type=outputs.folder, metavar="DIR",
+                        help="write the plots as SVG")
     return parser.parse_args(argv)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import ticket
-from ..data.datasets import load_npz
+from ..data.array_sets import load_npz
 from ..errors import SpikeTicketError
 from ..integer import reference
 from ..integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
-import importlib.util
 import json
 import os
 import signal
@@ -121,5 +120,9 @@ def on_ray(run: str, jobs: list[Job], workers: int, threads: int, address: str |
 
 
 def has_ray() -> bool:
-    """Whether Ray is installed."""
-    return importlib.util.find_spec("ray") is not None
+    """Whether Ray is installed, and can be imported."""
+    try:
+        importlib.import_module("ray")
+    except ImportError:
+        return False
+    return True

@@ -1,0 +1,31 @@
+"""What a command needs before its `main` runs: an interrupt while it imports is no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+
+def _end(*_) -> None:
+    os.write(2, b"error: interrupted\n")
+    os._exit(130)
+
+
+def quiet_interrupt() -> None:
+    """From here to `ready` an interrupt ends the program in one line, exit code 130.
+
+    Only for `python -m ...`, whose packages are imported before it has a `main`; nothing where
+    interrupts are ignored or somebody else takes them.
+    """
+    if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def ready() -> None:
+    """Interrupts are KeyboardInterrupt again, and no character is one that a stream cannot say."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
