@@ -12,7 +12,7 @@ from hw.config import PRESETS
 from hw.registers import Space
 from sim.board import SimTransport
 from sw.board.driver import Accelerator
-from sw.board.jobs import load_words
+from sw.board.jobs import cycle_limit, load_words
 from sw.board.opening import open_transport
 from sw.board.protocol import Request, Run, Write, words
 from sw.board.transport import SerialTransport
@@ -121,6 +121,20 @@ def test_a_run_that_takes_too_long_is_an_error(transport, cases):
         with pytest.raises(SpikeTicketError, match="cycle limit"):
             board.infer(inputs)
         vars(board._held)["limit"] = limit
+        assert is_right(board.infer(inputs), expected)
+
+
+def test_a_limit_above_32_bits_is_the_most_there_is(transport, cases):
+    """A network that fits runs, however far its worst case is from what a request can say."""
+    rng = np.random.default_rng(0)
+    big = Network(InputSpec(1, 64, 64, 8), 16, (Layer(
+        "out", (Synapses(rng.integers(1, 3, (20, 1, 5, 5)).astype(np.int8), padding=2),),
+        np.zeros(20, np.int64), np.zeros(20, np.int64), None),), "big")
+    assert cycle_limit(compile_network(big, PRESETS["a35tf"])) == 2**32 - 1
+    _, image, inputs, expected = cases[0]
+    with Accelerator(transport, TINY) as board:
+        board.load(image)
+        vars(board._held)["limit"] = 2**32 - 1
         assert is_right(board.infer(inputs), expected)
 
 

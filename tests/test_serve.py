@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from sim.serve import Board, main
+from sw.board import board_clock
 from sw.board.driver import Accelerator
 from sw.board.transport import SerialTransport
 from sw.errors import SpikeTicketError
@@ -68,6 +70,63 @@ def test_link_over_a_file(tiny_library, tmp_path):
         Board(TINY, library=tiny_library, link=tmp_path / "no" / "folder")
     assert (tmp_path / "file").read_text() == "precious"
     assert main(["--preset", "tiny", "--link", str(tmp_path / "file")]) == 2
+
+
+def test_a_second_board_on_a_link_is_refused(tiny_library, tmp_path, capsys):
+    link = tmp_path / "board"
+    with Board(TINY, library=tiny_library, link=link) as first:
+        with pytest.raises(SpikeTicketError, match="where a board is served already; end that one"):
+            Board(TINY, library=tiny_library, link=link)
+        assert main(["--preset", "tiny", "--link", str(link)]) == 2
+        assert "served already" in capsys.readouterr().err
+        with Accelerator(SerialTransport(str(link)), TINY) as accelerator:
+            accelerator.identify()
+        assert os.path.realpath(link) == first.port
+
+
+@pytest.mark.parametrize("by_the_wall", [False, True])
+def test_a_board_that_is_merely_slow_is_waited_for(tiny_library, case, monkeypatch, by_the_wall):
+    """As on a busy computer: seconds of the wall for thousandths of the board's."""
+    image, inputs, logits = case
+    if by_the_wall:  # what the board's own clock is for
+        monkeypatch.setattr(board_clock, "find", lambda port: None)
+    with Board(TINY, library=tiny_library) as board, \
+            Accelerator(SerialTransport(board.port), TINY) as accelerator:
+        accelerator.load(image)
+        vars(accelerator._held)["limit"] = 100_000
+        accelerator._session._slack = 0.2
+        quick, slow = board._transport.read, [4]
+
+        def read(timeout):
+            slow[0] -= 1
+            if slow[0] >= 0:
+                time.sleep(0.5)
+            return quick(timeout)
+
+        monkeypatch.setattr(board._transport, "read", read)
+        assert (accelerator.infer(inputs).logits == logits).all()
+        assert (accelerator.statistics.recoveries > 0) == by_the_wall
+
+
+def test_the_clock_of_a_board(tiny_library, tmp_path):
+    with Board(TINY, library=tiny_library, link=tmp_path / "board") as board:
+        clock = board_clock.find(str(tmp_path / "board"))
+        before = clock.seconds
+        end = time.monotonic() + 20
+        while clock.seconds <= before:  # it goes on while the board has nothing to do
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        path, port = board_clock._path(board.port), board.port
+        assert path.exists()
+    assert not path.exists() and board_clock.find(port) is None
+    file = tmp_path / "left"
+    file.write_bytes(bytes(5000))
+    path.symlink_to(file)  # not a board's: no lock, a link
+    try:
+        assert board_clock.find(port) is None
+    finally:
+        path.unlink()
+    assert board_clock.find("/dev/null") is None and board_clock.find("loop://") is None
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
