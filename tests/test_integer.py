@@ -10,10 +10,12 @@ from spikingjelly.activation_based import neuron
 from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.integer import spikingjelly as integer
+from sw.integer.folding import fold
 from sw.integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
 from sw.integer.spikingjelly import IntegerLIFNode, IntegerNetwork
-from sw.models import CNNConfig, SpikingCNN
-from sw.tickets.integer_training import IntegerTrainee
+from sw.integer.trainee import IntegerLIF, NetworkTrainee
+from sw.nets import NetConfig, SpikingVGG, build
+from sw.nets.neurons import lif
 
 # -- the neuron ---------------------------------------------------------------------------------
 
@@ -261,53 +263,61 @@ def test_evaluate_counts_labels_and_activity():
 # -- the network in training --------------------------------------------------------------------
 
 
-def test_the_trained_forward_pass_is_the_integer_network():
+def trained_cnn(model: str, shape: tuple[int, int, int], classes: int) -> SpikingVGG:
+    """A network with running statistics; some batch norms have negative scales."""
     torch.manual_seed(0)
-    model = SpikingCNN(CNNConfig.parse("8p-12-16p", input=(1, 13, 12), classes=4))
-    for norm in model.norms:
-        torch.nn.init.normal_(norm.weight, 0.6, 0.6)  # some of them negative
-        torch.nn.init.normal_(norm.bias, 0.4, 0.3)
+    net = build(NetConfig(model, shape, classes, decay=0.5))
+    for block in net.convs:
+        torch.nn.init.normal_(block.norm.weight, 0.6, 0.6)
+        torch.nn.init.normal_(block.norm.bias, 0.4, 0.3)
+        block.norm.momentum = None
+    with torch.no_grad():
+        net(net.prepare(torch.randint(0, 256, (16, *shape), dtype=torch.uint8)))
+    return net.eval()
+
+
+def trainee_of(net: SpikingVGG, masks: dict[str, torch.Tensor]) -> NetworkTrainee:
+    spec = InputSpec(*net.config.input)
+    return NetworkTrainee(fold(net.float_layers(4), spec), spec, 4, masks)
+
+
+def test_the_trained_forward_pass_is_the_integer_network():
+    net = trained_cnn("8p-12-16p", (1, 13, 12), 4)
     images = torch.randint(0, 256, (16, 1, 13, 12), dtype=torch.uint8)
-    model.train()(model.prepare(images))  # running statistics
-    masks = {k: torch.rand(v.shape) < 0.5 for k, v in model.weights().items()}
-    trainee = IntegerTrainee.from_float(model.eval(), masks, 4)
+    masks = {name: torch.rand(w.shape) < 0.5 for name, w in
+             zip(("conv1", "conv2", "conv3", "readout"), net.weights().values(), strict=True)}
+    trainee = trainee_of(net, masks)
     network = trainee.to_network("t", ("a", "b", "c", "d"))
-    kept: list[torch.Tensor] = []
+    kept: dict[str, torch.Tensor] = {}
     spikes: dict[str, torch.Tensor] = {}
     logits = trainee.logits(trainee.prepare(images), kept)
     assert torch.equal(logits.long(), IntegerNetwork(network)(images, spikes))
-    for ours, theirs in zip(kept, spikes.values(), strict=True):
-        assert torch.equal(ours.long(), theirs.long())
-        assert 0 < ours.mean() < 1
-    for (_, syn), mask in zip(network.synapses(), masks.values(), strict=True):
-        assert not syn.weight[~mask.numpy()].any()
-        assert syn.weight.min() >= -7 and syn.weight.max() == 7
+    assert list(kept) == list(spikes) == ["conv1", "conv2", "conv3"]
+    for name, theirs in spikes.items():
+        assert torch.equal(kept[name].long(), theirs.long())
+        assert 0 < kept[name].mean() < 1
+    for (layer, syn), mask in zip(network.synapses(), masks.values(), strict=True):
+        assert not syn.weight[~mask.numpy().reshape(syn.weight.shape)].any(), layer.name
+        assert np.abs(syn.weight.astype(int)).max() == 7
     assert trainee.sparsity() == pytest.approx(network.sparsity)
 
 
 def test_gradients_reach_surviving_weights_only():
-    torch.manual_seed(1)
-    model = SpikingCNN(CNNConfig.parse("6p-8", input=(1, 10, 10), classes=3))
+    net = trained_cnn("6p-8", (1, 10, 10), 3)
     images = torch.randint(0, 256, (8, 1, 10, 10), dtype=torch.uint8)
-    for norm in model.norms:
-        norm.momentum = None  # the average over the passes
-        torch.nn.init.constant_(norm.bias, 0.5)
-    for _ in range(2):
-        model(model.prepare(images))
-    masks = {k: torch.rand(v.shape) < 0.5 for k, v in model.weights().items()}
-    trainee = IntegerTrainee.from_float(model, masks, 4)
+    masks = {name: torch.rand(w.shape) < 0.5 for name, w in
+             zip(("conv1", "conv2", "readout"), net.weights().values(), strict=True)}
+    trainee = trainee_of(net, masks)
     torch.nn.functional.cross_entropy(trainee(trainee.prepare(images)),
                                       torch.arange(8) % 3).backward()
-    for weight, mask in zip(trainee.weights, masks.values(), strict=True):
-        assert not weight.grad[~mask].any()
-        assert weight.grad[mask].any()
-    assert all(bias.grad.any() for bias in trainee.biases)
+    for layer, mask in zip(trainee.layers, masks.values(), strict=True):
+        grad = layer.weights[0].grad.reshape(mask.shape)
+        assert not grad[~mask].any() and grad[mask].any()
+    assert all(layer.bias.grad.any() for layer in trainee.layers)
 
 
 def test_integer_surrogate_equals_the_float_networks():
     """With integer currents and unit gain 1/theta both networks have the same gradients."""
-    from sw.integer.trainee import IntegerLIF
-    from sw.models import FusedLIFNode
     torch.manual_seed(2)
     theta = 16
     x = (torch.randint(-4, 10, (3, 2, 5, 4, 4)) * 4).double()
@@ -316,7 +326,7 @@ def test_integer_surrogate_equals_the_float_networks():
     gain = torch.full((5,), 1 / theta, dtype=torch.float64)
     threshold = torch.full((5,), float(theta)).double()
     ours = IntegerLIF.apply(a, Neuron(leak=128), threshold, gain, None)
-    theirs = FusedLIFNode(2.0)(b)
+    theirs = lif(2.0)(b)
     (ours * grad).sum().backward()
     (theirs * grad).sum().backward()
     assert torch.equal(ours, theirs)

@@ -37,6 +37,29 @@ def on_a_grid(config: nets.NetConfig) -> nn.Module:
     return net
 
 
+@torch.no_grad()
+def test_a_cnn_equals_a_plain_spikingjelly_one():
+    torch.manual_seed(2)
+    net = nets.build(nets.NetConfig("6p-8-10", (2, 9, 7), 5, decay=0.5)).eval()
+    for block in net.convs:
+        nn.init.normal_(block.norm.weight, 1, 0.3)
+        nn.init.normal_(block.norm.bias, 0.5, 0.3)
+    x = torch.rand(3, 2, 9, 7)
+    seq = x.expand(4, *x.shape)
+    for block, pooled in zip(net.convs, (True, False, False), strict=True):
+        conv = [nn.functional.conv2d(frame, block.conv.weight, padding=1) for frame in seq]
+        norm = block.norm
+        current = torch.stack([nn.functional.batch_norm(
+            frame, norm.running_mean, norm.running_var, norm.weight, norm.bias) for frame in conv])
+        node = neuron.LIFNode(tau=2.0, decay_input=False, step_mode="m")
+        seq = node(current)
+        if pooled:
+            seq = torch.stack([nn.functional.max_pool2d(frame, 2) for frame in seq])
+    expected = torch.stack([frame.mean((2, 3)) @ net.readout.weight.T for frame in seq]).mean(0)
+    assert 0 < seq.mean() < 1
+    torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_vgg9_has_the_paper_s_weights():
     net = nets.build(nets.NetConfig("vgg9"))
     assert sum(w.numel() for w in net.weights().values()) == 2_261_184

@@ -20,7 +20,6 @@ from sw.integer.network import InputSpec, Layer, Pool
 from sw.integer.quantize import convert
 from sw.integer.spikingjelly import IntegerNetwork
 from sw.integer.trainee import NetworkTrainee
-from sw.models import FusedLIFNode
 from sw.nets.spikeformer_layers import float_layers, to_network, trainee
 from sw.nets.spikeformer_model import Spikeformer, SpikeformerConfig
 
@@ -171,7 +170,7 @@ def test_weights_carry_the_layers_names():
 def test_another_neuron_may_be_given():
     config = SpikeformerConfig(**SMALL)
     model = Spikeformer(config, lambda theta: neuron.IFNode(theta, step_mode="m"))
-    assert not any(isinstance(m, FusedLIFNode) for m in model.modules())
+    assert not any(isinstance(m, neuron.LIFNode) for m in model.modules())
     assert model(model.prepare(images(model, 5))).shape == (5, 3)
 
 

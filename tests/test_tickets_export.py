@@ -19,7 +19,7 @@ from .test_tickets_run import TEST, TINY, TRAIN, stripes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-BASE = {"epochs": 1, "rewind_epoch": 0, "epochs_final": 1, "epochs_integer": 0}
+BASE = {"validation": 0.0, "epochs": 1, "rewind_epoch": 0, "epochs_final": 1, "epochs_integer": 0}
 CNN = dataclasses.replace(TINY, **BASE)
 SPIKEFORMER = dataclasses.replace(PATCHES, **BASE)
 METHODS = {

@@ -8,20 +8,25 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
+from torch import nn
 
 from sw import nets, ticket
 from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.integer.spikingjelly import IntegerNetwork
 from sw.tickets import checkpoint, export, masks, methods, run, training
+from sw.tickets.classifier import Classifier, Way
 from sw.tickets.ecpt import ecpt
-from sw.tickets.patches import PatchGate, kept_count, kept_lists, zero_pixels
+from sw.tickets.patches import PatchGate, kept_count, zero_pixels
+from sw.tickets.stem import TokenStem, find_stem
 from sw.tickets.trainer import Trainer
 
 from .test_tickets_run import TEST, TINY, TRAIN, numbers, trainer_of
 
 PATCHES = dataclasses.replace(TINY, method="patches", model="spikeformer-1-16", patch_sparsity=0.3,
                               epochs_connections=1, flip=False, shift=False, validation=0.0)
+STEM = TokenStem("stem", (-1,), (8, 8))
 CONFIG = nets.NetConfig("spikeformer-1-16", (1, 8, 8), 2, timesteps=2)
 
 
@@ -36,11 +41,17 @@ def test_kept_count_is_the_nearest_and_at_least_one(tokens, sparsity):
     assert kept_count(tokens, sparsity) == max(1, round((1 - sparsity) * tokens))
 
 
+def tokens(count: int) -> TokenStem:
+    """A stem of so many tokens."""
+    side = round(count ** 0.5)
+    return TokenStem("stem", (-1,), (side, side))
+
+
 @given(st.integers(0, 2 ** 31), st.floats(0, 0.95))
 def test_spike_counts_rank_tokens_and_ties_go_to_the_lower(seed, sparsity):
     rng = np.random.default_rng(seed)
     spikes = (rng.random((2, 3, 4, 9)) < rng.random()).astype(np.float32)
-    kept = PatchGate(sparsity).choose(None, torch.from_numpy(spikes)).numpy()
+    kept = PatchGate(tokens(9), sparsity).choose(None, torch.from_numpy(spikes)).numpy()
     keep = kept_count(9, sparsity)
     for b, row in enumerate(kept):
         counts = spikes[:, b].sum((0, 1))
@@ -51,11 +62,11 @@ def test_spike_counts_rank_tokens_and_ties_go_to_the_lower(seed, sparsity):
 def test_input_ranking_sums_pixels_or_events_over_a_patch():
     image = torch.zeros(1, 1, 4, 4)
     image[0, 0, 2:, :2], image[0, 0, 0, 3] = 0.5, 1.0
-    gate = PatchGate(0.5, "input")
+    gate = PatchGate(tokens(4), 0.5, "input")
     assert gate.choose(image, torch.zeros(1, 1, 2, 4)).tolist() == [[1, 2]]
     events = torch.zeros(1, 3, 2, 4, 4)
     events[0, 2, 1, 3, 3] = 5
-    assert PatchGate(0.75, "input").choose(events, torch.zeros(3, 1, 2, 4)).tolist() == [[3]]
+    assert PatchGate(tokens(4), 0.75, "input").choose(events, None).tolist() == [[3]]
 
 
 def test_a_selector_and_chance_rank_otherwise():
@@ -63,10 +74,10 @@ def test_a_selector_and_chance_rank_otherwise():
     spikes[..., 3] = 1
     other = torch.zeros_like(spikes)
     other[..., 1] = 1
-    gate = PatchGate(0.75, "selector", selector=lambda x: other)
+    gate = PatchGate(tokens(4), 0.75, "selector", selector=lambda x: other)
     assert gate.choose(None, spikes).tolist() == [[1], [1]]
-    gate = PatchGate(0.5, "random", generator=torch.Generator().manual_seed(0))
-    drawn = {tuple(gate.choose(None, spikes)[0].tolist()) for _ in range(60)}
+    gate = PatchGate(tokens(4), 0.5, "random", generator=torch.Generator().manual_seed(0))
+    drawn = {tuple(gate.choose(spikes[0], spikes)[0].tolist()) for _ in range(60)}
     assert drawn == {(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)}
 
 
@@ -77,31 +88,31 @@ def test_zeroed_pixels_are_those_of_dropped_patches():
     assert out[1].sum() == 3 * 2 * 4 and (out[1, :, :, 2:, 2:] == 1).all()
 
 
+def spikeformer() -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(nets.build(CONFIG), 2, (1, 8, 8), 2, Way("image")).eval()
+
+
 def test_dropped_tokens_cannot_matter():
-    torch.manual_seed(0)
-    model = nets.build(CONFIG).eval()
+    net = spikeformer()
     x = torch.rand(4, 1, 8, 8)
-    gate = PatchGate(0.5)
-    kept = gate.choose(x, model.embed(x))
-    out = gate(model, x)
-    embed = model.embed
-
-    def noisy(x):
-        spikes = embed(x)
-        dropped = torch.ones(4, 64, dtype=torch.bool).scatter_(1, kept, False)
-        return torch.where(dropped[None, :, None, :], torch.rand_like(spikes) * 1e-3, spikes)
-    model.embed = noisy
-    assert torch.equal(gate(model, x), out)
+    gate = PatchGate(STEM, 0.5)
+    kept = gate.choose(x, STEM.embed(net, x))
+    assert torch.equal(STEM.embed(net, x), net.module.embed(x))
+    out = gate(net, x)
+    dropped = torch.ones(4, 64, dtype=torch.bool).scatter_(1, kept, False)
+    net.module.stem.register_forward_hook(lambda _m, _i, spikes: torch.where(
+        dropped[None, :, None, :], torch.rand_like(spikes) * 1e-3, spikes))
+    assert torch.equal(gate(net, x), out)
 
 
-def test_kept_lists_are_what_the_gate_chooses():
-    torch.manual_seed(0)
-    model = nets.build(CONFIG).eval()
-    images = torch.from_numpy(TEST.images.copy())
-    lists = kept_lists(model, images, PatchGate(0.3), batch=7)
-    assert lists.shape == (40, 45) and lists.dtype == torch.int16
-    x = model.prepare(images)
-    assert torch.equal(lists.long(), PatchGate(0.3).choose(x, model.embed(x)))
+def test_the_hook_removes_the_tokens_that_the_network_s_own_gate_does():
+    net = spikeformer()
+    x = torch.rand(4, 1, 8, 8)
+    out = PatchGate(STEM, 0.5)(net, x)
+    assert not net.module.stem._forward_hooks
+    net.module.set_gate("count", 32)
+    torch.testing.assert_close(net(x), out)
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -109,14 +120,84 @@ def test_kept_lists_are_what_the_gate_chooses():
     ((0.5, "spikes", "sky"), "place 'sky'"), ((0.5, "selector"), "needs a selector")])
 def test_bad_values_are_named(arguments, message):
     with pytest.raises(SpikeTicketError, match=message):
-        PatchGate(*arguments)
+        PatchGate(STEM, *arguments)
 
 
 def test_pixels_must_divide_into_patches():
     with pytest.raises(SpikeTicketError, match="9x8 pixels do not divide into 2x2"):
         zero_pixels(torch.ones(1, 1, 9, 8), torch.tensor([[0]]), (2, 2))
-    with pytest.raises(SpikeTicketError, match="no square grid"):
-        PatchGate(0.5, "input").choose(torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 2, 6))
+
+
+# -- the patch embedding of any network ---------------------------------------------------------
+
+
+class Former(nn.Module):
+    """A Spikeformer as people write them, tokens as maps; `insists`: on its grid."""
+
+    def __init__(self, insists: bool = False, name: str = "patch_embed"):
+        super().__init__()
+        self.name, self.insists, self.T = name, insists, 2
+
+        def lif():
+            return neuron.LIFNode(detach_reset=True, surrogate_function=surrogate.ATan())
+        self.add_module(name, nn.Sequential(layer.Conv2d(1, 8, 3, 1, 1, bias=False),
+                                            layer.BatchNorm2d(8), lif(), layer.MaxPool2d(2)))
+        self.mix = nn.Sequential(layer.Conv2d(8, 8, 1, bias=False), layer.BatchNorm2d(8), lif())
+        self.head = layer.Linear(8, 2)
+        functional.set_step_mode(self, "m")
+
+    def forward(self, x):
+        x = getattr(self, self.name)(x.unsqueeze(0).repeat(self.T, 1, 1, 1, 1))
+        if self.insists:
+            x = x.view(*x.shape[:3], 4, 4)
+        x = x + self.mix(x)
+        return self.head(x.flatten(3).mean(3))
+
+
+def former(**options) -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(Former(**options), 2, (1, 8, 8), 2)
+
+
+def test_a_stem_is_found_by_its_name_or_named():
+    expected = TokenStem("patch_embed", (-2, -1), (4, 4))
+    assert find_stem(former()) == expected
+    assert find_stem(former(name="first"), "first") == dataclasses.replace(expected, path="first")
+    assert find_stem(spikeformer()) == STEM
+
+
+@pytest.mark.parametrize("net, path, message", [
+    (lambda: former(name="first"), None, "Former has no module called stem"),
+    (former, "frist", "stem 'frist': Former has no module of that name"),
+    (former, "head", r"stem 'head' gives \[2, 2, 2\]"),
+    (lambda: former(insists=True), None, "does not run on fewer tokens than the 16 of its stem")])
+def test_stems_that_are_none(net, path, message):
+    with pytest.raises(SpikeTicketError, match=message):
+        find_stem(net(), path)
+
+
+@pytest.mark.parametrize("changes", [
+    {"method": "patches"}, {"method": "patches", "ranking": "input", "place": "pixels"},
+    {"method": "ecpt", "binary": True}, {"method": "scores", "binary": True, "ranking": "random"}])
+def test_patch_tickets_of_a_user_s_module(tmp_path, changes):
+    """Trained behind a hook, exported with the core's gate; the integers are the reference's."""
+    settings = {"timesteps": 2, "sparsity": 0.5, "prune_rate": 0.4, "epochs": 2, "rewind_epoch": 1,
+                "epochs_round": 1, "epochs_final": 1, "epochs_integer": 1, "lr": 0.02,
+                "epochs_connections": 1, "batch_size": 16, "device": "cpu", "patch_sparsity": 0.25}
+    result = run.find(former().module, TRAIN, TEST, tmp_path, **settings, **changes)
+    network = ticket.load(result["ticket"]).network
+    (gate,) = network.gates.values()
+    assert (gate.keep, gate.grid) == (12, (4, 4)) and gate.mode == result["gate"]
+    assert (result["tokens"], result["tokens_kept"]) == (16, 12)
+    masks_of_host = np.arange(16)[None] < np.full((3, 1), 12) if gate.mode == "host" else None
+    logits = IntegerNetwork(network)(
+        torch.from_numpy(TEST.images[:3].copy()), {},
+        None if masks_of_host is None else torch.from_numpy(masks_of_host))
+    ran = reference.run(network, TEST.images[:3], masks=masks_of_host)
+    assert np.array_equal(ran.logits, logits.numpy())
+    if changes["method"] == "ecpt":
+        bits = {made.name: syn.bits for made, syn in network.synapses()}
+        assert bits["patch_embed.2"] == 1 and bits["mix.2"] == 4
 
 
 # -- training -------------------------------------------------------------------------------------
@@ -145,9 +226,9 @@ def test_patch_tickets_train_and_export_exactly(tmp_path, changes):
     ran = reference.run(network, TEST.images[:3], masks=masks_of_host)
     assert np.array_equal(ran.logits, logits.numpy())
     if config.binary:
-        bits = {layer.name: syn.bits for layer, syn in network.synapses()}
-        assert bits["stem2"] == bits["rpe"] == 1
-        assert bits["block1.fc1"] == (1 if config.method == "scores" else 4)
+        bits = {made.name: syn.bits for made, syn in network.synapses()}
+        assert bits["stem.convs.1.node"] == bits["stem.rpe.node"] == 1
+        assert bits["blocks.0.fc1.node"] == (1 if config.method == "scores" else 4)
 
 
 @pytest.mark.parametrize("gated", [False, True])
@@ -187,15 +268,15 @@ def test_ecpt(tmp_path, layers, binary):
     found = ecpt(trainer)
     with trainer.seeded("weights"):
         fresh = nets.build(CONFIG)
-    stem = methods.stem_connections(found.model)
+    stem = methods.stem_connections(found.model, STEM)
     start = {n: m for n, m in methods.connections(fresh).items() if n.startswith("stem")}
-    assert set(found.frozen) == set(stem) == set(start) and len(stem) == 5
-    for name, layer in stem.items():  # frozen weights with a mask of the asked sparsity
+    assert found.frozen == "stem." and set(stem) == set(start) and len(stem) == 5
+    for name, part in stem.items():  # frozen weights with a mask of the asked sparsity
         mask = found.masks[name]
         assert int(mask.sum()) == round(0.4 * mask.numel())
-        assert torch.equal(layer.weight != 0, mask)
+        assert torch.equal(part.weight != 0, mask)
         if binary:
-            assert len(layer.weight[mask].abs().unique()) == 1
+            assert len(part.weight[mask].abs().unique()) == 1
     connections = methods.connections(found.model)
     if layers == "all":
         rest = {n: m for n, m in found.masks.items() if n not in stem}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.numpy import save
 
 from sw import ticket
 from sw.data.datasets import Images
@@ -69,7 +70,9 @@ def whole(tmp_path_factory):
     """One uninterrupted search with everything that has state."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("whole")
-    config = dataclasses.replace(TINY, early_time=True, early_bird=True)
+    config = dataclasses.replace(TINY, early_time=True, early_bird=True, distil=0.5,
+                                 distil_integer=0.25, epochs_rounded=1, epochs_integer=2,
+                                 epochs_unshifted=1, lr_integer=0.01)
     return folder, config, run.search(config, TRAIN, TEST, folder)
 
 
@@ -78,7 +81,7 @@ def test_stages_and_sparsities(whole):
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert [(r["stage"], r["epoch"]) for r in log] == [
         ("dense", 1), ("dense", 2), ("round 1", 1), ("round 2", 1), ("round 2", 2),
-        ("integer", 1)]
+        ("rounded", 1), ("integer", 1), ("integer", 2)]
     total = 4 * 9 + 6 * 4 * 9 + 2 * 6
     assert [r["sparsity"] for r in log[:5]] == pytest.approx(
         [0, 0] + [1 - round(total * d) / total for d in (0.6, 0.4, 0.4)], abs=1e-5)
@@ -98,7 +101,7 @@ def test_ticket_holds_the_exact_configuration(whole):
     assert masks.sparsity_of(alive) == pytest.approx(result["sparsity_mask"])
 
 
-@pytest.mark.parametrize("stop_at", range(6))
+@pytest.mark.parametrize("stop_at", range(8))
 def test_an_interrupted_search_ends_with_the_same_numbers(whole, tmp_path, stop_at):
     """Stopped in the middle of every epoch in turn, and continued by a new process' objects."""
     _, config, result = whole
@@ -178,6 +181,70 @@ def test_a_checkpoint_of_no_search_is_refused(whole, search):
             trainer.train("new", trainer.build(), 1)
     finally:
         path.write_bytes(kept)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 9, None])
+def test_a_damaged_checkpoint_is_refused(whole, tmp_path, content):
+    folder, config, _ = whole
+    data = (folder / "state.safetensors").read_bytes()
+    (tmp_path / "state.safetensors").write_bytes(data[:900] if content is None else content)
+    with pytest.raises(SpikeTicketError, match=r"state\.safetensors"):
+        run.search(config, TRAIN, TEST, tmp_path)
+
+
+def test_a_foreign_checkpoint_is_refused(whole, tmp_path):
+    folder, config, _ = whole
+    (tmp_path / "state.safetensors").write_bytes(save({"a": np.zeros(3)}))
+    with pytest.raises(SpikeTicketError, match="not a checkpoint of a ticket search"):
+        run.search(config, TRAIN, TEST, tmp_path)
+    groups, meta = checkpoint.load(folder / "dense.safetensors")
+    del groups["model"]["module.convs.0.conv.weight"]
+    (tmp_path / "state.safetensors").unlink()
+    checkpoint.save(tmp_path / "dense.safetensors", groups, meta)
+    with pytest.raises(SpikeTicketError, match="does not hold this search's state"):
+        run.search(config, TRAIN, TEST, tmp_path)
+
+
+def test_two_searches_do_not_share_a_folder(tmp_path):
+    refused = pytest.raises(SpikeTicketError, match="another search is running")
+    with checkpoint.locked(tmp_path), refused:
+        run.search(TINY, TRAIN, TEST, tmp_path)
+
+
+def test_rewind_epoch_zero_is_the_initialisation(tmp_path):
+    config = dataclasses.replace(TINY, rewind_epoch=0, epochs=1, epochs_integer=0)
+    start = trainer_of(config, tmp_path / "other").build().state_dict()
+    run.search(config, TRAIN, TEST, tmp_path)
+    kept = checkpoint.load(tmp_path / "dense.start.safetensors")[0]["model"]
+    assert all(torch.equal(kept[k], v) for k, v in start.items())
+
+
+def test_another_seed_finds_another_ticket(whole, tmp_path):
+    _, config, result = whole
+    other = run.search(dataclasses.replace(config, seed=1), TRAIN, TEST, tmp_path / "whole")
+    assert numbers(other) != numbers(result)
+
+
+def test_draws_by_number_are_those_of_older_searches(tmp_path):
+    """The weights of the seed itself; the order of (seed, number of the stage, epochs done)."""
+    config = dataclasses.replace(TINY, draws="numbers", seed=5)
+    trainer = trainer_of(config, tmp_path)
+    torch.manual_seed(5)
+    conv = torch.nn.Conv2d(1, 4, 3, bias=False)
+    assert torch.equal(trainer.build().module.convs[0].conv.weight, conv.weight)
+    trainer.history = [{"stage": "dense"}, {"stage": "dense"}, {"stage": "round 1"}]
+    expected = training.batch_generator(5, 1, 1).initial_seed()
+    assert trainer._order("round 1", 1).initial_seed() == expected
+    assert trainer._order("integer", 0).initial_seed() == training.batch_generator(
+        5, 2, 0).initial_seed()
+
+
+def test_an_interrupt_is_reported(tmp_path, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(run, "load_data", stop)
+    assert cli.main(["--out", str(tmp_path)]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
 
 
 def test_a_killed_process_goes_on(tmp_path):

@@ -196,7 +196,7 @@ class _Leaves:
         if isinstance(leaf.module, TokenGate):
             leaf.is_leaf = True
             if leaf.module.mode == "host":
-                leaf.module.host = torch.arange(leaf.module.keep).expand(self.batch, -1)
+                leaf.module.host = torch.arange(leaf.module.keep)[None]
         elif axes is None:
             leaf.is_leaf = False
         else:

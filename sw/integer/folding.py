@@ -1,6 +1,6 @@
 """Layers of modules, batch norms apart, as folded float layers.
 
-For the named networks of `sw.nets` and `sw.models`, which list their own modules; a network of
+For the named networks of `sw.nets`, which list their own modules; a network of
 any other origin is read by `sw.imports`.
 """
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
-from ..models import repeat_like
 from .attention import ColumnAttention
 from .floats import FloatOperation
 from .maps import attend, convolve, max_pool, walk
@@ -65,6 +64,14 @@ class IntegerLIF(torch.autograd.Function):
                 g[t].addcmul_(g[t + 1], s[t], value=-ctx.keep)
         g.mul_(unit)
         return (g.sum(0) if ctx.static else g), None, None, None, None
+
+
+def repeat_like(x: Tensor, steps: int) -> Tensor:
+    """Uninitialised [steps, *x.shape] whose slices have the memory order of `x`."""
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        b, c, h, w = x.shape
+        return x.new_empty(steps, b, h, w, c).permute(0, 1, 4, 2, 3)
+    return x.new_empty(steps, *x.shape)
 
 
 def straight_through(value: Tensor, rounded: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from spikingjelly.activation_based import neuron, surrogate
 
 from ..errors import SpikeTicketError
 from ..integer.network import MAX_TIMESTEPS
-from ..models import FusedLIFNode
+from .neurons import lif
 
 SURROGATES = {"triangle": lambda: surrogate.PiecewiseQuadratic(alpha=1.0),
               "atan": lambda: surrogate.ATan(alpha=2.0),
@@ -59,11 +59,4 @@ class NetConfig:
 
     def node(self, theta: float | None = None) -> neuron.LIFNode:
         """A LIF neuron: v <- decay * v + x, fires at v >= theta, hard reset to 0, detached."""
-        theta = self.theta if theta is None else theta
-        if self.surrogate == "triangle":
-            node = FusedLIFNode(self.tau)
-            node.v_threshold = theta
-            return node
-        return neuron.LIFNode(tau=self.tau, decay_input=False, v_threshold=theta,
-                              v_reset=0.0, surrogate_function=SURROGATES[self.surrogate](),
-                              detach_reset=True, step_mode="m")
+        return lif(self.tau, self.theta if theta is None else theta, SURROGATES[self.surrogate]())

@@ -114,6 +114,22 @@ def rule_of(node: nn.Module) -> FusedRule | None:
                 float(node.v_threshold), node.v_reset, node.detach_reset, function)
 
 
+def lif(tau: float, theta: float = 1.0, function: nn.Module | None = None) -> neuron.LIFNode:
+    """The LIF neuron of our networks: v <- (1 - 1 / tau) v + x, fires at v >= theta, reset to 0,
+    detached; `function`: the surrogate (None: max(0, 1 - |v - theta|), which needs no
+    transcendental function)."""
+    return neuron.LIFNode(tau=tau, decay_input=False, v_threshold=theta, v_reset=0.0,
+                          surrogate_function=function or surrogate.PiecewiseQuadratic(alpha=1.0),
+                          detach_reset=True, step_mode="m")
+
+
+def fire(node: neuron.BaseNode, currents: Tensor, steps: int) -> Tensor:
+    """Spikes [T, ...] of currents [T, ...], or of [1, ...] that are the same at every timestep;
+    the neurons begin at rest."""
+    node.reset()
+    return node(currents.expand(steps, *currents.shape[1:]))
+
+
 @contextlib.contextmanager
 def fused(module: nn.Module) -> Iterator[None]:
     """While it lasts, the neurons of `module` that can be are run fused; it is left as it was."""

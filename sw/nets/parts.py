@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ..errors import SpikeTicketError
 from ..integer.folding import Connection, ModuleLayer
 from ..integer.network import INPUT, Pool
-from ..models import fire
 from .config import NetConfig
+from .neurons import fire
 
 
 class SpikingNet(nn.Module, abc.ABC):

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..errors import SpikeTicketError
 from ..integer import tokens as token_ops
 from ..integer.network import Pool
-from ..models import FusedLIFNode, fire
+from .neurons import fire, lif
 from .spikeformer_config import SpikeformerConfig
 from .token_gate import TokenGate
 
@@ -37,15 +37,6 @@ Spikformer."""
 
 Node = Callable[[float], neuron.BaseNode]
 """Makes a neuron with a given threshold, in multi-step mode."""
-
-
-def fused_node(tau: float) -> Node:
-    """LIF neurons with the fast path for training on a CPU (`sw.models.FusedLIFNode`)."""
-    def make(theta: float) -> neuron.BaseNode:
-        node = FusedLIFNode(tau)
-        node.v_threshold = theta
-        return node
-    return make
 
 
 class ConvBlock(nn.Module):
@@ -142,13 +133,13 @@ class Spikeformer(nn.Module):
 
     forward: prepared images [B, C, H, W] or event frames [B, T, C, H, W] -> logits [B, classes].
     `kept`, int64 [B, keep], replaces the gate's choice of tokens (mode "host" needs it).
-    node: makes the neurons; None: `fused_node(config.tau)`.
+    node: makes the neurons; None: `sw.nets.neurons.lif`.
     """
 
     def __init__(self, config: SpikeformerConfig, node: Node | None = None):
         super().__init__()
         self.config = config
-        node = node or fused_node(config.tau)
+        node = node or (lambda theta: lif(config.tau, theta))
         self.stem = Stem(config, node)
         self.blocks = nn.ModuleList(EncoderBlock(config, node) for _ in range(config.blocks))
         self.head = nn.Linear(config.width, config.classes)

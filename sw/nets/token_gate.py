@@ -28,7 +28,7 @@ class TokenGate(nn.Module):
     with the most spikes over time and channels, of equal ones the lower index), "input" (those
     whose patches have the largest sums of input values; the input outside them is zeroed by
     `zero`, which must be called on it first) or "host" (`host`, int64 [B, keep], ascending, is set
-    before every run).
+    before every run; [1, keep] for all samples alike).
     axes: where the tokens lie in a value [T, B, ...], counted from the end: (-1,) for [T, B, D, N],
     (-2,) for [T, B, N, D], (-2, -1) for [T, B, D, H, W], which becomes [T, B, D, 1, keep].
     units: float value of one unit of the input (mode "input"), in which patches are summed.
@@ -75,7 +75,7 @@ class TokenGate(nn.Module):
             raise SpikeTicketError(
                 "gate 'host' takes its tokens with every image; give `kept` or set `host`"
                 if self.mode == "host" else "gate 'input' has not seen the input; call `zero`")
-        return kept
+        return kept.expand(tokens.shape[1], -1)
 
     def zero(self, x: Tensor) -> Tensor:
         """The input [T or 1, B, C, H, W], 0 outside the patches that mode "input" keeps."""

@@ -79,7 +79,12 @@ def main(argv: list[str] | None = None) -> int:
     from .run import run
     torch.set_num_threads(max(1, args.threads))
     training.keep_freed_memory()
-    result = run(config, Path(args.out))
+    try:
+        result = run(config, Path(args.out))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on after the last finished epoch",
+              file=sys.stderr)
+        return 130
     if parallel.RANK:
         return 0
     if args.json:

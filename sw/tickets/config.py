@@ -19,6 +19,7 @@ from .training import LOSSES
 
 METHODS = ("dense", "imp", "scores", "random", "patches", "ecpt")
 LAYERS = ("all", "stem")
+DRAWS = ("names", "numbers")
 REWINDS = ("epoch", "weights")
 GIVEN = "module"
 """As `weights`: those that the module object already holds."""
@@ -44,11 +45,13 @@ class RunConfig:
     module in a file of yours; network_args: "KEY=VALUE ..." for the class or function. weights: a
     .pth, .pt or .safetensors file: this trained network is the dense one, and the teacher.
     data, data_root: see `sw.data.datasets.load`. train_images, test_images: use only the first N.
+    seed: of all that is random; a stage's draws are told apart by its name, or (draws: "numbers")
+    by its number, as searches before version 1 did.
     validation: fraction of the training samples that no stage trains on, equal in every class; the
     figures of every epoch are on it. The test samples are looked at once, at the end.
 
-    timesteps: T. decay: lambda, the share of the membrane that stays per timestep. theta,
-    surrogate: of the neurons.
+    timesteps: T. decay: lambda, the share of the membrane that stays per timestep, or tau, which
+    makes it 1 - 1 / tau; theta, surrogate: of the neurons of our networks; yours has its own.
 
     sparsity: fraction of the connections removed in the end. scope: rank them over all layers
     ("global"; "lamp": relative to their layer's size) or in each ("layer"); scores always rank in
@@ -63,12 +66,15 @@ class RunConfig:
 
     patch_sparsity: fraction of the patches dropped. ranking: "spikes" (counts of the network
     itself), "input" (pixels or events), "selector" (counts of a pretrained embedding), "random".
+    stem: path of the patch embedding in the network (None: found by its name, `sw.tickets.stem`).
     place: drop "tokens", or zero "pixels" too. dense_gate: False shows imp's dense network all
     patches; its rounds are gated.
 
-    epochs: of the dense network, of the scores, of the encoder in patches and ecpt (N_sp).
+    epochs: of the dense network, of the scores, of the encoder in patches and ecpt (N_sp); None: as
+    many as imp's ticket has from its last round on, else 10.
     epochs_round, epochs_final: of imp's rounds and its last one. epochs_connections: of the patch
-    embedding with its own head (N_c; also the selector's). epochs_integer: fine-tuning in
+    embedding with its own head (N_c; also the selector's). epochs_rounded: of the ticket of imp
+    with weights rounded to `bits` and batch norms still in place. epochs_integer: fine-tuning in
     integers, with weights of `bits` (2..8; binary tickets have 1); in the last epochs_unshifted of
     them no image is shifted. dense_integer: also turn imp's
     dense network into integers, in the same way, and measure it. lr, lr_scores, lr_integer: peaks
@@ -94,8 +100,10 @@ class RunConfig:
     test_images: int | None = None
     validation: float = 0.1
     seed: int = 0
+    draws: str = "names"
     timesteps: int = 4
     decay: float = 0.99
+    tau: float | None = None
     theta: float = 1.0
     surrogate: str = "triangle"
     sparsity: float = 0.5
@@ -111,11 +119,13 @@ class RunConfig:
     patch_sparsity: float = 0.0
     ranking: str = "spikes"
     place: str = "tokens"
+    stem: str | None = None
     dense_gate: bool = True
-    epochs: int = 10
+    epochs: int | None = None
     epochs_round: int = 3
     epochs_final: int = 10
     epochs_connections: int = 5
+    epochs_rounded: int = 0
     epochs_integer: int = 2
     epochs_unshifted: int = 0
     bits: int = 4
@@ -139,9 +149,12 @@ class RunConfig:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _typed(field, getattr(self, field.name)))
+        if self.epochs is None:
+            ticket = self.epochs_final + self.epochs_rounded + self.epochs_integer
+            object.__setattr__(self, "epochs", ticket if self.method == "imp" else 10)
         for name, known in (("method", METHODS), ("scope", SCOPES), ("layers", LAYERS),
                             ("ranking", RANKINGS), ("place", PLACES), ("loss", LOSSES),
-                            ("device", ("auto", "cpu", "cuda"))):
+                            ("draws", DRAWS), ("device", ("auto", "cpu", "cuda"))):
             value = getattr(self, name)
             _need(value in known, f"{name} {value!r} is not one of {', '.join(known)}")
         for name in ("sparsity", "patch_sparsity"):
@@ -153,6 +166,13 @@ class RunConfig:
               f"{self.sparsity}")
         for name in ("epochs", "epochs_round", "epochs_final", "epochs_connections", "batch_size"):
             _need(getattr(self, name) >= 1, f"{name} {getattr(self, name)} is below 1")
+        _need(self.epochs_rounded >= 0, f"epochs_rounded {self.epochs_rounded} is below 0")
+        _need(not self.epochs_rounded or self.method in ("imp", "ecpt"),
+              f"epochs_rounded follow the rounds of imp; method {self.method!r} has none")
+        _need(self.tau is None or self.tau > 1,
+              f"tau {self.tau} must be above 1 (2 keeps half the membrane)")
+        if self.tau is not None:
+            object.__setattr__(self, "decay", 1 - 1 / self.tau)
         _need(self.epochs_integer >= 0, f"epochs_integer {self.epochs_integer} is below 0")
         _need(0 <= self.epochs_unshifted <= self.epochs_integer,
               f"epochs_unshifted {self.epochs_unshifted} is outside 0..{self.epochs_integer} "
@@ -203,9 +223,6 @@ class RunConfig:
             _need(not (self.method == "scores" and self.layers == "stem"),
                   "method 'scores' scores all layers; for the patch embedding alone use method "
                   "'ecpt' with patch_sparsity 0")
-            _need(self.model.startswith("spikeformer"),
-                  f"method {self.method!r} with layers {self.layers!r} and patch_sparsity "
-                  f"{self.patch_sparsity} needs a Spikeformer, not model {self.model!r}")
 
     @property
     def fresh(self) -> bool:

@@ -6,14 +6,14 @@ The names there and here:
 paper       here                      meaning
 =========== ========================= ======================================================
 P           samples of `run.data`     patches, the input
-CPM         `model.stem`              convolution projection module, the patch embedding
+CPM         the module `stem`         convolution projection module, the patch embedding
 w, s, M     `ScoredWeight`            frozen weights, their scores, the mask
 alpha       `ScoredWeight.forward`    sum \\|M w\\| / sum M of a layer (binary tickets)
 pr_c        1 - `sparsity`            fraction of the CPM's connections kept
 pr_p        1 - `patch_sparsity`      fraction of the patches kept
 N_c, N_sp   `epochs_connections`,     epochs of step 1, and of steps 2 and 3
             `epochs`
-PatE        `model.embed(x)`          token spikes [T, B, D, N]
+PatE        `stem.embed(model, x)`    token spikes [T, B, D, N]
 id          `kept`                    token numbers [B, keep]
 =========== ========================= ======================================================
 
@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from .methods import Found, StemClassifier, gate_of, gated, prune_and_rewind, stem_connections
 from .scores import add_scores, freeze_all_but, settle
+from .stem import find_stem
 from .trainer import Trainer
 
 
@@ -36,9 +37,10 @@ def ecpt(run: Trainer) -> Found:
 
     # 1. CPM with a linear head: for N_c epochs, s <- s - lr dL/ds at weights alpha (M w), where M
     #    is the top pr_c of s. Then the linear head is dropped.
-    step1 = StemClassifier(run)
+    stem = find_stem(run.build(), c.stem)
+    step1 = StemClassifier(run, stem)
     model = step1.model
-    cpm = stem_connections(model)
+    cpm = stem_connections(model, stem)
     with run.seeded("scores"):
         s = add_scores(cpm, c.sparsity, c.binary)
     step1.to(run.device)
@@ -49,15 +51,15 @@ def ecpt(run: Trainer) -> Found:
     # 2. For N_sp epochs: PatE = CPM(P); id = top pr_p of PatE.
     # 3. Train encoder and head on CPM(selected patches; alpha (M w)).
     model.requires_grad_(True)
-    model.module.stem.requires_grad_(False)
+    stem.of(model).requires_grad_(False)
     gate = gate_of(run)
-    run.train("encoder", model, c.epochs, forward=gated(model, gate), frozen=[model.module.stem],
+    run.train("encoder", model, c.epochs, forward=gated(model, gate), frozen=[stem.of(model)],
               remember=c.rewind_epoch)
 
     # Beyond the paper: connection tickets of everything behind the CPM.
     found = Found(model, masks, gate)
     if c.layers == "all":
         found = prune_and_rewind(run, model, run.remembered("encoder"), gate, c.timesteps,
-                                 fixed=masks, frozen=lambda model: [model.module.stem])
-    found.frozen = tuple(masks)
+                                 fixed=masks, frozen=lambda model: [stem.of(model)])
+    found.frozen = f"{stem.path}."
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hw.config import CoreConfig
 
@@ -16,20 +16,23 @@ from .. import typical
 from ..compile.bounds import signed
 from ..data.datasets import Images
 from ..imports import from_spikingjelly
-from ..integer.floats import FloatLayer, FloatOperation
-from ..integer.folding import ModuleLayer, ModuleOperation, fold
+from ..integer.floats import FloatLayer, FloatOperation, FloatSynapses
 from ..integer.network import InputSpec, Layer, Network
 from ..integer.quantize import convert
 from ..integer.spikingjelly import evaluate
 from ..integer.trainee import NetworkTrainee
-from ..nets.parts import SpikingNet, width
-from ..nets.spikeformer_layers import float_layers as spikeformer_layers
-from ..nets.spikeformer_model import Spikeformer
+from ..nets.token_gate import TokenGate
 from . import checkpoint, parallel
+from .classifier import rested_copy
 from .methods import Found
-from .patches import PatchGate, kept_count, square, zero_pixels
-from .scores import connections
+from .patches import PatchGate, zero_pixels
 from .trainer import Trainer
+
+CHECKED = 16
+"""Training samples on which the import is compared with the module itself."""
+
+SAME = 1e-6
+"""Relative difference of float32 numbers that are one."""
 
 GATE_MODES = {("spikes", "tokens"): "count", ("input", "pixels"): "input"}
 """Modes of the core's gate by (ranking, place); all others get their tokens from the host."""
@@ -39,30 +42,35 @@ def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTr
     """The integer network of a ticket, its survivors and biases fine-tuned in its own arithmetic
     as `stage`.
 
-    Layers whose survivors all have one magnitude become 1 bit wide; layers in `found.frozen` and
+    The module is imported (`sw.imports`), behind its gate; what the import notes is in `run.notes`.
+    Layers whose survivors all have one magnitude become 1 bit wide; what `found.frozen` names and
     identity shortcuts stay as they are. Event counts get as many input bits as the largest of the
-    data needs. Layers that could overflow the core's accumulator get fewer bits (`narrowed`, noted
-    in `run.notes`). Raises SpikeTicketError for what the integer network cannot express.
+    data needs. Layers that could overflow the core's accumulator get fewer bits (`narrowed`, noted,
+    too). Raises SpikeTicketError for what the integer network cannot express.
     """
     c = run.config
-    model = found.model.cpu().eval()
+    found.model.cpu().eval()
     spec = input_spec([run.data, *([run.held] if run.held else [])])
     scale = input_scale(run.data)
-    layers, modules = float_layers(found, c.bits, spec, scale)
-    layers, bits = narrowed(layers, lambda layers: convert(layers, spec, c.timesteps,
-                                                           input_scale=scale))
+    samples = run.data.images[:CHECKED]
+    imported = from_spikingjelly(
+        behind_gate(found, scale), (spec.channels, spec.height, spec.width), c.timesteps,
+        bits=c.bits, input_bits=spec.bits, static=spec.static, input_scale=scale,
+        samples=samples if spec.static else samples[:, :c.timesteps])
+    layers, bits = narrowed([_one_bit(layer) for layer in imported.layers], lambda layers: convert(
+        layers, spec, c.timesteps, input_scale=scale))
+    key = stage.replace(" ", "_")
+    if imported.notes:
+        run.notes[f"notes_{key}"] = list(imported.notes)
     if bits:
-        run.notes[f"bits_{stage}".replace(" ", "_")] = bits
+        run.notes[f"bits_{key}"] = bits
     trainee = NetworkTrainee(layers, spec, c.timesteps, input_scale=scale).to(run.device)
-    still = {id(connections(model)[name]) for name in found.frozen}
-    frozen = {layer.name: [id(c.conv) in still for c in layer.connections] for layer in modules
-              if isinstance(layer, ModuleLayer)}
     for layer in trainee.layers:
-        stays = frozen.get(layer.scaled.name, [False] * len(layer.weights))
-        for syn, weight, fixed in zip(layer.scaled.synapses, layer.weights, stays, strict=True):
+        fixed = found.frozen is not None and f"{layer.scaled.name}.".startswith(found.frozen)
+        for syn, weight in zip(layer.scaled.synapses, layer.weights, strict=True):
             weight.requires_grad_(not (fixed or _is_identity(syn.weight)))
             layer.bias.requires_grad_(layer.bias.requires_grad and not fixed)
-    if c.epochs_integer and len(still) < len(connections(model)):
+    if c.epochs_integer and found.frozen != "":
         share = c.distil if c.distil_integer is None else c.distil_integer
         run.train(stage, trainee, c.epochs_integer, lr=c.lr_integer, exact=True, distil=share,
                   unshifted=c.epochs_unshifted,
@@ -70,24 +78,52 @@ def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTr
     return trainee.cpu()
 
 
-def float_layers(found: Found, bits: int, spec: InputSpec,
-                 scale: float) -> tuple[list[FloatOperation], list[ModuleOperation]]:
-    """The layers of the ticket's network, gate included, and the modules that they are of (none of
-    a network that is not ours)."""
-    model = found.model.module
-    if isinstance(model, SpikingNet):
-        modules = model.float_layers(bits)
-        return fold(modules, spec), modules
-    if not isinstance(model, Spikeformer):
-        shape = spec.channels, spec.height, spec.width
-        return list(from_spikingjelly(model, shape, found.model.timesteps, bits=bits,
-                                      input_bits=spec.bits, static=spec.static,
-                                      input_scale=scale).layers), []
-    if found.gate is not None:
-        keep = kept_count(model.config.tokens, found.gate.patch_sparsity)
-        model.set_gate(gate_mode(found.gate), keep)
-    modules = spikeformer_layers(model, {n: width(m, bits) for n, m in model.layers().items()})
-    return fold(modules, spec), modules
+class _Hook:
+    """Puts a gate behind a module, or in front of one. (An object: a copy of the module has a copy
+    of this with its own gate.)"""
+
+    def __init__(self, gate: TokenGate, order: str = ""):
+        self.gate, self.order = gate, order
+
+    def __call__(self, module: nn.Module, inputs: tuple, out: Tensor | None = None):
+        if out is not None:
+            return self.gate(out)
+        x, = inputs
+        if self.order == "batch first":
+            return self.gate.zero(x.transpose(0, 1)).transpose(0, 1)
+        return self.gate.zero(x) if self.order == "time first" else self.gate.zero(x[None])[0]
+
+
+def behind_gate(found: Found, scale: float) -> nn.Module:
+    """The ticket's module, as it is or, with a patch gate, a copy that has it."""
+    gate, net = found.gate, found.model
+    if gate is None:
+        return net.module
+    module, mode = rested_copy(net.module), gate_mode(gate)
+    module.token_gate = TokenGate(mode, gate.keep, gate.stem.grid, gate.stem.axes, scale)
+    if mode == "host":      # any tokens will do where it is read
+        module.token_gate.host = torch.arange(gate.keep)[None]
+    module.get_submodule(gate.stem.path).register_forward_hook(_Hook(module.token_gate))
+    if mode == "input":
+        module.register_forward_pre_hook(_Hook(module.token_gate, net.way.given))
+    return module
+
+
+def _one_bit(layer: FloatOperation) -> FloatOperation:
+    """The layer with 1 bit for synapses whose survivors have one magnitude (of each channel; of the
+    readout: one), so that nothing is lost: binary tickets."""
+    if not isinstance(layer, FloatLayer):
+        return layer
+
+    def bits(syn: FloatSynapses) -> int:
+        rows = syn.weight.abs().flatten(1)
+        rows = rows if layer.neuron is not None else rows.reshape(1, -1)
+        alive = rows > 0
+        low = torch.where(alive, rows, torch.inf).amin(1)
+        same = (rows.amax(1) <= low * (1 + SAME)).all()
+        return 1 if bool(same) and int(alive.sum(1).max()) > 1 else syn.bits
+    return dataclasses.replace(layer, synapses=tuple(
+        dataclasses.replace(syn, bits=bits(syn)) for syn in layer.synapses))
 
 
 def narrowed(layers: list[FloatOperation], build: Callable[[list[FloatOperation]], Network]) -> \
@@ -151,11 +187,11 @@ def host_side(found: Found, x: Tensor, timesteps: int) -> tuple[Tensor, None, Te
     found.model.to(x.device)
     prepared = found.model.prepare(x)
     with torch.no_grad():
-        spikes = found.model.module.embed(prepared)
+        spikes = gate.stem.embed(found.model, prepared) if gate.ranking == "spikes" else None
         kept = gate.choose(prepared, spikes)
     if gate.place == "pixels":
-        x = zero_pixels(x, kept, square(spikes.shape[3]))
-    masks = torch.zeros(len(x), spikes.shape[3], dtype=torch.bool, device=x.device)
+        x = zero_pixels(x, kept, gate.stem.grid)
+    masks = torch.zeros(len(x), gate.stem.tokens, dtype=torch.bool, device=x.device)
     return x, None, masks.scatter_(1, kept, True)
 
 

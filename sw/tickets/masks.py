@@ -33,15 +33,6 @@ def survivors(total: int, sparsity: float) -> int:
     return min(total, max(1, round((1 - sparsity) * total)))
 
 
-def global_masks(weights: dict[str, Tensor], density: float) -> Masks:
-    """Keep the largest `density` of all weights by magnitude, over all tensors together.
-
-    Exactly round(density * total) weights stay; ties go to the earlier weight.
-    """
-    flat = torch.cat([w.detach().abs().flatten() for w in weights.values()])
-    return _split(largest(flat, survivors(len(flat), 1 - density)), weights)
-
-
 def by_score(scores: dict[str, Tensor], sparsity: float, scope: str = "global",
              within: Masks | None = None) -> Masks:
     """Keep the largest |score|; with weights as scores this is magnitude pruning.

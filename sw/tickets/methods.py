@@ -19,8 +19,10 @@ from .config import RunConfig
 from .early import EarlyBird, search_timesteps
 from .masks import Masks, by_score, random_masks
 from .patches import PatchGate
+from .rounding import add_rounding, last_run, settle_rounding
 from .scores import add_scores, connections, freeze_all_but, settle
 from .signs import add_signs, settle_signs
+from .stem import TokenStem, find_stem
 from .trainer import Trainer
 
 KL_SAMPLES = 500
@@ -33,12 +35,13 @@ LOGIT_SPREAD = 3.0
 @dataclass
 class Found:
     """A ticket: the network with plain weights (removed ones are 0), the masks by layer name, and
-    the gate it runs behind. `frozen` names the layers whose weights must stay as they are."""
+    the gate it runs behind. frozen: path of the part whose weights must stay as they are, with a
+    dot behind it ("": all of them; None: none)."""
 
     model: nn.Module
     masks: Masks = field(default_factory=dict)
     gate: PatchGate | None = None
-    frozen: tuple[str, ...] = ()
+    frozen: str | None = None
 
     @property
     def forward(self) -> Callable[[Tensor], Tensor]:
@@ -53,7 +56,7 @@ def dense(run: Trainer) -> Found:
     add_signs(binary)
     run.train("dense", model, run.config.epochs, forward=gated(model, gate))
     settle_signs(binary)
-    return Found(model, gate=gate, frozen=tuple(binary))
+    return Found(model, gate=gate, frozen="" if binary else None)
 
 
 def imp(run: Trainer) -> Found:
@@ -101,7 +104,23 @@ def prune_and_rewind(run: Trainer, model: nn.Module, start: dict[str, Tensor],
         run.train(f"round {r}", model, c.epochs_final if last else c.epochs_round,
                   forward=gated(model, gate), masks={**fixed, **masks}, frozen=parts, bird=bird,
                   mask_now=mask_now, distil=c.distil)
-    return Found(model, {**fixed, **(masks or {})}, gate)
+    found = Found(model, {**fixed, **(masks or {})}, gate)
+    if c.epochs_rounded and masks:
+        rounded(run, found, parts)
+    return found
+
+
+def rounded(run: Trainer, found: Found, frozen: list[nn.Module]) -> None:
+    """Train a ticket on with the weights that the search chose rounded to their bits."""
+    c, model = run.config, found.model
+    still = {id(m) for part in frozen for m in part.modules()}
+    layers = {n: m for n, m in connections(model).items()
+              if n in found.masks and id(m) not in still}
+    sample = model.prepare(torch.from_numpy(run.data.images[:1].copy())).to(run.device)
+    add_rounding(layers, found.masks, c.bits, last_run(model, connections(model), sample))
+    run.train("rounded", model, c.epochs_rounded, forward=found.forward, frozen=frozen,
+              lr=c.lr_integer, distil=c.distil)
+    settle_rounding(layers)
 
 
 def scores(run: Trainer) -> Found:
@@ -114,8 +133,9 @@ def scores(run: Trainer) -> Found:
     model.to(run.device)
     freeze_all_but(model, trained)
     forward = gated(model, gate)
-    run.train("scores", model, c.epochs, forward=lambda x: spread(forward(x)), lr=c.lr_scores)
-    return Found(model, settle(chosen), gate, frozen=tuple(chosen))
+    run.train("scores", model, c.epochs, forward=lambda x: spread(forward(x)), lr=c.lr_scores,
+              distil=c.distil)
+    return Found(model, settle(chosen), gate, frozen="")
 
 
 def random(run: Trainer) -> Found:
@@ -146,15 +166,15 @@ def gate_of(run: Trainer) -> PatchGate | None:
     c = run.config
     if c.patch_sparsity == 0 and c.method != "patches":
         return None
-    selector = None
+    stem, selector = find_stem(run.build(), c.stem), None
     if c.ranking == "selector":
-        chooser = StemClassifier(run, "selector")
+        chooser = StemClassifier(run, stem, "selector")
         run.train("selector", chooser, c.epochs_connections)
-        stem = chooser.requires_grad_(False).eval().model.module
+        net = chooser.requires_grad_(False).eval().model
 
         def selector(x: Tensor) -> Tensor:
-            return stem.embed(x.to(run.device)).to(x.device)
-    return PatchGate(c.patch_sparsity, c.ranking, c.place, selector, run.generator)
+            return stem.embed(net, x.to(run.device)).to(x.device)
+    return PatchGate(stem, c.patch_sparsity, c.ranking, c.place, selector, run.generator)
 
 
 def spread(logits: Tensor) -> Tensor:
@@ -165,30 +185,29 @@ def spread(logits: Tensor) -> Tensor:
 
 def gated(model: nn.Module, gate: PatchGate | None) -> Callable[[Tensor], Tensor]:
     """Prepared samples -> logits."""
-    return model if gate is None else lambda x: gate(model.module, x)
+    return model if gate is None else lambda x: gate(model, x)
 
 
 class StemClassifier(nn.Module):
-    """The patch embedding of a Spikeformer with a linear head of its own, on the mean of the
-    token spikes over timesteps and tokens. The encoder is carried along untouched."""
+    """The patch embedding of a network with a linear head of its own, on the mean of the token
+    spikes over timesteps and tokens. What follows the embedding is carried along untouched."""
 
-    def __init__(self, run: Trainer, what: str = "weights"):
+    def __init__(self, run: Trainer, stem: TokenStem, what: str = "weights"):
         super().__init__()
-        self.model = run.build(what)
+        self.model, self.stem = run.build(what), stem
         self.prepare = self.model.prepare
         sample = torch.from_numpy(run.data.images[:1].copy()).to(run.device)
         with run.seeded(f"{what} head"), torch.no_grad():
-            width = self.model.eval().module.embed(self.prepare(sample)).shape[2]
+            width = stem.embed(self.model.eval(), self.prepare(sample)).shape[2]
             self.linear_head = nn.Linear(width, run.classes).to(run.device)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear_head(self.model.module.embed(x).float().mean((0, 3)))
+        return self.linear_head(self.stem.embed(self.model, x).float().mean((0, 3)))
 
 
-def stem_connections(model: nn.Module) -> dict[str, nn.Module]:
+def stem_connections(model: nn.Module, stem: TokenStem) -> dict[str, nn.Module]:
     """Connections of the patch embedding, by their names in the whole model."""
-    stem = {id(m) for m in model.module.stem.modules()}
-    return {n: m for n, m in connections(model).items() if id(m) in stem}
+    return {n: m for n, m in connections(model).items() if n.startswith(f"{stem.path}.")}
 
 
 def read_masks(path: str, weights: dict[str, Tensor]) -> Masks:
@@ -204,7 +223,9 @@ def read_masks(path: str, weights: dict[str, Tensor]) -> Masks:
 
 def prunable(model: nn.Module, config: RunConfig) -> dict[str, Tensor]:
     """Weights that the search may remove, by layer name."""
-    chosen = stem_connections(model) if config.layers == "stem" else connections(model)
+    chosen = connections(model)
+    if config.layers == "stem":
+        chosen = stem_connections(model, find_stem(model, config.stem))
     return {n: m.weight.detach() for n, m in chosen.items()}
 
 

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from ..errors import SpikeTicketError
-from ..integer.tokens import count_scores, patch_scores, take, top_tokens, zero_patches
+from ..integer.tokens import count_scores, patch_scores, top_tokens, zero_patches
+from .classifier import Classifier
+from .stem import TokenStem
 
 RANKINGS = ("spikes", "input", "selector", "random")
 PLACES = ("tokens", "pixels")
@@ -38,56 +40,54 @@ def zero_pixels(x: Tensor, kept: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 class PatchGate:
-    """Chooses and applies patches in front of a Spikeformer's encoder.
+    """Chooses and applies the patches of a network with a patch embedding.
 
     ranking: "spikes" counts the network's own token spikes (the core's gate mode "count"); "input"
     sums the input over each patch (its mode "input"); "selector" counts the token spikes of
-    `selector`, a trained frozen embedding x -> [T, B, D, N]; "random" draws for every image from
+    `selector`, a trained frozen embedding x -> [T, B, D, N]; "random" draws for every sample from
     `generator`. place: "tokens" removes tokens behind the embedding, "pixels" zeroes the pixels of
     dropped patches in front of it as well.
     """
 
-    def __init__(self, patch_sparsity: float, ranking: str = "spikes", place: str = "tokens",
-                 selector: Callable[[Tensor], Tensor] | None = None,
+    def __init__(self, stem: TokenStem, patch_sparsity: float, ranking: str = "spikes",
+                 place: str = "tokens", selector: Callable[[Tensor], Tensor] | None = None,
                  generator: torch.Generator | None = None):
-        kept_count(1, patch_sparsity)  # checks the range
         if ranking not in RANKINGS:
             raise SpikeTicketError(f"ranking {ranking!r} is not one of {', '.join(RANKINGS)}")
         if place not in PLACES:
             raise SpikeTicketError(f"place {place!r} is not one of {', '.join(PLACES)}")
         if ranking == "selector" and selector is None:
             raise SpikeTicketError("ranking 'selector' needs a selector, a trained patch embedding")
-        self.patch_sparsity, self.ranking, self.place = patch_sparsity, ranking, place
+        self.stem, self.keep = stem, kept_count(stem.tokens, patch_sparsity)
+        self.ranking, self.place = ranking, place
         self.selector, self.generator = selector, generator or torch.Generator()
 
     @torch.no_grad()
-    def choose(self, x: Tensor, spikes: Tensor) -> Tensor:
-        """Kept tokens, ascending int64 [B, keep], of prepared samples x and their token spikes
-        (whose shape alone counts, unless the ranking is "spikes")."""
-        batch, tokens = spikes.shape[1], spikes.shape[3]
+    def choose(self, x: Tensor, spikes: Tensor | None) -> Tensor:
+        """Kept tokens, ascending int64 [B, keep], of prepared samples x; ranking "spikes" alone
+        looks at their token spikes [T, B, D, N]."""
         if self.ranking == "random":
-            ranks = torch.rand((batch, tokens), generator=self.generator).to(spikes.device)
+            ranks = torch.rand((len(x), self.stem.tokens), generator=self.generator).to(x.device)
         elif self.ranking == "input":
-            ranks = input_ranks(x, tokens)
+            ranks = input_ranks(x, self.stem.grid)
         else:
             ranks = count_scores(self.selector(x) if self.ranking == "selector" else spikes)
-        return top_tokens(ranks, kept_count(tokens, self.patch_sparsity))
+        return top_tokens(ranks, self.keep)
 
-    def __call__(self, model, x: Tensor) -> Tensor:
-        """Logits [B, classes] of a Spikeformer on the kept patches of prepared samples x."""
-        if self.place == "tokens":
-            spikes = model.embed(x)
-            return model.encode(take(spikes, self.choose(x, spikes)))
-        # The whole sample is never embedded: its statistics would mix into the batch norms'.
-        tokens = model.config.tokens
-        kept = self.choose(x, x.new_empty(1, len(x), 1, tokens))
-        return model.encode(take(model.embed(zero_pixels(x, kept, square(tokens))), kept))
+    def __call__(self, net: Classifier, x: Tensor) -> Tensor:
+        """Logits [B, classes] of a network on the kept patches of prepared samples x."""
+        if self.ranking == "spikes":
+            return self.stem.hooked(net, x, lambda out: self.stem.taken(
+                out, self.choose(x, self.stem.rows(out.detach()))))
+        kept = self.choose(x, None)
+        if self.place == "pixels":
+            x = zero_pixels(x, kept, self.stem.grid)
+        return self.stem.hooked(net, x, lambda out: self.stem.taken(out, kept))
 
 
-def input_ranks(x: Tensor, tokens: int) -> Tensor:
+def input_ranks(x: Tensor, grid: tuple[int, int]) -> Tensor:
     """Sum of the input over every patch, int64 [B, N] in units of 1/255 of images [B, C, H, W];
     events [B, T, C, H, W] are counted over T."""
-    grid = square(tokens)
     _divides(x, grid)
     return patch_scores(_time_first((x * 255).round() if x.dim() == 4 else x), grid)
 
@@ -96,28 +96,7 @@ def _time_first(x: Tensor) -> Tensor:
     return x.unsqueeze(0) if x.dim() == 4 else x.transpose(0, 1)
 
 
-def square(tokens: int) -> tuple[int, int]:
-    """Rows and columns of a square grid of tokens."""
-    side = round(tokens ** 0.5)
-    if side * side != tokens:
-        raise SpikeTicketError(f"{tokens} tokens are no square grid; rank by spikes")
-    return side, side
-
-
 def _divides(images: Tensor, grid: tuple[int, int]) -> None:
     if images.shape[-2] % grid[0] or images.shape[-1] % grid[1]:
         raise SpikeTicketError(f"{images.shape[-2]}x{images.shape[-1]} pixels do not divide into "
                                f"{grid[0]}x{grid[1]} patches; pad the images")
-
-
-@torch.no_grad()
-def kept_lists(model, images: Tensor, gate: PatchGate, batch: int = 100) -> Tensor:
-    """Kept tokens int16 [N, keep] of uint8 samples, e.g. for a host that gates by list."""
-    was_training = model.training
-    model.eval()
-    rows = []
-    for start in range(0, len(images), batch):
-        x = model.prepare(images[start:start + batch])
-        rows.append(gate.choose(x, model.embed(x)).to(torch.int16).cpu())
-    model.train(was_training)
-    return torch.cat(rows)

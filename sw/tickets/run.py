@@ -24,7 +24,6 @@ from .ecpt import ecpt
 from .masks import Masks, sparsity_of
 from .measure import sparsity
 from .networks import Networks
-from .patches import kept_count
 from .scores import connections
 from .trainer import Trainer
 
@@ -149,6 +148,7 @@ def stage_epochs(config: RunConfig) -> list[int]:
     c = config
     rounds = [c.epochs_round] * (len(c.rounds()) - 1) + [c.epochs_final] * bool(c.rounds())
     selector = [c.epochs_connections] * (c.ranking == "selector" and c.patch_sparsity > 0)
+    rounds += [c.epochs_rounded] * bool(c.epochs_rounded and c.rounds())
     integer = [] if c.method == "scores" else [c.epochs_integer] * (1 + c.dense_integer)
     return {"imp": [c.epochs * c.fresh, *rounds], "random": [c.epochs_final], "ecpt": [
         c.epochs_connections, c.epochs, *(rounds if c.layers == "all" else [])]}.get(
@@ -182,9 +182,8 @@ def _finish(trainer: Trainer, found: methods.Found, integer: NetworkTrainee | st
         "spike_rate": sum(rates.values()) / max(1, len(rates)), "spike_rates": rates,
     }
     if found.gate is not None:
-        tokens = found.model.module.config.tokens
-        info |= {"gate": export.gate_mode(found.gate), "tokens": tokens,
-                 "tokens_kept": kept_count(tokens, found.gate.patch_sparsity)}
+        info |= {"gate": export.gate_mode(found.gate), "tokens": found.gate.stem.tokens,
+                 "tokens_kept": found.gate.keep}
     if isinstance(integer, str):
         info |= {"ticket": None, "not_exported": integer, "sparsity": sparsity(found.model)}
         return _write(trainer, found, {**info, **trainer.notes}, None, masks, began)
@@ -210,6 +209,8 @@ def _ends(trainer: Trainer) -> dict[str, dict]:
 def _last_stage(config: RunConfig) -> str:
     """The stage that the ticket ends in, in floats."""
     count = len(config.rounds())
+    if config.epochs_rounded and count:
+        return "rounded"
     if config.method == "imp" or (config.method == "ecpt" and config.layers == "all"):
         return f"round {count}" if count else "dense"
     return {"ecpt": "encoder"}.get(config.method, config.method)

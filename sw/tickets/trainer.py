@@ -65,8 +65,9 @@ class Trainer:
     @contextlib.contextmanager
     def seeded(self, what: str) -> Iterator[None]:
         """Draw from torch's global generator as (seed, what) says; it is left as it was."""
+        plain = what == "weights" and self.config.draws == "numbers"
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed(what, 0))
+            torch.manual_seed(self.config.seed if plain else self._seed(what, 0))
             yield
 
     def build(self, what: str = "weights", timesteps: int | None = None) -> Classifier:
@@ -137,7 +138,7 @@ class Trainer:
             began, start = time.monotonic(), done * per_epoch
             loss = parallel.total(training.train_epoch(
                 loss_of, optimizer, self.data, batch_size=c.batch_size,
-                generator=torch.Generator().manual_seed(self._seed(stage, -done - 1)),
+                generator=self._order(stage, done),
                 flip=c.flip, shift=c.shift and done < epochs - unshifted, after_step=keep,
                 rate=lambda step, start=start: training.learning_rate(
                     lr or c.lr, start + step, steps, warmup),
@@ -213,6 +214,13 @@ class Trainer:
     def _seed(self, what: str, number: int) -> int:
         return training.batch_generator(self.config.seed, zlib.crc32(what.encode()),
                                         number % (1 << 31)).initial_seed()
+
+    def _order(self, stage: str, done: int) -> torch.Generator:
+        """Of the order and the augmentation of a stage's next epoch."""
+        if self.config.draws == "names":
+            return torch.Generator().manual_seed(self._seed(stage, -done - 1))
+        before = dict.fromkeys(r["stage"] for r in self.history if r["stage"] != stage)
+        return training.batch_generator(self.config.seed, len(before), done)
 
     # -- checkpoints ------------------------------------------------------------------------------
 

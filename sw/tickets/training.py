@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.datasets import Images
 
@@ -101,27 +101,6 @@ def train_epoch(loss_of: Callable[[Tensor, Tensor], Tensor], optimizer: torch.op
         total, count = total + value * len(y), count + len(y)
         progress(len(y), value)
     return total / count
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, data: Images, batch_size: int = 250,
-             bf16: bool = False) -> tuple[float, list[float]]:
-    """Accuracy (fraction) and mean spike rate of every pooled map on all of `data`."""
-    was_training = model.training
-    model.eval()
-    correct, sums, batches_done = 0, None, 0
-    for start in range(0, len(data), batch_size):
-        x = torch.from_numpy(data.images[start:start + batch_size].copy())
-        y = torch.from_numpy(data.labels[start:start + batch_size].copy())
-        spikes: list[Tensor] = []
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            logits = model(model.prepare(x), spikes=spikes)
-        correct += int((logits.argmax(1) == y).sum())
-        rates = np.array([float(s.float().mean()) for s in spikes]) * len(y)
-        sums = rates if sums is None else sums + rates
-        batches_done += len(y)
-    model.train(was_training)
-    return correct / len(data), [float(s) / batches_done for s in sums]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
