@@ -236,7 +236,9 @@ def prepared(model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         what = ("a state dict; make its module and load it with load_state_dict"
-                if isinstance(model, dict) else f"a {type(model).__name__}; give a torch.nn.Module")
+                if isinstance(model, dict) else
+                f"the class {model.__name__}; give an instance of it" if isinstance(model, type)
+                else f"a {type(model).__name__}; give a torch.nn.Module")
         raise SpikeTicketError(f"the network is {what}")
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         model = model.module

@@ -454,4 +454,7 @@ def pool_window(cut: Cut) -> Pool:
     if op.name in ("amax", "max", "adaptive_max_pool2d") and (
             math.prod(cut.out) * math.prod(plane) == math.prod(cut.dims)):
         return Pool("max", plane)
-    raise SpikeTicketError(f"{cut.where} is not supported; the nearest is MaxPool2d")
+    raise SpikeTicketError(
+        f"{cut.where} takes a maximum over more than a window of positions (timesteps, channels, "
+        "or two maps); the nearest is MaxPool2d; attention that weighs a map by its own maxima and "
+        "averages has no form in spikes, SpikingSelfAttention has")

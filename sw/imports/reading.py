@@ -138,9 +138,15 @@ def read_module(model: nn.Module, spec: InputSpec, timesteps: int | None, bits: 
     values = (x.double() * unit).reshape(*x.shape[:2], *feed.dims)
     recording = run_once(copy, feed, values)
     _refuse_random(recording, run_once(copy, feed, values, seed=1), type(model).__name__)
-    recording = written(recording)
-    reader = LayerReader(recording, bits, unit, (1 << spec.bits) - 1)
-    layers = reader.read()
+    try:
+        recording = written(recording)
+        reader = LayerReader(recording, bits, unit, (1 << spec.bits) - 1)
+        layers = reader.read()
+    except SpikeTicketError as error:
+        if not recording.unkept:
+            raise
+        raise SpikeTicketError(f"{error}; {', '.join(recording.unkept)} fires or resets in another "
+                               "way than its numbers say") from error
     return Reading(copy, spec, unit, feed, recording, layers, reader.maps, reader.parts,
                    tuple(reader.notes))
 

@@ -67,7 +67,7 @@ def record(model: nn.Module, feed: Callable[[Tensor], list[Tensor]], x: Tensor, 
     return Recording(tape, steps, batch, tuple(cuts), feed, tuple(marks), len(x),
                      tuple(x.shape[2:]), tuple(outputs), spikes, operands,
                      made[0] if len(made) == 1 else torch.stack(made),
-                     modules)
+                     modules, leaves.unkept())
 
 
 def one_tensor(out: object, model: nn.Module) -> Tensor:
@@ -203,6 +203,10 @@ class _Leaves:
             shape = axes.raw if axes.kind == "s" else axes.raw[1:]
             leaf.rule = stated_rule(leaf.twin, shape, where(leaf.path, leaf.module))
             leaf.is_leaf = leaf.rule is not None
+
+    def unkept(self) -> tuple[str, ...]:
+        """Neurons that fire or reset in another way than their numbers say."""
+        return tuple(where(leaf.path, leaf.module) for leaf in self.leaves if leaf.is_leaf is False)
 
     def cuts(self) -> list[Cut]:
         found, runs = [], {}

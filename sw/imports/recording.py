@@ -186,6 +186,7 @@ class Recording:
     operands: dict[str, Tensor]
     result: Tensor
     modules: dict[str, tuple[str, str]]
+    unkept: tuple[str, ...] = ()
 
     def cut(self, name: str) -> Cut:
         return next(cut for cut in self.cuts if cut.name == name)

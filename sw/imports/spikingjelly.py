@@ -6,6 +6,7 @@ compared with its own runs layer by layer (`sw.imports.selfcheck`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -51,6 +52,8 @@ def from_spikingjelly(model: nn.Module, input_shape: Size, timesteps: int | None
         _whole(width, "bits", 1, 8)
     if input_scale is None:
         input_scale = 1 / 255 if static else 1.0
+    if not 0 < input_scale < math.inf:
+        raise SpikeTicketError(f"input_scale {input_scale!r} is not a finite number above 0")
     reading = read_module(model, spec, timesteps, bits, input_scale)
     imported = build(reading.layers, spec, reading.feed.steps, input_scale=input_scale, name=name,
                      labels=labels)
