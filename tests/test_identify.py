@@ -107,6 +107,15 @@ CONVOLUTIONS = {
 }
 
 
+@pytest.mark.parametrize("size", [(7, 7), (8, 7), (11, 9)])
+def test_a_pool_that_leaves_positions_over_before_a_padded_convolution(size):
+    """7 positions become 3 by 2; the last one is read by nothing, and weights stay shared."""
+    one(lambda x: F.conv2d(F.avg_pool2d(x, 2), W, padding=1), (3, *size),
+        expect=[((6, 3, 3, 3), (1, 1), (1, 1), (2, 2))])
+    one(lambda x: F.conv2d(F.avg_pool2d(x, 3), W, padding=2), (3, *size),
+        expect=[((6, 3, 3, 3), (1, 1), (2, 2), (3, 3))])
+
+
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolution(name: str):
     function, dims, expected = CONVOLUTIONS[name]

@@ -465,7 +465,7 @@ def test_what_the_user_says_is_not_noted():
     assert from_nir(graph, timesteps=1, dialect_of="snntorch", input_bits=2).notes == ()
     graph = chain(conv(), nir_writers.lif((3, 4, 4), 7.0, r=1.0), *FLAT)
     open_ = from_nir(graph, timesteps=4, dialect_of="spikingjelly", input_bits=2, bits=5).notes
-    assert len(open_) == 1 and "the timestep; 0.0001, spikingjelly's own" in open_[0]
+    assert len(open_) == 1 and "the timestep; 0.0001, spikingjelly's default" in open_[0]
     assert from_nir(graph, timesteps=4, dialect_of="spikingjelly", input_bits=2, bits=5,
                     dt=1e-4).notes == ()
 

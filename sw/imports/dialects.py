@@ -100,7 +100,7 @@ DIALECTS = {d.name: d for d in (
 """By the name of the library that wrote the graph; docs/imports.md has the table."""
 
 UNSAID = {
-    "dt": "the timestep; {how.dt:g}, {name}'s own, was taken (dt, --dt)",
+    "dt": "the timestep; {steps} was taken (dt, --dt)",
     "start": "where v starts; v_reset was taken",
     "reset": "the reset; {took} was taken (reset, --reset)",
     "spikes": "the spike function; one spike a timestep was taken, sinabs' default MultiSpike "
@@ -117,8 +117,9 @@ RESETS = {"snntorch": "'zero' (its default is 'subtract', which the core cannot)
 
 def unsaid(how: Dialect, kinds: Collection[str]) -> list[str]:
     """A note for everything in `kinds` (keys of `UNSAID`) that is open in this reading."""
-    said = {"how": how, "name": "forward Euler steps of it, a habit" if how.name == "nir" else
-            how.name, "took": RESETS.get(how.name, how.reset),
+    steps = f"{how.dt:g}, in forward Euler steps," if how.name == "nir" else (
+        f"{how.dt:g}, {how.name}'s default,")
+    said = {"steps": steps, "took": RESETS.get(how.name, how.reset),
             "norm": how.lif_gain == "r (1 - lambda)"}
     return [f"the file does not hold {UNSAID[key].format(**said)}; give confirm (--confirm) if "
             f"it is right" for key in how.open if key in kinds]

@@ -82,8 +82,8 @@ def locate(probe: Probe, layout: Layout) -> dict[str, tuple[Axis, Axis]] | None:
     found = {}
     for name, seen in prints.items():
         size = probe.used[name].layout.size
-        rows = _fit(seen.permute(0, 2, 1, 3).flatten(2), chosen[0], size[0], layout.size[0])
-        columns = _fit(seen.permute(1, 3, 0, 2).flatten(2), chosen[1], size[1], layout.size[1])
+        rows = _axis(seen.permute(0, 2, 1, 3).flatten(2), chosen[0], size[0], layout.size[0])
+        columns = _axis(seen.permute(1, 3, 0, 2).flatten(2), chosen[1], size[1], layout.size[1])
         if rows is None or columns is None:
             return None
         found[name] = rows, columns
@@ -121,12 +121,30 @@ def _fingerprints(probe: Probe, layout: Layout, ys: Sequence[int], xs: Sequence[
     return result
 
 
-def _fit(seen: Tensor, ys: Sequence[int], length: int, outputs: int) -> Axis | None:
-    """The narrowest K of one axis that explains seen [len(ys), length, anything]."""
+def _axis(seen: Tensor, ys: Sequence[int], length: int, outputs: int) -> Axis | None:
+    """The axis that explains seen [len(ys), length, anything].
+
+    A pool leaves positions out that its windows do not reach (7 become 3 by 2), also where a padded
+    convolution follows; there K is looked for without them, and taken if it has such a pool.
+    """
     generator = torch.Generator().manual_seed(3)
     seen = seen @ torch.randn(seen.shape[2], 2, generator=generator, dtype=torch.float64)
+    found, _ = _fit(seen, ys, length, outputs)
+    alive = (seen.abs().amax((0, 2)) > NOISE * float(seen.abs().max())).nonzero()
+    read = int(alive[-1]) + 1 if len(alive) else length
+    if read < length and (found is None or not found.shared):
+        short, kernel = _fit(seen[:, :read], ys, read, outputs)
+        pool = 1 if short is None or not short.shared else _pooled(kernel, 0, short)[0]
+        if pool > 1 and length // pool == read // pool:
+            return short
+    return found
+
+
+def _fit(seen: Tensor, ys: Sequence[int], length: int, outputs: int,
+         ) -> tuple[Axis | None, Tensor | None]:
+    """(axis, K [taps, 2]) with the narrowest K that explains seen [len(ys), length, 2]."""
     scale = float(seen.abs().max())
-    best = None
+    best = weights = None
     for stride in range(1, length + 1) if outputs > 1 else (1,):
         offset = stride * (outputs - 1)
         kernel = torch.zeros(length + offset, 2, dtype=torch.float64)
@@ -143,7 +161,8 @@ def _fit(seen: Tensor, ys: Sequence[int], length: int, outputs: int) -> Axis | N
                 first, last = int(alive[0]) - offset, int(alive[-1]) - offset
                 if best is None or last - first + 1 < best.taps:
                     best = Axis(stride, first, last, length, outputs)
-    return best
+                    weights = kernel[alive[0]:alive[-1] + 1]
+    return best, weights
 
 
 def read(probe: Probe, layout: Layout, name: str, axes: tuple[Axis, Axis]) -> Tensor:

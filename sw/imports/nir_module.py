@@ -32,9 +32,9 @@ class NIRModule(nn.Module):
     """forward: inputs [T, B, C, H, W] (features: [T, B, C, 1, 1]) to outputs [T, B, classes].
 
     Graphs within the graph are taken in: their nodes are named outer.inner. neurons: the neuron
-    modules by node, whose path is its name. habits: notes on numbers that the dialect's library
-    does not write. What I before the output adds up is given as it comes in. A pool whose neuron
-    one spike fires is computed as the maximum that it is.
+    modules by node, whose path is its name ("training_" for what every module has). habits: notes
+    on numbers that the dialect's library does not write. What I before the output adds up is given
+    as it comes in. A pool whose neuron one spike fires is computed as the maximum that it is.
     """
 
     step_mode = "m"
@@ -50,6 +50,7 @@ class NIRModule(nn.Module):
         self.order = _order(self.sources)
         self.neurons: dict[str, NIRNeuron] = {}
         self.habits: list[str] = []
+        self.made: dict[str, nn.Module] = {}
         self.numbers = 0
         self.shapes: dict[str, Shape] = {}
         self.flat: set[str] = set()             # whose features lie in one axis
@@ -61,6 +62,8 @@ class NIRModule(nn.Module):
         read = self._read_from(self.output)
         self.order = [k for k in self.order if k in read]
         del self.nir, self.nodes                # so that the module can be copied
+        for key, module in self.made.items():   # add_module takes no dots
+            self._modules[f"{key}_" if hasattr(self, key) else key] = module
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 5:
@@ -70,7 +73,7 @@ class NIRModule(nn.Module):
         for key in self.order:
             sources = self.sources[key]
             value = sum((values[s] for s in sources[1:]), values[sources[0]]) if sources else x
-            module, shape = self._modules.get(key), self.shapes[key]
+            module, shape = self.made.get(key), self.shapes[key]
             if len(shape) == 1 or key == self.output:
                 value = value.flatten(2)        # a linear node's operand, too
             if isinstance(module, NIRNeuron):
@@ -111,7 +114,7 @@ class NIRModule(nn.Module):
         if flat:
             self.flat.add(key)
         if module is not None:
-            self._modules[key] = module         # add_module takes no dots, and no "training"
+            self.made[key] = module
             self.numbers += getattr(module, "numbers", 0)
         if self.numbers > MAX_NUMBERS:
             raise SpikeTicketError(f"{where}: {self.numbers} weights up to here (zeros of groups "
@@ -163,7 +166,7 @@ class NIRModule(nn.Module):
     def _neuron(self, key: str, node, where: str, shape: Shape) -> nn.Module:
         neuron = read_neuron(self.nir, node, where, shape, self.how)
         self.spiking.add(key)
-        pool = self._modules.get(self.sources[key][0])
+        pool = self.made.get(self.sources[key][0])
         if len(self.sources[key]) == 1 and isinstance(pool, PoolNode):
             before = self.sources[self.sources[key][0]]
             weight = 1.0 if pool.total else 1 / math.prod(pool.size)
