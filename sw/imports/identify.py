@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..integer.floats import FloatSynapses
+from ..integer.floats import FloatSynapses, Pair
 from ..integer.network import INPUT
 from ..ticket import MAX_WEIGHTS
 from .kernels import Axis, locate, read, synapses
@@ -126,18 +126,24 @@ def _alike(operator: Operator, maps: Mapping[str, Map], probe: Probe, found: Aff
 
 
 def _everywhere(found: Affine, maps: Mapping[str, Map]) -> Affine:
-    """A readout of one kernel that is the same at all positions reads one position at a time."""
-    if len(found.synapses) != 1:
+    """A readout of kernels that are the same at all positions reads one position at a time."""
+    if not found.synapses or any(s.sources[0] not in maps for s in found.synapses):
         return found
-    s, = found.synapses
-    size = maps[s.sources[0]].layout.size
+    sizes = {maps[s.sources[0]].layout.size for s in found.synapses}
+    plain = [_alike_everywhere(s, size) for s in found.synapses for size in sizes]
+    if len(sizes) > 1 or None in plain:
+        return found
+    return replace(found, synapses=tuple(plain), bias=found.bias / math.prod(*sizes))
+
+
+def _alike_everywhere(s: FloatSynapses, size: Pair) -> FloatSynapses | None:
+    """The connection with one weight for all positions of a map of this size, if it is one."""
     corner = s.weight[:, :, :1, :1]
     covered = all(k * p == n for k, p, n in zip(s.weight.shape[2:], s.sum_pool, size, strict=True))
     if (s.weight.shape[2:] == (1, 1) or not covered
             or not equal(s.weight, corner.expand_as(s.weight))):
-        return found
-    plain = FloatSynapses(corner.clone(), s.sources)
-    return replace(found, synapses=(plain,), bias=found.bias / math.prod(size))
+        return None
+    return FloatSynapses(corner.clone(), s.sources)
 
 
 def _identified(operator: Operator, maps: Mapping[str, Map], dims: Sequence[int],
