@@ -231,7 +231,8 @@ def _threshold(module: nn.Module, name: str, currents: Tensor, steps: int, whole
         return GRID
     tried = [top * (k / 24) ** 1.5 for k in range(24, 0, -1)]
     if whole:
-        tried = sorted({max(GRID, round(t / GRID) * GRID) for t in tried}, reverse=True)
+        step = 1.0 if torch.equal(currents, currents.round()) else GRID      # counts of attention
+        tried = sorted({max(step, round(t / step) * step) for t in tried}, reverse=True)
     for theta in tried:
         setattr(probe, name, theta)
         rest(probe)
