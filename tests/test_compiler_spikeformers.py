@@ -255,7 +255,7 @@ def test_what_no_core_has_is_refused():
     for pool in (Pool("or", 3, 2, 1), Pool("max", 2, 1), Pool("max", 3, 2)):
         refuse(Network(InputSpec(1, 8, 8, 1), 4, (
             conv(rng, "a", 4, INPUT, 1, pool=pool), readout(rng, "a", 4))), ROOMY,
-            f"pool '{pool.mode}' of size {pool.size}, stride {pool.stride}")
+            f"pool '{pool.mode}' of size {pool.size[0]}, stride {pool.stride[0]}")
 
 
 def test_what_is_too_large_is_refused():

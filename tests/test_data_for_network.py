@@ -96,7 +96,7 @@ def test_notes_are_one_line_of_text(capsys):
     assert shown.startswith("note: a\\x1b[2J bcc") and shown.count("\n") == 1 and len(shown) < 2000
 
 
-@pytest.mark.parametrize("script", ["my_network.py", "train.py csnn"])
+@pytest.mark.parametrize("script", ["train.py csnn", "train.py spikformer"])
 def test_the_tutorials_first_command_without_data(tmp_path, script):
     file, *more = script.split()
     code = ("import runpy, sys\nfrom sw.data import idx\nidx.DEBIAN.clear()\n"

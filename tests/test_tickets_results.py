@@ -81,7 +81,7 @@ def test_the_page(collected, capsys):
     docs, rows = collected
     text = (docs / "results.md").read_text()
     lines = text.splitlines()
-    assert lines[0] == "`4p-6`, 264 weights; stripes.npz, 96 training and 40 test samples"
+    assert lines[0] == "`4p-6`, 264 weights; stripes.npz, 86 training and 40 test samples"
     mean = sum(row["accuracy_ticket"] for row in rows[:2]) / 2
     assert lines[1].startswith(f"{100 * mean:.1f} ± ") and lines[1].endswith(" not run")
     assert lines[2] == "0.0" and lines[3].split()[0] == f"{100 * rows[-1]['sparsity_mask']:.2f}"

@@ -78,7 +78,7 @@ def _kept(path: str | None) -> dict[tuple[str, str], check.Verdict]:
         return {}
     try:
         found = [check.Verdict.of(json.loads(line)) for line in Path(path).read_text().splitlines()]
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SpikeTicketError(f"--rows {path}: not a file of finished rows ({error}); give "
                                "another name, or remove it") from error
     return {(row.name, row.neuron): row for row in found}
