@@ -86,7 +86,7 @@ def test_the_page(collected, capsys):
     assert lines[1].startswith(f"{100 * mean:.1f} ± ") and lines[1].endswith(" not run")
     assert lines[2] == "0.0" and lines[3].split()[0] == f"{100 * rows[-1]['sparsity_mask']:.2f}"
     assert lines[4] == "| sparsity | 0.5 | 0.9 |"
-    assert "| a and b | " in text and "| conv1 | conv2 | readout |" in text
+    assert "| a and b | " in text and "| convs.0.node | convs.1.node | readout |" in text
     assert (docs / "img" / "results-tiny-accuracy-sparsity.svg").exists()
     assert (docs / "img" / "results-tiny-overlap.svg").exists()
     capsys.readouterr()
