@@ -76,7 +76,7 @@ class Residual(nn.Module):
         return x * out if self.kind == "and" else x * (1 - out)
 
 
-class SelfAttention(nn.Module):
+class AttentionBlock(nn.Module):
     """q k^T v over the positions, by heads, and the map it came from added."""
 
     def __init__(self, width: int, heads: int, fires: list[Fire]):
@@ -187,7 +187,7 @@ def _block(choose: Choose, given: Extent, fire: Callable[[], Fire],
         kinds += ["attention"] if given.channels == 4 and given.height * given.width <= 16 else []
     kind = choose(kinds)
     if kind == "attention":
-        part = SelfAttention(4, choose((1, 2)), [fire() for _ in range(4)])
+        part = AttentionBlock(4, choose((1, 2)), [fire() for _ in range(4)])
         return [part], Extent(4, given.height, given.width, given.top + 1)
     if kind == "tokens":
         return [Weighted(ChannelsLast(given.channels, 4), fire())], Extent(4, given.height,
