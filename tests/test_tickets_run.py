@@ -473,3 +473,10 @@ def test_the_loss_of_rates_draws_them_to_one_and_zero():
     assert float(taught) == pytest.approx(0.75 * (2 * 0.0625 + 2) / 4)
     with pytest.raises(SpikeTicketError, match="loss 'l1'"):
         RunConfig(loss="l1")
+
+
+@pytest.mark.parametrize("changes", [{"method": "ecpt"}, {"patch_sparsity": 0.3}])
+def test_patches_of_a_network_without_a_patch_embedding_are_refused(tmp_path, changes):
+    config = from_dict({**dataclasses.asdict(TINY), **changes})
+    with pytest.raises(SpikeTicketError, match="has no module called stem"):
+        run.search(config, stripes(48, 0), stripes(16, 1), tmp_path)
