@@ -28,16 +28,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hw import registers
+from hw import program, registers
 from hw.config import PRESETS, CoreConfig
-from hw.registers import Space, Status
-from sw.board.protocol import FrameError, Read, Reply, Request, Splitter
+from hw.registers import REQUEST, Space, Status
+from sw.board.protocol import FrameError, Read, Reply, Request, Splitter, decode_frame
 from sw.errors import SpikeTicketError, command
 
 from . import board
 from .board import SimTransport, cache_directory, compile_verilog, keep_newest
 from .parser_inputs import mutate, random_input
-from .parser_model import Expected, ParserModel
+from .parser_model import FIXED_CYCLES, Expected, ParserModel
 
 CONFIG = PRESETS["tiny"]
 COVERAGE = Path(__file__).with_name("coverage_harness.cpp")
@@ -139,10 +139,20 @@ class Parser:
         self._rest = b""   # of a frame that has not ended
 
     def feed(self, data: bytes) -> None:
-        """Send bytes, frame by frame, and compare what is answered; raises ParserFault."""
+        """Send bytes, frame by frame, and compare what is answered; raises ParserFault.
+
+        A request and a bare `sync` behind it, with nothing but zeros between, go out at once: the
+        one may end the other.
+        """
         *frames, rest = data.split(b"\0")
-        for frame in frames:
-            self._exchange(self._rest + frame, frame + b"\0")
+        while frames:
+            frame, more = frames.pop(0), _overtaking(frames)
+            if more and len(REQUEST) <= _words(self._rest + frame) < registers.FRAME_WORDS:
+                late = frames[:more]
+                self._race(self._rest + frame, b"\0".join([frame, *late, b""]), late[-1])
+                del frames[:more]
+            else:
+                self._exchange(self._rest + frame, frame + b"\0")
             self._rest = b""
         self._rest += rest
         self.transport.write(rest)
@@ -164,13 +174,51 @@ class Parser:
 
     def _exchange(self, frame: bytes, data: bytes) -> list[Reply]:
         expected = self.model.frame(frame)
-        self.findings.frames += 1
-        self.findings.bytes += len(data)
-        before = self.transport.cycles
-        self.transport.write(data)
         line = len(frame) + 1 + 100   # what was sent before the zero may still be on the line
         allowed = line + (expected.cycles if expected else 0)
-        replies = []
+        replies, spent = self._answers(data, 1, allowed, expected)
+        if None in replies:
+            raise ParserFault("a damaged reply")
+        self._compare(expected, replies)
+        if replies:
+            self.findings.slowest = max(self.findings.slowest, (spent - line) / expected.cycles)
+        return replies
+
+    def _race(self, frame: bytes, data: bytes, sync: bytes) -> None:
+        """A request and a `sync`, sent at once: the first is done, ended or not begun."""
+        before = self.model.state
+        expected = self.model.frame(frame)
+        allowed = 2 * len(data) + 200 + expected.cycles + FIXED_CYCLES
+        replies, _ = self._answers(data, 2, allowed, expected)
+        if len(replies) != 2 or replies[1] is None:
+            raise ParserFault(f"{replies} to a request and a sync")
+        first, second = replies
+        if first is not None and first.status == Status.STOPPED:
+            self.findings.statuses[Status.STOPPED.name] += 1
+            known = (expected.next, expected.epoch)
+            if not (_flags(frame)["run"] and (first.expected, first.epoch) == known):
+                self.model.state = before
+            known = (self.model.expected, self.model.epoch)
+            if (first.expected, first.epoch) != known or len(first.words):
+                raise ParserFault(f"{first}, expected it at {known} and without words")
+            self.model.answered(Status.STOPPED)
+        elif first is not None:
+            self._compare(expected, [first])
+        elif not expected.words:
+            raise ParserFault("a damaged reply")    # and no read that the sync broke off
+        if second.status == Status.OVERRUN:
+            self.findings.statuses[Status.OVERRUN.name] += 1
+            self._exchange(sync, sync + b"\0")
+        else:
+            self._compare(self.model.frame(sync), [second])
+
+    def _answers(self, data: bytes, frames: int, allowed: int,
+                 expected: Expected | None) -> tuple[list[Reply | None], int]:
+        """Send; (replies, None for one whose length is wrong; cycles they took)."""
+        self.findings.frames += frames
+        self.findings.bytes += len(data)
+        before, replies = self.transport.cycles, []
+        self.transport.write(data)
         while self.transport.cycles - before <= allowed:
             left = allowed - (self.transport.cycles - before)
             got = self.transport.read((left + 1.5) / self.transport.config.clock_hz)
@@ -179,15 +227,12 @@ class Parser:
             for part in self._splitter.feed(got):
                 try:
                     replies.append(Reply.decode(part))
-                except FrameError as error:
-                    raise ParserFault(f"a damaged reply: {error}") from None
-        if self.transport.cycles - before > allowed:
+                except FrameError:
+                    replies.append(None)
+        spent = self.transport.cycles - before
+        if spent > allowed:
             raise ParserFault(f"still at work after {allowed} cycles, expected {expected}")
-        self._compare(expected, replies)
-        if replies:
-            spent = self.transport.cycles - before - line
-            self.findings.slowest = max(self.findings.slowest, spent / expected.cycles)
-        return replies
+        return replies, spent
 
     def _compare(self, expected: Expected | None, replies: list[Reply]) -> None:
         if len(replies) != (expected is not None):
@@ -201,6 +246,29 @@ class Parser:
                 raise ParserFault(f"{reply}, expected {expected}")
             if len(expected.status) > 1:
                 self.model.answered(reply.status)
+
+
+def _words(frame: bytes) -> int:
+    """Words of a frame (without its zero); 0 if it is damaged."""
+    try:
+        return len(decode_frame(frame))
+    except FrameError:
+        return 0
+
+
+def _flags(frame: bytes) -> dict[str, int]:
+    return program.unpack(REQUEST[0], int(decode_frame(frame)[0]))
+
+
+def _overtaking(frames: list[bytes]) -> int:
+    """How many of `frames`, the next ones, end with the first bare `sync` if only empty ones are
+    before it; 0 otherwise."""
+    for number, frame in enumerate(frames, 1):
+        if frame:
+            bare = _words(frame) == len(REQUEST) and {
+                name for name, value in _flags(frame).items() if value and name != "seq"}
+            return number if bare == {"version", "sync"} else 0
+    return 0
 
 
 def fuzz(*, seconds: float = 60, seed: int = 1, inputs: int | None = None,

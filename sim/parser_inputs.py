@@ -18,9 +18,9 @@ LENGTHS = (0, 0, 0, 1, 2, 3, 8, 40, 100, 240, 504, 505)
 EDGES = (0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFF, 0xFFFFFF)
 
 
-def random_frame(draw: random.Random, expected: int) -> bytes:
+def random_frame(draw: random.Random, expected: int, busy: bool = False) -> bytes:
     """A whole frame, its zero included, that mostly means something. expected: the sequence number
-    the board takes next."""
+    the board takes next. busy: one that keeps the board at work, if the rest is right."""
     write, payload = draw.random() < 0.6, []
     if write or draw.random() < 0.1:
         kind = draw.randrange(4)
@@ -32,8 +32,8 @@ def random_frame(draw: random.Random, expected: int) -> bytes:
     read = draw.random() < 0.6
     values = {
         "version": PROTOCOL if draw.random() < 0.97 else draw.randrange(16),
-        "reply": draw.random() < 0.02, "sync": draw.random() < 0.3, "write": write,
-        "run": draw.random() < 0.2, "read": read, "digest": read and draw.random() < 0.3,
+        "reply": draw.random() < 0.02, "sync": busy or draw.random() < 0.3, "write": write,
+        "run": busy or draw.random() < 0.2, "read": read, "digest": read and draw.random() < 0.3,
         "packed": packed, "unused": 0 if draw.random() < 0.97 else draw.getrandbits(4),
         "seq": (expected + draw.choice((0, 0, 0, 0, -1, -1, 1, draw.getrandbits(16)))) & 0xFFFF,
         "write_addr": _address(draw), "write_space": _space(draw),
@@ -46,6 +46,12 @@ def random_frame(draw: random.Random, expected: int) -> bytes:
     }
     header = program.pack_words(REQUEST, {name: int(value) for name, value in values.items()})
     return encode_frame(np.array([*header, *payload], np.uint32))
+
+
+def _sync(draw: random.Random) -> bytes:
+    fields = dict.fromkeys((name for word in REQUEST for name, _ in word), 0)
+    fields |= {"version": PROTOCOL, "sync": 1, "seq": draw.getrandbits(16)}
+    return encode_frame(np.array(program.pack_words(REQUEST, fields), np.uint32))
 
 
 def _address(draw: random.Random) -> int:
@@ -70,6 +76,9 @@ def random_input(draw: random.Random, expected: int) -> bytes:
         else:              # a frame of any length with a right CRC
             data = draw.randbytes(draw.choice((0, 1, 3, 4, 20, 23, 24, 25, 2044, 2048, 2052)))
             parts.append(cobs_encode(data + zlib.crc32(data).to_bytes(4, "little")))
+        if draw.random() < 0.2:    # whoever comes next, while the board is at work or soon after
+            parts += [b"\0", random_frame(draw, expected + number, busy=True),
+                      b"\0" * draw.choice((0, 1, 30, 300, 2000)), _sync(draw)]
         parts.append(b"\0" * draw.choice((0, 0, 1, 2)))
     return b"".join(parts)
 

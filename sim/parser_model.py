@@ -43,6 +43,15 @@ class ParserModel:
         self._sizes = registers.space_words(config)
         self.synced, self.expected, self.last, self.epoch = False, 0, Status.OK, 0
 
+    @property
+    def state(self) -> tuple[bool, int, Status, int]:
+        """What a request may change; set again where it was not begun."""
+        return self.synced, self.expected, self.last, self.epoch
+
+    @state.setter
+    def state(self, state: tuple[bool, int, Status, int]) -> None:
+        self.synced, self.expected, self.last, self.epoch = state
+
     def frame(self, data: bytes) -> Expected | None:
         """Answer to the bytes between two zeros; None to nothing, stuffed (0x01) or not."""
         if data in (b"", b"\1"):

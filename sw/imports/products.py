@@ -112,8 +112,8 @@ def max_pool(name: str, operator: Operator, maps: Mapping[str, Map], dims: Seque
 
 
 def _levels(found: Affine, maps: Mapping[str, Map]) -> tuple[float, float, int] | None:
-    """(w, u, M) where every value is w x u x 0 .. M, of at most one tap by connection (none where
-    maps lie side by side as channels); else None.
+    """(w, u, M) where every value is w x u x 0 .. M, of at most one tap by connection and output
+    (none where maps lie side by side as channels); else None.
 
     u: what one level of the sources is.
     """
@@ -122,7 +122,9 @@ def _levels(found: Affine, maps: Mapping[str, Map]) -> tuple[float, float, int] 
     tops = torch.zeros(len(found.bias), dtype=torch.int64)
     for s in found.synapses:
         alive = s.weight != 0
-        taps = alive.flatten(1).sum(1)
+        single = all(by_layer[n].layout.size == (1, 1) for n in s.sources if n in by_layer)
+        # Of a source with one position, each element of the kernel meets another output.
+        taps = alive.sum(1).flatten(1).amax(1) if single else alive.flatten(1).sum(1)
         if not bool((taps <= 1).all()) or s.sum_pool != (1, 1):
             return None
         weights |= set(s.weight[alive].tolist())

@@ -279,7 +279,8 @@ class LayerReader:
             return
         found = affine(self._operator(cut, maps), maps, cut.dims)
         names = tuple(n for s in found.synapses for n in s.sources)
-        if bool(found.bias.any()) or any(not _identity(s.weight) for s in found.synapses):
+        if (set(names) & set(self.pools) or bool(found.bias.any())
+                or any(not _identity(s.weight) for s in found.synapses)):
             raise SpikeTicketError(f"{cut.where}: gates something else than a sum of spike maps; "
                                    "place it right behind the patch embedding")
         made = gate.gate(cut.name, names)
@@ -305,6 +306,9 @@ class LayerReader:
                 found = readout(self._operator(None, maps), maps)
             except NotAffine as other:
                 raise refused(self.recording, None, other) from other
+        if any(n in self.pools for s in found.synapses for n in s.sources):
+            raise refused(self.recording, None, NotAffine(
+                "reads a max pool of currents; put a neuron between"))
         self.ones |= found.needs_ones
         names = {layer.name for layer in self.layers}
         name = "readout"
