@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 
+import nir
 import numpy as np
 import pytest
 import torch
@@ -381,3 +382,29 @@ def test_a_network_of_ann2snn():
                     scale(entry, False))
     assert found.mean > 0.95
     assert feed(entry, made, torch.rand(2, 1, 14, 14).double()).shape == (2, 10)
+
+
+# A graph read in a dialect in which nothing can fire
+
+def _counting_graph(path):
+    """IF neurons as sinabs writes them: weights of order 1 for thresholds of 1, one count a step;
+    in the words of NIR's specification each timestep adds 1e-4 of that."""
+    rng = np.random.default_rng(0)
+    n = np.ones(12, np.float32)
+    graph = nir.NIRGraph(nodes={
+        "input": nir.Input(np.array([8])),
+        "a": nir.Affine(rng.normal(0, 0.5, (12, 8)).astype(np.float32), n * 0),
+        "fire": nir.IF(r=n, v_threshold=n, v_reset=n * 0),
+        "b": nir.Affine(rng.normal(0, 0.5, (3, 12)).astype(np.float32), np.zeros(3, np.float32)),
+        "output": nir.Output(np.array([3]))},
+        edges=[("input", "a"), ("a", "fire"), ("fire", "b"), ("b", "output")])
+    nir.write(path, graph)
+    return path
+
+
+def test_a_layer_that_cannot_fire_is_named(tmp_path):
+    path = _counting_graph(tmp_path / "counts.nir")
+    notes = from_nir(path, timesteps=8, input_bits=2).notes
+    assert any("fire" in note and "of threshold" in note and "dialect" in note for note in notes)
+    notes = from_nir(path, timesteps=8, input_bits=2, dialect_of="sinabs").notes
+    assert not any("of threshold" in note for note in notes)
