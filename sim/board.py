@@ -247,6 +247,7 @@ class SimTransport(Transport):
     """
 
     name = "simulated board"
+    simulated = True
 
     def __init__(self, config: CoreConfig | None = None, *, baud: int | None = None,
                  progress: bool = True, library: Path | None = None):

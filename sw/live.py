@@ -46,6 +46,8 @@ class Tally:
     """What came so far. host: seconds from taking an input to its result; cycles: of the core."""
 
     clock_hz: int
+    transport: str = ""
+    simulated: bool = False
     inputs: int = 0
     checked: int = 0
     different: int = 0
@@ -62,7 +64,8 @@ class Tally:
         """JSON-serialisable: milliseconds on the host, cycles and microseconds of the core."""
         seconds = time.perf_counter() - self.began
         result = {"inputs": self.inputs, "seconds": seconds, "inputs_per_s": self.inputs / seconds,
-                  "checked": self.checked, "different": self.different, "clock_hz": self.clock_hz}
+                  "checked": self.checked, "different": self.different, "clock_hz": self.clock_hz,
+                  "transport": self.transport, "simulated": self.simulated}
         for name, values in (("host_ms", 1e3 * np.array(self.host)),
                              ("core_cycles", np.array(self.cycles)),
                              ("core_us", 1e6 * np.array(self.cycles) / self.clock_hz)):
@@ -104,7 +107,9 @@ def run_live(ticket_path: str, where: str, *, board: str, port: str | None = Non
     lines, tally = _Lines(network, found.metadata, clock, as_json, out or sys.stdout), Tally(clock)
     with to.accelerator as accelerator:
         accelerator.load(to.image)
-        print(f"{wanted.name} on {accelerator.transport.name}; {source.describe()}",
+        tally.transport = accelerator.transport.name
+        tally.simulated = accelerator.transport.simulated
+        print(f"{wanted.name} on {accelerator.transport.title}; {source.describe()}",
               file=sys.stderr)
         tally.began = time.perf_counter()
         try:

@@ -42,6 +42,7 @@ class Answer:
     preset: str = ""
     clock_hz: int = 0
     baud: int = 0
+    simulated: bool = False
 
 
 def ask(port: Port, rates: Iterable[int] = ()) -> Answer:
@@ -56,7 +57,7 @@ def ask(port: Port, rates: Iterable[int] = ()) -> Answer:
             transport.reset()
             found, _ = identify(Session(transport), None)
             return Answer(port, "", f"{found.id:016x}", f"{found.build:016x}", found.board,
-                          found.preset, found.clock_hz, baud)
+                          found.preset, found.clock_hz, baud, found.simulated)
         except SpikeTicketError as error:
             trouble = str(error)
             if "no answer" not in trouble:  # it did answer: another rate would not help
@@ -99,7 +100,8 @@ def print_answers(answers: list[Answer]) -> None:
         if answer.trouble:
             print(f"  no board       {answer.trouble}")
         elif answer.identity:
-            print(f"  says it is     {answer.board or 'a board'}, core "
+            what = "a simulated board" if answer.simulated else answer.board or "a board"
+            print(f"  says it is     {what}, core "
                   f"{answer.preset or 'without a name'} at {answer.clock_hz / 1e6:g} MHz")
             print(f"  identity       {answer.identity}, build {answer.build}, "
                   f"{answer.baud} baud after power-up")

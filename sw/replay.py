@@ -54,6 +54,14 @@ class RecordingTransport(Transport):
         self._closed = False
 
     @property
+    def simulated(self) -> bool:
+        return self.inner.simulated
+
+    @property
+    def timed(self) -> bool:
+        return self.inner.timed
+
+    @property
     def baud(self) -> int | None:
         return self.inner.baud
 
@@ -100,6 +108,8 @@ class ReplayTransport(Transport):
     The calls of the session must be those of the recording, in the same order. Raises
     SpikeTicketError where they are not, and for a file that is no recording.
     """
+
+    timed = False
 
     def __init__(self, path: str | Path):
         self.path = Path(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from rich.console import Console
@@ -12,6 +12,7 @@ from hw.boards import BOARDS
 from hw.registers import COUNTERS
 
 from .board.driver import Identity, Inference
+from .board.throughput import Throughput
 from .compile.image import Image
 from .core import energy
 from .data import datasets
@@ -45,6 +46,7 @@ class Checked:
     traces: list[dict[str, np.ndarray]] = field(default_factory=list)
     identity: Identity | None = None
     host_seconds: float = 0.0           # that the host waited for the results
+    link: tuple[Throughput, ...] = ()   # frames/s with the link, fastest rate first
 
 
 def report(ticket_path: str, board: str, preset: str | None, transport: str, checked: Checked,
@@ -60,7 +62,6 @@ def report(ticket_path: str, board: str, preset: str | None, transport: str, che
         by_layer[info.name] = by_layer.get(info.name, 0) + float(value)
     if later := len(image.layers) - len(image.logged):
         by_layer[f"{later} not logged"] = cycles - sum(by_layer.values())
-    line = max(result.request_bytes, result.reply_bytes) * 10 / baud
     # What attention has in the place of weights is in no weight memory.
     stored = [info.kind != "attention" for info in image.logged]
     read = float(result.counters[:, stored, COUNTERS.index("weights")].sum() / count)
@@ -70,7 +71,9 @@ def report(ticket_path: str, board: str, preset: str | None, transport: str, che
         "ticket": str(ticket_path), "network": checked.network.name, "board": board,
         "preset": preset, "slots": config.slots,
         "patches": gate and {"mode": gate.mode, "kept": gate.keep, "tokens": gate.tokens},
-        "transport": transport, "identity": checked.identity and f"{checked.identity.id:016x}",
+        "transport": transport,
+        "simulated": checked.identity is not None and checked.identity.simulated,
+        "identity": checked.identity and f"{checked.identity.id:016x}",
         "build": checked.identity and f"{checked.identity.build:016x}",
         "data": checked.data.source, "images": count,
         "accuracy": float((result.labels == checked.data.labels).mean()),
@@ -83,7 +86,8 @@ def report(ticket_path: str, board: str, preset: str | None, transport: str, che
         "bytes_per_image": [result.request_bytes, result.reply_bytes],
         "load_bytes": load_bytes, "load_s_link": load_bytes * 10 / baud,
         "frames_per_s_core": 1 / seconds,
-        "frames_per_s_link": 1 / max(line, seconds),
+        "frames_per_s_link": checked.link[0].frames_per_s if checked.link else None,
+        "link": [asdict(one) for one in checked.link],
         "sop_per_s_executed": checked.executed / count / seconds,
         "sop_per_s_dense_equivalent": checked.dense / count / seconds,
         "useful_updates_per_cycle": checked.useful / count / cycles,
@@ -101,11 +105,33 @@ def agrees(values: dict) -> bool:
     return values["logits_equal"] and values["spike_mismatches"] == 0
 
 
-def print_table(values: dict) -> None:
-    """The report for people."""
+def place(values: dict) -> str:
+    """Board and core of a run, and whether the board is a simulated one."""
     board, preset = BOARDS[values["board"]], values["preset"]
     core = f", core {preset}" if preset else ""
-    table = Table(title=f"{values['network']} on {board.title}{core}", title_justify="left",
+    if board.name != "sim":
+        return ("a simulated " if values["simulated"] else "") + f"{board.title}{core}"
+    if values["transport"] == "simulated board":
+        return f"{board.title}{core}"
+    kind = "a simulated board" if values["simulated"] else "the board"
+    return f"{kind} at {values['transport']}{core}"
+
+
+def with_link(values: dict) -> str:
+    """Frames/s with the link, in words: at every rate that was measured, or why none was."""
+    sent, received = values["bytes_per_image"]
+    size = f"{sent} bytes to and {received} from the board"
+    if not values["link"]:
+        what = "the far end is a simulated board" if values["simulated"] else "a recording"
+        return f"not measured ({what}: bytes take no time); {size}"
+    shown = ", ".join(f"{one['frames_per_s']:,.0f} at {one['baud'] / 1e6:g} Mbaud"
+                      for one in values["link"])
+    return f"{shown}: measured on {values['link'][0]['images']} images; {size}"
+
+
+def print_table(values: dict) -> None:
+    """The report for people."""
+    table = Table(title=f"{values['network']} on {place(values)}", title_justify="left",
                   show_header=False, box=None, padding=(0, 2, 0, 0))
     verdict = "[green]equal[/]" if values["logits_equal"] else "[red]DIFFERENT[/]"
     wrong = values["spike_mismatches"]
@@ -114,16 +140,16 @@ def print_table(values: dict) -> None:
               + ("[green]all equal[/]" if not wrong else f"[red]{wrong:,} DIFFERENT[/]"))
     layers = ", ".join(f"{name} {value:,.0f}" for name, value in values["cycles_by_layer"].items())
     clock, rate = f"{values['clock_hz'] / 1e6:g} MHz", f"{values['baud'] / 1e6:g} Mbaud"
-    (sent, received), patches = values["bytes_per_image"], values["patches"]
+    patches = values["patches"]
     rows = {
         "accuracy": f"{100 * values['accuracy']:.2f} % of {values['images']} images",
         "logits": f"{verdict} to the integer reference ({values['logits_compared']:,})",
         "spikes": spikes,
         "cycles per image": f"{values['cycles_per_image']:,.0f} ({layers})",
         "frames/s, core alone": f"{values['frames_per_s_core']:,.0f} at {clock}",
-        "frames/s with the link": f"{values['frames_per_s_link']:,.0f} at {rate}, {sent} bytes to "
-                                  f"and {received} from the board",
-        "loading the ticket": f"{values['load_s_link']:.2f} s, {values['load_bytes']:,} bytes",
+        "frames/s with the link": with_link(values),
+        "loading the ticket": f"{values['load_s_link']:.3f} s at {rate}, "
+                              f"{values['load_bytes']:,} bytes",
         "SOP/s executed": f"{values['sop_per_s_executed'] / 1e9:.2f} G",
         "SOP/s dense-equivalent": f"{values['sop_per_s_dense_equivalent'] / 1e9:.2f} G",
         "useful updates a cycle": f"{values['useful_updates_per_cycle']:.1f} of "

@@ -27,9 +27,9 @@ from tqdm import tqdm
 
 from hw.boards import BOARDS, DEFAULT_BOARD
 from hw.config import PRESETS, CoreConfig
-from hw.registers import DEFAULT_BAUD
 
 from . import bundled, ticket
+from .board import throughput
 from .board.connect import connect
 from .board.driver import Accelerator
 from .board.jobs import load_words
@@ -95,6 +95,10 @@ def run(ticket_path: str, data: str | None = None, *, board: str = DEFAULT_BOARD
                 _check_spikes(checked, accelerator, values[one],
                               None if chosen is None else chosen[one])
                 bar.update()
+        few = slice(0, throughput.IMAGES)
+        checked.link = throughput.measure(accelerator, values[few],
+                                          throughput.rates(to.board, to.baud),
+                                          None if chosen is None else chosen[few])
         name = accelerator.transport.name
     return report(ticket_path, to.board, to.preset, name, checked, to.baud, load_bytes), checked
 
@@ -172,9 +176,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--port", help="serial port of a live board, for example /dev/ttyUSB1, or "
                                        "auto (default: wherever --board answers)")
     result.add_argument("--baud", type=int, metavar="RATE",
-                        help="highest rate of the serial line to try (default: what the board's "
-                             "USB bridge takes); of the simulated board the rate that frames/s "
-                             f"with the link are computed for (default: {DEFAULT_BAUD})")
+                        help="highest rate of the line to try, or of the simulated board to "
+                             "measure frames/s at (default: what the board's USB bridge takes)")
     result.add_argument("--images", type=int, metavar="N",
                         help=f"images to run (default: {DEFAULT_IMAGES})")
     result.add_argument("--traced", type=int, metavar="N", default=DEFAULT_TRACED,

@@ -14,9 +14,11 @@ import pytest
 from hw import registers
 from hw.boards import BOARDS, DEVICES
 from hw.build import __main__ as command
-from hw.build import artix, build, report, tools, yosys
+from hw.build import artix, build, clocks, report, tools, yosys
 from hw.build.request import BITSTREAMS, request
 from hw.config import PRESETS
+from sw.compile import tokens
+from sw.core import cores
 from sw.errors import SpikeTicketError
 
 from . import build_tools
@@ -185,6 +187,49 @@ def test_plan_of_every_board(capsys, board):
     assert "plan only, nothing was built" in text and "frames/s" in text
 
 
+@pytest.mark.parametrize("preset", ["a35t", "a35tf"])
+def test_a_plan_whose_clock_is_above_what_was_built(capsys, monkeypatch, preset):
+    """It fits, and does not meet its clock: two answers, and the exit code has both."""
+    monkeypatch.setattr(report.networks, "forecasts", lambda config: [])
+    arguments = ["--board", "arty_a7", "--preset", preset, "--plan-only", "--clock"]
+    code, out, _ = _run(capsys, *arguments, 200)
+    assert code == 1 and "area        fits" in out
+    assert re.search(r"clock       200 MHz, NOT met: .* at \d+\.\d MHz on this part; choose "
+                     r"--clock \d+ or less", out)
+    code, out, _ = _run(capsys, *arguments, 200, "--json")
+    values = json.loads(out)
+    assert code == 1 and values["fits"] and values["clock_met"] is False
+    below = values["clock_known"]["mhz"] - 0.5
+    code, out, _ = _run(capsys, *arguments, 50 * (below // 50), "--json")
+    assert code == 0 and json.loads(out)["clock_met"] in (True, None)
+
+
+def test_clocks_of_cores_built_before(tmp_path):
+    """The same core's, else the slowest of cores that are no larger; nothing of other parts."""
+    def built(name, preset, mhz, part=BOARDS["arty_a7"].part, **changes):
+        (tmp_path / name).mkdir()
+        config = replace(PRESETS[preset], **changes).as_dict()
+        (tmp_path / name / "report.json").write_text(json.dumps(
+            {"part": part, "config": config, "clock_mhz": mhz, "routed": True, "preset": preset}))
+    wanted = request("arty_a7", preset="a35t", clock_mhz=100)
+    assert clocks.expected(wanted, tmp_path) is None and clocks.met(100, None) is None
+    built("other", "a35t", 50, part="LFE5U-45F")
+    built("larger", "a35tf", 60)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "report.json").write_text("[]")
+    assert clocks.expected(wanted, tmp_path) is None
+    built("two", "a35t", 90, engines=2)
+    built("three", "a35t", 140, engines=3)
+    known = clocks.expected(wanted, tmp_path)
+    assert known["mhz"] == 90 and not known["same"]
+    assert clocks.met(100, known) is False and clocks.met(80, known) is None
+    assert "not known" in clocks.verdict(80, known) and "NOT met" in clocks.verdict(100, known)
+    built("same", "a35t", 116)
+    known = clocks.expected(wanted, tmp_path)
+    assert known == {"mhz": 116, "routed": True, "preset": "a35t", "same": True}
+    assert clocks.met(116, known) is True and clocks.met(117, known) is False
+
+
 def test_plan_of_what_does_not_fit(capsys):
     code, out, _ = _run(capsys, "--board", "arty_a7", "--plan-only", "--set", "engines=8")
     assert code == 1 and "does not fit: LUT short by" in out
@@ -194,7 +239,32 @@ def test_list(capsys):
     code, out, _ = _run(capsys, "--list")
     assert code == 0
     assert all(name in out for name in (*BUILDABLE, *PRESETS))
-    assert set(json.loads(_run(capsys, "--list", "--json")[1])["boards"]) == set(BUILDABLE)
+    found = json.loads(_run(capsys, "--list", "--json")[1])
+    assert set(found["boards"]) == set(BUILDABLE)
+    cores = out.split("presets\n")[1].replace("\n" + " " * 15, " ").splitlines()
+    assert len(cores) == len(PRESETS)
+    for line in cores:
+        name, rest = line.split(maxsplit=1)
+        assert ("with attention and patch gate" in rest) == PRESETS[name].attention
+        assert ("fits no board" in rest) == (
+            not any(name in board["presets"] for board in found["boards"].values()))
+    differ = [line.split(maxsplit=1)[1] for line in cores]
+    assert len(set(differ)) == len(differ)
+
+
+def test_tickets_are_pointed_to_cores_that_a_board_holds():
+    """A board's own cores fit its FPGA, and no other is named for attention or a patch gate."""
+    found = command.listing()["boards"]
+    for name, board in found.items():
+        assert set(cores.presets(BOARDS[name])) <= set(board["presets"])
+    for feature in ("gate", "attention"):
+        text = tokens._presets(feature)
+        named = {name: boards.split(", ")
+                 for name, boards in re.findall(r"(\w+) \(([^)]*)\)", text)}
+        assert named and "large" not in named
+        for name, boards in named.items():
+            assert getattr(PRESETS[name], feature)
+            assert all(name in found[board]["presets"] for board in boards if board != "sim")
 
 
 def test_help_has_examples():
@@ -283,6 +353,12 @@ def test_archive_where_nothing_can_route(capsys, programs, tmp_path):
     assert (tmp_path / "out" / "spiketicket.tar.gz").read_bytes() == archive
     code, out, _ = _run(capsys, *_arty(tmp_path, "--toolchain", "archive"))
     assert code == build.OK
+    values = json.loads(out)
+    assert "clock of" not in report.message(values) and "met by the estimate" in report.text(values)
+    values |= {"clock_mhz": 116.4, "clock_mhz_target": 200.0}
+    assert build.exit_code(values) == build.SLOW
+    assert "is above the estimate of" in report.message(values)
+    assert "NOT met by the estimate" in report.text(values)
 
 
 def test_archive_builds_with_one_command(capsys, programs, tmp_path):

@@ -9,7 +9,8 @@ import pytest
 from hw.config import PRESETS
 from hw.registers import MAGIC, REPLY, Space, next_epoch
 from sim.board import SimTransport
-from sw import link_speed
+from sw import link_speed, run_inference, ticket
+from sw.board import throughput
 from sw.board.driver import Accelerator
 from sw.board.jobs import input_job
 from sw.board.packing import pack, to_words, writes
@@ -69,9 +70,58 @@ def test_speed_on_the_board(tiny_library):
         assert line < loaded["seconds"] < 1.5 * line
         at = link_speed.inference_speed(board, image, inputs)
     assert at["bound"] == "line"
-    assert at["frames_per_s"] == pytest.approx(at["frames_per_s_line"], rel=0.03)
+    assert at["frames_per_s"] == pytest.approx(at["frames_per_s_line"], rel=0.01)
+    assert at["frames_per_s_one_at_a_time"] < at["frames_per_s"] < at["frames_per_s_core"]
     forms = link_speed.forms_of(image, inputs)
     assert forms["sent"] == at["bytes_per_image"][0] <= min(forms.values())
+
+
+def test_one_definition_of_frames_per_s(small_files, small_board, capsys):
+    """The run's report and `link_speed` give the same figures for the same images; they are those
+    of the bytes where the line sets the pace, and of every image once however few there are."""
+    path, data, _, images, labels = small_files
+    np.savez(data, x_test=images[:8, 0], y_test=labels[:8])
+    assert run_inference.main(["--ticket", str(path), "--data", str(data), "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert [one["baud"] for one in values["link"]] == [12_000_000, 3_000_000]
+    assert values["frames_per_s_link"] == values["link"][0]["frames_per_s"]
+    image = compile_network(ticket.load(path).network, TINY)
+    with Accelerator(SimTransport(TINY), TINY) as board:
+        board.load(image)
+        for one in values["link"]:
+            board.transport.set_baud(one["baud"])
+            at = link_speed.inference_speed(board, image, images[:8])
+            assert one["frames_per_s"] == pytest.approx(at["frames_per_s"], rel=1e-3)
+        slow = throughput.measure(board, images[:2], throughput.rates("sim", 200_000))
+        sizes = board.infer(images[:2])
+    assert [one.baud for one in slow] == [200_000] and slow[0].images == 2
+    line = 200_000 / 10 / max(sizes.request_bytes, sizes.reply_bytes)
+    assert slow[0].frames_per_s == pytest.approx(line, rel=0.01)
+
+
+def test_a_served_board_says_that_it_is_simulated(small_files, served, capsys, tmp_path):
+    """Bytes take no time on a pseudo-terminal, so frames/s with the link are not made up."""
+    path, data, *_ = small_files
+    arguments = ["--ticket", str(path), "--data", str(data), "--images", "2"]
+    page = tmp_path / "run.html"
+    for more in ([], ["--board", "arty_a7"]):
+        assert run_inference.main([*arguments, "--port", served.port, "--json", *more,
+                                   "--report", str(page)]) == 0
+        values = json.loads(capsys.readouterr().out)
+        assert values["simulated"] and values["frames_per_s_link"] is None and not values["link"]
+        assert "a simulated " in page.read_text() and "not measured" in page.read_text()
+        assert run_inference.main([*arguments, "--port", served.port, *more]) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        assert "on a simulated " in out
+        assert "not measured (the far end is a simulated board" in out
+    assert run_inference.main(["--ticket", str(path), "--port", served.port, "--input",
+                               str(_frames(tmp_path, small_files[3]))]) == 0
+    assert f"{served.port}, a simulated board" in capsys.readouterr().err
+
+
+def _frames(folder, images):
+    np.save(folder / "x.npy", images[:1])
+    return folder / "x.npy"
 
 
 def test_synthetic_network():
@@ -82,7 +132,8 @@ def test_synthetic_network():
 
 
 def test_command(monkeypatch, capsys):
-    at = {"baud": 3_000_000, "frames_per_s": 480.0, "frames_per_s_before": 324.0, "bound": "line",
+    at = {"baud": 3_000_000, "frames_per_s": 480.0, "frames_per_s_one_at_a_time": 378.0,
+          "bound": "line",
           "frames_per_s_core": 3800.0, "bytes_per_image": [626.0, 58.0], "payload": 0.93,
           "load_line_s": 0.1}
     load = {"baud": 3_000_000, "seconds": 0.4, "bytes": [117_000, 99], "payload": 0.96}
@@ -97,7 +148,7 @@ def test_command(monkeypatch, capsys):
     assert link_speed.main(["--json", "--ticket", "fmnist-scnn", "--baud", "1000000"]) == 0
     [row] = json.loads(capsys.readouterr().out)["tickets"]
     assert [rate["baud"] for rate in row["rates"]] == [1_000_000]
-    for wrong in (["--images", "3"], ["--baud", "7"]):
+    for wrong in (["--images", "0"], ["--baud", "7"]):
         assert link_speed.main(wrong) == 2
         assert wrong[0] in capsys.readouterr().err
 

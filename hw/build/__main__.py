@@ -9,9 +9,9 @@
 
 Results go to bitstreams/BOARD/: report.json, report.txt, manifest.json, SHA256SUMS and the
 bitstream (or the archive). Exit code 0: what was asked for exists and meets its clock; 1: the plan
-does not fit; 2: bad input, a configuration that does not fit, a missing or failing program; 3: no
-bitstream, because the programs for it are missing (the archive was made); 4: the bitstream misses
-its clock.
+does not fit, or its clock is above what such a core reached before; 2: bad input, a configuration
+that does not fit, a missing or failing program; 3: no bitstream, because the programs for it are
+missing (the archive was made); 4: the bitstream misses its clock, or the archive's estimate does.
 """
 
 from __future__ import annotations
@@ -147,8 +147,16 @@ def _print_listing(found: dict) -> None:
               f"{board['max_baud'] / 1e6:g} Mbaud; these fit: {', '.join(board['presets'])}")
     print("presets")
     for name, config in found["presets"].items():
-        print(f"  {name:<12} {config['engines']} engines x {config['units']} units, "
-              f"{config['map_words']:,} map words, {config['weight_words']:,} weight words a pair")
+        units = [unit for unit, has in (("attention", config["attention"]),
+                                        ("patch gate", config["gate"])) if has]
+        boards = [board for board, values in found["boards"].items() if name in values["presets"]]
+        engines = f"{config['engines']} engine{'s' if config['engines'] > 1 else ''}"
+        print(f"  {name:<12} {engines} x {config['units']} units, {config['lanes']} neuron "
+              f"lane{'s' if config['lanes'] > 1 else ''} an engine; "
+              + (f"with {' and '.join(units)}" if units else "without attention and patch gate"))
+        print(f"  {'':<12} {config['map_words']:,} map words, {config['weight_words']:,} weight "
+              f"words a pair of engines; fits "
+              f"{', '.join(boards) if boards else 'no board (for simulation)'}")
 
 
 _LOADER = {"arty_a7": ("--board", "arty_a7_35t"), "arty_a7_100": ("--board", "arty_a7_100t"),
@@ -175,7 +183,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.plan_only:
         values = build.plan(wanted)
         print(json.dumps(values, indent=1) if options.json else report.plan_text(values))
-        return 0 if values["fits"] else 1
+        return 0 if values["fits"] and values["clock_met"] is not False else 1
     if options.program:
         tools.need("openFPGALoader")
     with tools.ended_in_order(), _Stages(options.json) as progress:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hw import program, registers
 from hw.boards import DEVICES
 
-from . import artix, fit, networks, usage
+from . import artix, clocks, fit, networks, usage
 from .design import TOP, Design
 from .routed import Routed
 from .timing import Step, Timing
@@ -114,8 +114,8 @@ def _pll(design: Design) -> dict | None:
 
 
 def plan_values(wanted: Request, design: Design, found: list[fit.Use],
-                located: dict[str, str | None]) -> dict:
-    """What `--plan-only` prints."""
+                located: dict[str, str | None], known: dict | None) -> dict:
+    """What `--plan-only` prints. known: clock of such a core (`clocks.expected`)."""
     family = DEVICES[wanted.board.device].family
     missing = [name for name, version in located.items() if version is None]
     if family == "ecp5":
@@ -123,13 +123,15 @@ def plan_values(wanted: Request, design: Design, found: list[fit.Use],
     else:
         possible = located["yosys"] is not None and (
             located["vivado"] is not None or not set(artix.OPEN_TOOLS) & set(missing))
+    target = wanted.config.clock_hz / 1e6
     made = f"{TOP}.bit" if possible or family == "ecp5" else f"{TOP}.tar.gz"
     return {
         "board": wanted.board.name, "title": wanted.board.title, "part": wanted.board.part,
         "preset": wanted.preset, "config": wanted.config.as_dict(),
         "identity": f"{registers.identity(wanted.config):016x}",
         "toolchain": wanted.toolchain, "baud": wanted.baud, "seeds": list(wanted.seeds),
-        "clock_mhz_target": wanted.config.clock_hz / 1e6, "pll": _pll(design),
+        "clock_mhz_target": target, "pll": _pll(design), "clock_known": known,
+        "clock_met": clocks.met(target, known), "clock": clocks.verdict(target, known),
         "pins": {pin.port: pin.pin for pin in design.pins},
         "estimate": {use.name: {"used": _count(use.used), "available": use.available,
                                 "short": _count(use.short)} for use in found},
@@ -165,7 +167,9 @@ def _network_lines(found: dict) -> list[str]:
 
 def _clock_line(found: dict) -> str:
     kind = "routed" if found["routed"] else "estimated before placement, not routed"
-    met = ("met" if found["timing_met"] else "MISSED") if found["routed"] else "not known"
+    enough = found["clock_mhz"] >= found["clock_mhz_target"]
+    met = (("met" if found["timing_met"] else "MISSED") if found["routed"] else
+           "met by the estimate" if enough else "NOT met by the estimate")
     line = (f"clock       {found['clock_mhz']:.1f} MHz ({kind}), target "
             f"{found['clock_mhz_target']:g} MHz: {met}")
     if found["seeds"]:
@@ -188,9 +192,12 @@ def message(found: dict) -> str:
                 "lower --clock or fewer engines")
     reason = ("as asked for" if found["toolchain_wanted"] == "archive" else
               "not found on PATH: " + ", ".join(found["missing"]))
+    slow = ("" if found["clock_mhz"] >= found["clock_mhz_target"] else
+            f"; the clock of {found['clock_mhz_target']:g} MHz is above the estimate of "
+            f"{found['clock_mhz']:.1f} MHz: choose --clock {int(found['clock_mhz'])} or less")
     return (f"NO bitstream was made ({reason}); {found['archive']} holds netlist, constraints and "
             "scripts: unpack it where nextpnr-xilinx and Project X-Ray or Vivado are installed, "
-            "and run ./build.sh or ./build.sh vivado")
+            f"and run ./build.sh or ./build.sh vivado{slow}")
 
 
 def text(found: dict) -> str:
@@ -235,9 +242,11 @@ def plan_text(found: dict) -> str:
     """A plan as text."""
     lines = [
         f"{found['board']}: {found['title']}, {found['part']}",
-        f"plan only, nothing was built; area by the model: {found['fit']}", "",
+        "plan only, nothing was built", "",
         _core_line(found),
-        f"clock       {found['clock_mhz_target']:g} MHz, " + (
+        f"area        {found['fit']} (by the model)",
+        f"clock       {found['clock_mhz_target']:g} MHz, {found['clock']}",
+        "            " + (
             "straight from the oscillator" if found["pll"] is None else
             "PLL {input_mhz:g} MHz / {divide} x {multiply} / {out_divide}, VCO {vco_mhz:g} MHz"
             .format(**found["pll"])),

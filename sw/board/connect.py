@@ -23,8 +23,8 @@ class Connection:
     """A board, and a ticket compiled for it but not loaded.
 
     accelerator: use it with `with`; it closes the line. board, preset: names in `hw.boards.BOARDS`
-    and `hw.config.PRESETS`, preset None for a configuration of one's own. baud: of the line; with a
-    simulated board the rate that figures are computed for.
+    and `hw.config.PRESETS`, preset None for a configuration of one's own. baud: of the line; of a
+    simulated board the fastest that figures are for.
     """
 
     accelerator: Accelerator
@@ -43,8 +43,8 @@ def connect(found: Ticket, *, board: str = DEFAULT_BOARD, preset: str | None = N
         for on the serial ports, or at `port` (a device or pyserial URL, "auto").
     preset: core; None: for the simulated board the first that has what the ticket needs, for a live
         one whatever it says it is.
-    baud: highest rate of the serial line to try; None: what its USB bridge takes. For the simulated
-        board the rate that figures are computed for, None: what boards have after power-up.
+    baud: highest rate of the line to try, or of the simulated board to measure at; None: what the
+        board's USB bridge takes.
     transport, config: a board of one's own instead.
     Raises SpikeTicketError where the ticket does not fit or no board answers.
     """
@@ -64,6 +64,6 @@ def connect(found: Ticket, *, board: str = DEFAULT_BOARD, preset: str | None = N
     if config is None:
         preset, config = cores.choose(BOARDS[board], found.network, preset)
     image = compile_network(found.network, config, recorded_activity(found))
-    baud = baud or DEFAULT_BAUD
+    baud = baud or BOARDS[board].max_baud
     transport = transport or open_transport(board, port, baud, progress, config)
     return Connection(Accelerator(transport, config), image, board, preset, baud)

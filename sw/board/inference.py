@@ -111,7 +111,8 @@ class Identity:
     """What a board says about itself.
 
     id: `hw.registers.identity`; build: first 64 bits of the build's ID. board, preset: what is
-    known under these numbers (`sw.board.identities`), "" if nothing is.
+    known under these numbers (`sw.board.identities`), "" if nothing is. simulated: as the
+    transport knows it; gateware cannot tell.
     """
 
     protocol: int
@@ -123,3 +124,4 @@ class Identity:
     build: int = 0
     board: str = ""
     preset: str = ""
+    simulated: bool = False

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from hw.boards import BOARDS
+from ..report import place
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 BAR = 8
@@ -23,8 +23,7 @@ LAST = 30
 def view(values: dict) -> RenderableType:
     """Readings (`sw.board.readings.Readings.values`) as one picture."""
     errors = _errors(values)
-    core = f", core {values['preset']}" if values["preset"] else ""
-    title = f"[bold]{values['ticket']}[/] on {BOARDS[values['board']].title}{core}"
+    title = f"[bold]{values['ticket']}[/] on {place(values)}"
     return Panel(
         Group(Columns([_run(values), _line(values)], padding=(0, 4)), Text(), _layers(values),
               Text(), errors),

@@ -48,7 +48,8 @@ def identify(session: Session, config: CoreConfig | None) -> tuple[Identity, Cor
     return Identity(
         int(got[Register.PROTOCOL]), identity, int(got[Register.CLOCK_HZ]),
         *(int(got[r]) for r in (Register.FRAMES, Register.BAD_FRAMES, Register.OVERRUNS)),
-        build, known.board if known else "", known.preset if known else ""), config
+        build, known.board if known else "", known.preset if known else "",
+        session.transport.simulated), config
 
 
 def write_image(session: Session, image: Image,

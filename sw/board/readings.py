@@ -63,7 +63,8 @@ class Readings:
         updates = int(self._sums[:, COUNTERS.index("updates")].sum())
         return {
             "ticket": image.name, "board": to.board, "preset": to.preset,
-            "transport": to.accelerator.transport.name, "clock_hz": config.clock_hz,
+            "transport": to.accelerator.transport.name,
+            "simulated": to.accelerator.transport.simulated, "clock_hz": config.clock_hz,
             "slots": config.slots, "images": self._images, "seconds": seconds,
             "accuracy": self._right / count,
             "frames_per_s_host": recent,

@@ -28,9 +28,13 @@ class Transport(ABC):
     first_baud: its rate after `reset`; None where the rate is not the board's to change.
     random_below: a number from 0 to n - 1, for what a session must not repeat; a recording gives
     its own, so that a session can be replayed.
+    simulated: whether the far end is a simulated board. timed: whether bytes take their time on the
+    line, as `now` counts it.
     """
 
     name: str
+    simulated: bool = False
+    timed: bool = True
     baud: int | None = None
     first_baud: int | None = None
     random_below: Callable[[int], int] = staticmethod(secrets.randbelow)
@@ -39,6 +43,12 @@ class Transport(ABC):
     def faster(self) -> bool:
         """Whether the line's rate is above the one that `reset` brings back."""
         return bool(self.baud and self.first_baud and self.baud > self.first_baud)
+
+    @property
+    def title(self) -> str:
+        """The name, and that a simulated board is there where the name does not say so."""
+        told = not self.simulated or "simulated" in self.name
+        return self.name if told else f"{self.name}, a simulated board"
 
     @abstractmethod
     def write(self, data: bytes) -> None:
@@ -94,6 +104,14 @@ class SerialTransport(Transport):
         self._shift = 0.0  # so that `now` goes on where the clock is another
         self._open(port)
         self._usb = _usb_address(port)
+
+    @property
+    def simulated(self) -> bool:
+        return self._clock is not None
+
+    @property
+    def timed(self) -> bool:
+        return self._clock is None
 
     def _open(self, port: str) -> None:
         import serial

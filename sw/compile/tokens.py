@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hw.boards import BOARDS
 from hw.config import KEY_WORDS, PRESETS, CoreConfig
 
+from ..core import cores
 from ..errors import SpikeTicketError
 from ..integer.attention import HEAD_WIDTHS, MAX_TOKENS, Attention, ColumnAttention
 from ..integer.gate import Gate, Select
@@ -114,8 +116,14 @@ def _window_limit(layer: Layer, shapes: Mapping[str, Shape]) -> str:
 
 
 def _presets(feature: str) -> str:
-    names = [name for name, config in PRESETS.items() if getattr(config, feature)]
-    return f"a preset with one: {', '.join(names)}"
+    """The boards' own cores that have it: others have it too, but are for no board."""
+    boards: dict[str, list[str]] = {}
+    for board in BOARDS.values():
+        for name in cores.presets(board):
+            if getattr(PRESETS[name], feature):
+                boards.setdefault(name, []).append(board.name)
+    return "a preset with one: " + ", ".join(
+        f"{name} ({', '.join(held)})" for name, held in boards.items())
 
 
 def make_steps(network: Network,

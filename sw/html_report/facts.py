@@ -29,7 +29,6 @@ CAUSE_TEXT = {
 MODELLED = 4
 """Images that cycle model and ladder take: the first ones."""
 
-BAUDS = (1_000_000, 3_000_000, 12_000_000)
 BINS = 30
 WORST = 8
 
@@ -159,14 +158,14 @@ def memory(checked: Checked) -> dict:
 
 
 def link(values: dict) -> dict:
-    """Time of an image on the line, each way, and in the core; by rate of the line."""
+    """Frames/s at each rate that was measured; beside them an image's time on the line, each way,
+    and in the core."""
     sent, received = values["bytes_per_image"]
     core = values["cycles_per_image"] / values["clock_hz"]
     rates = []
-    for baud in sorted({*BAUDS, values["baud"]}):
-        to, back = sent * 10 / baud, received * 10 / baud
-        slowest = max(to, back, core)
-        rates.append({"baud": baud, "to": to, "from": back, "core": core,
-                      "frames_per_s": 1 / slowest, "bound": "line" if core < slowest else "core",
-                      "chosen": baud == values["baud"]})
+    for one in values["link"]:
+        to, back = sent * 10 / one["baud"], received * 10 / one["baud"]
+        rates.append(one | {"to": to, "from": back, "core": core,
+                            "slowest": max(to, back, core),
+                            "bound": "line" if core < max(to, back) else "core"})
     return {"rates": rates, "sent": sent, "received": received}

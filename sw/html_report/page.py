@@ -14,12 +14,11 @@ import numpy as np
 from tqdm import tqdm
 
 from hw import registers
-from hw.boards import BOARDS
 
 from .. import bundled
 from ..errors import SpikeTicketError
 from ..integer.network import Layer
-from ..report import Checked, agrees
+from ..report import Checked, agrees, place
 from . import facts, pictures
 
 FOLDER = Path(__file__).parent
@@ -64,7 +63,7 @@ def collect(values: dict, checked: Checked, command: str,
     causes = facts.by_cause(checked)
     progress()
     return {
-        "v": values, "board": BOARDS[values["board"]], "agrees": agrees(values),
+        "v": values, "place": place(values), "agrees": agrees(values),
         "causes": causes, "cause_text": facts.CAUSE_TEXT, "slots": facts.used_slots(checked),
         "spread": facts.histogram(checked.result.cycles), "confusion": facts.confusion(checked),
         "ladder": facts.climb(checked, progress), "memory": facts.memory(checked),
@@ -81,7 +80,7 @@ def render(page: dict) -> str:
     environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True,
                               undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": _number, "percent": _percent, "duration": _duration,
-                            "signed": "{:,}".format}
+                            "signed": "{:,}".format, "mbaud": _mbaud}
     return environment.get_template("page.html").render(page)
 
 
@@ -166,6 +165,10 @@ def _number(value: float, digits: int = 0) -> str:
 
 def _percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}\u202f%"
+
+
+def _mbaud(baud: int) -> str:
+    return f"{baud / 1e6:g} Mbaud"
 
 
 def _duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SpikeTicketError
-from ..report import Checked
+from ..report import Checked, place
 
 FORMATS = (".png", ".svg", ".pdf")
 SHOWN = 8
@@ -27,7 +27,7 @@ def plot_run(path: str, values: dict, checked: Checked) -> None:
 
     figure = Figure(figsize=(11, 7), layout="constrained")
     figure.suptitle(
-        f"{values['network']} on {values['transport']}: {100 * values['accuracy']:.1f} % of "
+        f"{values['network']} on {place(values)}\n{100 * values['accuracy']:.1f} % of "
         f"{values['images']} images, {values['cycles_per_image']:,.0f} cycles per image, "
         f"{100 * values['sparsity']:.1f} % of weights removed")
     pictures, charts = figure.subfigures(2, 1, height_ratios=(1, 1.6))
@@ -70,12 +70,12 @@ def _pictures(figure, checked: Checked) -> None:
     """The first images with the network's answer, red where it is wrong."""
     count = min(SHOWN, len(checked.data))
     names = checked.network.labels
-    for place, axes in enumerate(np.atleast_1d(figure.subplots(1, count))):
-        array = checked.data.images[place]
+    for index, axes in enumerate(np.atleast_1d(figure.subplots(1, count))):
+        array = checked.data.images[index]
         axes.imshow(picture(array), cmap="gray")
-        answer = int(checked.result.labels[place])
+        answer = int(checked.result.labels[index])
         axes.set_title(names[answer] if names else str(answer), fontsize=9,
-                       color="tab:green" if answer == checked.data.labels[place] else "tab:red")
+                       color="tab:green" if answer == checked.data.labels[index] else "tab:red")
         axes.axis("off")
 
 
