@@ -1,6 +1,6 @@
 """How fast tickets load and inputs run over the link, by cycle count on the simulated board.
 
-    python -m sw.link_speed                                # every bundled ticket; 1, 3, 12 Mbaud
+    python -m sw.link_speed                                # every bundled ticket; 3, 12 Mbaud
     python -m sw.link_speed --ticket fmnist-scnn --baud 3000000 --images 30
     python -m sw.link_speed --json
 
@@ -47,7 +47,7 @@ from .errors import SpikeTicketError, command
 from .integer.network import InputSpec, Layer, Network, Synapses
 from .plan import recorded_activity
 
-BAUDS = (1_000_000, 3_000_000, 12_000_000)
+BAUDS = (3_000_000, 12_000_000)
 
 WEIGHTS, WEIGHTS_BAUD = 100_000, 3_000_000
 LOAD_CONFIG = replace(PRESETS["tiny"], map_words=2048, weight_words=1 << 16, attention=False,
@@ -201,7 +201,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--ticket", action="append", metavar="NAME",
                         help="a ticket instead of all bundled ones; may be repeated")
     result.add_argument("--baud", action="append", type=int, metavar="N",
-                        help="a rate instead of 1, 3 and 12 Mbaud; may be repeated")
+                        help="a rate instead of 3 and 12 Mbaud; may be repeated")
     result.add_argument("--images", type=int, default=throughput.IMAGES, metavar="N",
                         help="images of each ticket (default: %(default)s)")
     result.add_argument("--json", action="store_true", help="print JSON instead of the table")
