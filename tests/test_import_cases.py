@@ -408,3 +408,78 @@ def test_a_layer_that_cannot_fire_is_named(tmp_path):
     assert any("fire" in note and "of threshold" in note and "dialect" in note for note in notes)
     notes = from_nir(path, timesteps=8, input_bits=2, dialect_of="sinabs").notes
     assert not any("of threshold" in note for note in notes)
+
+
+# Samples in a line
+
+class Lines(nn.Module):
+    """[B, C, L] -> [B, 5], four timesteps in a loop."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv1d(2, 6, 5, stride=2, padding=2), neuron.IFNode(), nn.MaxPool1d(2),
+            nn.Conv1d(6, 8, 3, padding=1, bias=False), neuron.IFNode(v_reset=None), nn.Flatten(),
+            nn.Linear(8 * 8, 5))
+        for p in self.parameters():
+            p.data = torch.randint(-3, 5, p.shape) / 4
+
+    def forward(self, x):
+        return sum(self.body(x) for _ in range(4))
+
+
+def test_a_conv1d_takes_a_map_of_one_row():
+    torch.manual_seed(3)
+    net = Lines().double()
+    imported = from_spikingjelly(net, (2, 1, 32), input_bits=2, input_scale=1 / 4)
+    assert not imported.notes
+    x = torch.randint(0, 4, (16, 2, 1, 32))
+    wanted = []
+    for image in x:
+        functional.reset_net(net)
+        wanted.append(net(image.movedim(1, 0).double() / 4))
+    found, wanted = IntegerNetwork(imported.network)(x).double(), torch.cat(wanted).detach()
+    torch.testing.assert_close(found / found.abs().max(), wanted / wanted.abs().max())
+
+
+# What is named must be the cause
+
+class Synaptic(nn.Module):
+    """A current and a membrane, both of which decay."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 12), nn.Linear(12, 4)
+
+    def forward(self, x):
+        current = membrane = torch.zeros(x.shape[1], 12, dtype=x.dtype)
+        out = 0
+        for step in x:
+            current = current / 2 + self.a(step)
+            membrane = membrane / 2 + current
+            spikes = (membrane > 1).to(x.dtype)
+            membrane = membrane - spikes
+            out = out + self.b(spikes)
+        return out
+
+
+class Probabilities(Lines):
+    def forward(self, x):
+        return torch.softmax(super().forward(x), 1)
+
+
+@pytest.mark.parametrize(("make", "shape", "words"), [
+    (Synaptic, (16, 1, 1), "changes over time when its input does not, such as a synaptic current"),
+    (Probabilities, (2, 1, 32), "no softmax at the end: the label is that of the largest sum")])
+def test_the_cause_is_named(make, shape, words):
+    with pytest.raises(SpikeTicketError, match=words):
+        from_spikingjelly(make(), shape, 4)
+
+
+def test_training_mode_is_noted(caplog):
+    net = nn.Sequential(nn.Linear(16, 12), neuron.IFNode(), nn.Dropout(0.5), nn.Linear(12, 4))
+    from_spikingjelly(net, (16, 1, 1), 4)
+    assert "is in training mode; Dropout are read as in evaluation" in caplog.text
+    caplog.clear()
+    from_spikingjelly(net.eval(), (16, 1, 1), 4)
+    assert "training" not in caplog.text

@@ -98,6 +98,11 @@ def _identified(recording: Recording, cut: Cut) -> Cut:
     one = torch.ones((), dtype=torch.float64)
     found = replace(cut, rule=Rule(decay, one, theta, hard, strict),
                     written=Written(decay, rest, hard, sign, level))
+    still = {n: x[:1].expand_as(x) for n, x in _given(recording, cut, 4).items()}
+    current = found.written.current(recording, found, still, False)
+    if float((current - current[:1]).abs().max()) > CLOSE * (float(current.abs().max()) or 1.0):
+        raise _refused(recording, cut, "is charged with what changes over time when its input does "
+                                       "not, such as a synaptic current that decays")
     for given in draws:
         current = found.written.current(recording, found, given, False)
         spikes, doubtful = found.rule.run(current)

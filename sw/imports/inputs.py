@@ -16,7 +16,7 @@ from spikingjelly.activation_based import base
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..errors import SpikeTicketError
+from ..errors import SpikeTicketError, note
 from .grouping import COMPARISONS
 from .neurons import is_neuron
 from .recorder import at_rest, one_tensor, paths
@@ -73,7 +73,7 @@ def find(model: nn.Module, shape: Size, timesteps: int | None, static: bool) -> 
     tried: dict[str, str] = {}
     empty: list[_NoNetwork] = []
     own, answer = stated_steps(model), None
-    for dims in ((shape[0],), shape) if shape[1:] == (1, 1) else (shape,):
+    for dims in _dims(shape):
         for form in ("image", "time", "batch"):
             feed = Feed(form, timesteps or own or TRIED, dims)
             try:
@@ -97,6 +97,13 @@ def find(model: nn.Module, shape: Size, timesteps: int | None, static: bool) -> 
     if empty:
         raise empty[0]
     raise SpikeTicketError(_why_not(model, shape, static, tried))
+
+
+def _dims(shape: Size) -> tuple[tuple[int, ...], ...]:
+    """What a sample may look like: [F], [C, L] (a map of one row), [C, H, W]."""
+    if shape[1:] == (1, 1):
+        return shape[:1], shape
+    return (shape, (shape[0], shape[2])) if shape[1] == 1 else (shape,)
 
 
 def _settled(model: nn.Module, feed: Feed, timesteps: int | None, own: int | None) -> Feed:
@@ -262,6 +269,16 @@ def prepared(model: nn.Module) -> nn.Module:
                 setattr(module, key, _plain(value))
     rest(model)
     return model
+
+
+def note_training(model: nn.Module) -> None:
+    """A note where a module in training mode would compute otherwise than it is read."""
+    kinds = sorted({type(m).__name__ for m in model.modules() if m.training and (
+        isinstance(m, nn.modules.batchnorm._BatchNorm)
+        or ("drop" in type(m).__name__.lower() and not list(m.children())))})
+    if kinds:
+        note(f"{type(model).__name__} is in training mode; {', '.join(kinds)} are read as in "
+             "evaluation")
 
 
 def _plain(value: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ HARMLESS = [argparse.Namespace, np._core.multiarray.scalar, np.dtype,
 
 
 def load_module(network: str, weights: str | Path | None = None) -> nn.Module:
-    """The module that `network`, "FILE.py:NAME", names, with `weights` loaded into it.
+    """The module that `network`, "FILE.py:NAME", names, with `weights` loaded into it, in
+    evaluation.
 
     Every weight of the module must be in the file with its shape, and the file may hold no others;
     prefixes that all its names share ("module." of DataParallel) are dropped. Raises
@@ -48,7 +49,7 @@ def load_module(network: str, weights: str | Path | None = None) -> nn.Module:
     model = maker(network)[0]()
     if weights is not None:
         load_weights(model, weights, network)
-    return model
+    return model.eval()
 
 
 def maker(network: str, arguments: Mapping[str, object] | None = None) -> tuple[

@@ -48,7 +48,7 @@ class LayerReader:
     def __init__(self, recording: Recording, bits: Bits, unit: float, top: int):
         self.recording, self.bits = recording, bits
         dims = recording.dims
-        layout = Layout.standard(dims) if len(dims) == 3 else features(dims)
+        layout = features(dims) if len(dims) == 1 else Layout.standard(dims)
         self.maps = {INPUT: Map(INPUT, layout, False, recording.input_steps, unit, top)}
         self.pools: dict[str, Pooled] = {}
         self.parts: dict[str, tuple[str, Tensor]] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..errors import SpikeTicketError
 from .grouping import owner
 from .probing import NotAffine
@@ -47,6 +49,14 @@ NEAREST = {
 }
 """By module."""
 
+AT_THE_END = {
+    "_softmax": "no softmax at the end: the label is that of the largest sum",
+    "sigmoid": "no sigmoid at the end: the label is that of the largest sum",
+    "argmax": "no argmax at the end: the label is that of the largest sum",
+    "max": "no maximum at the end: the label is that of the largest sum",
+}
+"""By operation, of one that makes the output."""
+
 OPERATIONS = {
     "relu": "IFNode or LIFNode", "gelu": "IFNode or LIFNode", "silu": "IFNode or LIFNode",
     "sigmoid": "IFNode or LIFNode", "tanh": "IFNode or LIFNode", "clamp": "IFNode or LIFNode",
@@ -71,7 +81,7 @@ def refused(recording: Recording, cut: Cut | None, reason: NotAffine) -> SpikeTi
     linear, or else what identification found."""
     found = _culprit(recording.operations(cut))
     if found is not None:
-        return SpikeTicketError(_named(recording, found))
+        return SpikeTicketError(_named(recording, found, AT_THE_END if cut is None else {}))
     where = "the output" if cut is None else f"{cut.where}: its input"
     for op in recording.operations(cut):
         path, kind = owner(recording.modules, op.module)
@@ -91,12 +101,13 @@ def _culprit(operations: list[Op]) -> Op | None:
         op.name not in LINEAR or (op.name in NORMS and op.args[5]))), None)
 
 
-def _named(recording: Recording, op: Op) -> str:
+def _named(recording: Recording, op: Op, first: Mapping[str, str]) -> str:
     kind, package = recording.modules.get(op.module, ("", ""))
     if op.name in NORMS:
         return (f"module {op.module!r}: a batch norm without running statistics; train it with "
                 "track_running_stats=True")
-    hint = NEAREST.get(kind) or OPERATIONS.get(op.name, OPERATIONS.get(op.name.rstrip("_"), LAST))
+    hint = first.get(op.name) or NEAREST.get(kind) or OPERATIONS.get(
+        op.name, OPERATIONS.get(op.name.rstrip("_"), LAST))
     place = f"module {op.module!r}" if op.module else "forward"
     if kind in NEAREST or package.startswith(("torch.nn", "spikingjelly")):
         return f"{place}: {kind} is not supported; the nearest is {hint}"

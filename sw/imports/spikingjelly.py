@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
 from ..integer.network import InputSpec
-from .inputs import find, prepared
+from .inputs import find, note_training, prepared
 from .integers import Imported, build
 from .reader import Bits, classes
 from .reading import read_module, run_once
@@ -34,7 +34,8 @@ def from_spikingjelly(model: nn.Module, input_shape: Size, timesteps: int | None
 
     model: any module, step mode "s" or "m"; it is not changed. Networks of this project and of
         SpikingJelly are read like any other.
-    input_shape: (channels, height, width) of the input, (features, 1, 1) for vectors.
+    input_shape: (channels, height, width) of the input, (features, 1, 1) for vectors,
+        (channels, 1, length) for what a Conv1d takes.
     timesteps: may be left out where the forward function repeats its input T times.
     bits: of the weights, 1 to 8, or one width by layer name. Layers are named as their neuron's
         module, the last one "readout".
@@ -55,6 +56,7 @@ def from_spikingjelly(model: nn.Module, input_shape: Size, timesteps: int | None
     if not 0 < input_scale < math.inf:
         raise SpikeTicketError(f"input_scale {input_scale!r} is not a finite number above 0")
     reading = read_module(model, spec, timesteps, bits, input_scale)
+    note_training(model)
     imported = build(reading.layers, spec, reading.feed.steps, input_scale=input_scale, name=name,
                      labels=labels)
     notes = compare_with_module(reading, imported, samples) if check else ()
@@ -89,7 +91,8 @@ def _shape(shape: object) -> Size:
         found = ()
     if len(found) != 3 or not all(type(n) is int and n >= 1 for n in found):
         raise SpikeTicketError(f"input_shape {shape!r} is not (channels, height, width) in whole "
-                               "numbers; (features, 1, 1) for vectors")
+                               "numbers; (features, 1, 1) for vectors, (channels, 1, length) for "
+                               "Conv1d")
     return found
 
 
