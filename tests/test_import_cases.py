@@ -15,6 +15,7 @@ from torch.nn.utils import prune
 
 from sw.errors import SpikeTicketError
 from sw.imports import from_nir, from_spikingjelly
+from sw.imports.zoo.all import entries
 from sw.imports.zoo.check import imported_and_compared
 from sw.imports.zoo.compare import compare
 from sw.imports.zoo.entry import Entry
@@ -461,6 +462,13 @@ class Synaptic(nn.Module):
             membrane = membrane - spikes
             out = out + self.b(spikes)
         return out
+
+
+def test_a_hand_written_neuron_may_have_any_numbers():
+    """What is subtracted is found to more digits than a current is checked to."""
+    entry = next(e for e in entries() if e.name == "ten-lines")
+    _, agreement = imported_and_compared(entry, None, whole=False)
+    assert agreement.mean > 0.95, agreement
 
 
 class Probabilities(Lines):

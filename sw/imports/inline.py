@@ -146,7 +146,7 @@ def _reset(recording: Recording, cut: Cut, silent: list[Tensor], firing: list[Te
 
 def _even(values: Tensor, scale: float) -> Tensor:
     """Without the rounding of the replays, which makes equal numbers differ."""
-    return values.round(decimals=9 - int(math.log10(scale)))
+    return values.round(decimals=12 - int(math.log10(scale)))
 
 
 def _neat(decay: float) -> float:
