@@ -15,7 +15,7 @@ EXTRAS ?= build,formal,test
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/run.ok
-	$(BIN)/python -m sw.run_inference
+	$(BIN)/spiketicket run
 
 test: $(VENV)/test.ok lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
@@ -24,21 +24,21 @@ lint: $(VENV)/test.ok
 	$(BIN)/ruff check .
 
 mutation: $(VENV)/test.ok
-	$(BIN)/python -m sim.mutate
+	$(BIN)/spiketicket check mutations
 
 formal: $(VENV)/test.ok
-	$(BIN)/python -m sim.formal --jobs $(JOBS)
-	$(BIN)/python -m sim.formal --bugs --jobs $(JOBS)
+	$(BIN)/spiketicket check proofs --jobs $(JOBS)
+	$(BIN)/spiketicket check proofs --bugs --jobs $(JOBS)
 
 study: $(VENV)/test.ok
-	$(BIN)/python -m sw.study --plot docs/img
+	$(BIN)/spiketicket bench study --plot docs/img
 
 BOARDS ?= ulx3s_85f ecpix5_85f versa_ecp5 arty_a7 arty_a7_100
 
 # Exit code 3: no bitstream where neither Vivado nor nextpnr-xilinx is installed; the archive is made.
 bitstreams: $(VENV)/test.ok
 	@for board in $(BOARDS); do \
-		$(BIN)/python -m hw.build --board $$board || [ $$? -eq 3 ] || exit 1; \
+		$(BIN)/spiketicket build --board $$board || [ $$? -eq 3 ] || exit 1; \
 	done
 
 $(VENV)/run.ok: pyproject.toml constraints.txt | check

@@ -2,7 +2,7 @@
 
 Bit times need not be whole cycles: 12 Mbaud at 100 MHz is 8 1/3 cycles. Fractions add up over a
 byte, so an edge of the sender is never more than half a cycle off, and the receiver starts anew
-with every byte. How far the other end's clock may be off is measured by `python -m sim.uart_soak`;
+with every byte. How far the other end's clock may be off is measured by `spiketicket check uart`;
 figures are in `docs/link.md`.
 
 Neither unit has a state it could hang in: every value of the counter of bits counts down to idle.

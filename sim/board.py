@@ -1,7 +1,7 @@
 """The simulated board: `hw.top.Top` compiled by Verilator, behind the driver's `Transport`.
 
-    python -m sim.board --build              # build the default configuration, with progress
-    python -m sim.board --build --preset tiny
+    spiketicket sim build                    # build the default configuration, with progress
+    spiketicket sim build --preset tiny
 
 A build is kept in ~/.cache/spiketicket (or $SPIKETICKET_CACHE) under a hash of everything it is
 made from, so it happens once per version of the gateware and configuration.
@@ -9,7 +9,6 @@ made from, so it happens once per version of the gateware and configuration.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import ctypes
 import hashlib
@@ -31,7 +30,7 @@ from hw.boards import BOARDS
 from hw.config import PRESETS, CoreConfig
 from hw.registers import build_number
 from sw.board.transport import Transport
-from sw.errors import SpikeTicketError, command
+from sw.errors import SpikeTicketError
 
 if TYPE_CHECKING:
     from amaranth import Module, Signal
@@ -315,25 +314,3 @@ class SimTransport(Transport):
         if self._board is not None:
             self._library.board_free(self._board)
             self._board = None
-
-
-@command
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sim.board", description="Build the simulated board.",
-        epilog="example: python -m sim.board --build --preset a35t")
-    parser.add_argument("--build", action="store_true", help="build it unless that has been done")
-    parser.add_argument("--force", action="store_true", help="build it again")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default=DEFAULT_PRESET,
-                        help="core configuration (default %(default)s)")
-    options = parser.parse_args(arguments)
-    config = PRESETS[options.preset]
-    library = library_path(config)
-    if options.build or options.force:
-        library = build(config, force=options.force)
-    print(f"{library} ({'built' if library.exists() else 'not built'})")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,27 +1,22 @@
 """Faults on the way to a board, injected and survived.
 
-    python -m sim.faults                        # 10 MB, about five minutes
-    python -m sim.faults --megabytes 1 --json
-    python -m sim.faults --only drop "power cut in load" --seed 7
+    spiketicket check faults                        # 10 MB, about five minutes
+    spiketicket check faults --only drop "power cut in load" --seed 7
 
 The gateware runs in simulation, link framing included, while its line, its power and its host are
 disturbed; the driver that talks to it is the real one. Every result is compared with the
 reference's: logits, every map of a trace, cycles and counters. Wrong results that say nothing,
 runs that do not end within the time that `docs/faults.md` states, other exceptions than
-SpikeTicketError and boards that cannot be used afterwards make the exit code 1.
+SpikeTicketError and boards that cannot be used afterwards are failures.
 """
 
 from __future__ import annotations
 
-import argparse
-import difflib
-import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from tqdm import tqdm
 
-from sw.errors import SpikeTicketError, command
+from sw.errors import BadInput, did_you_mean
 
 from . import board, fault_board
 from .board import SimTransport
@@ -50,7 +45,7 @@ def inject(kinds: Sequence[str] = KINDS, *, megabytes: float = 10, runs: int = 4
 
     kinds: of `KINDS`. megabytes: over the line, shared by the kinds that have a rate. runs: of the
     kinds that have none. rates: faults per byte, each 0 to 1.
-    Raises SpikeTicketError naming an unknown kind or a value out of range, or where the simulated
+    Raises BadInput naming an unknown kind or a value out of range, or where the simulated
     board cannot be built.
     """
     plan = list(_plan(kinds, megabytes, runs, rates))
@@ -89,16 +84,15 @@ def _plan(kinds: Sequence[str], megabytes: float, runs: int, rates: Sequence[flo
     """(kind, rate, bytes or runs) of everything that is to be done."""
     for kind in kinds:
         if kind not in KINDS:
-            near = difflib.get_close_matches(kind, KINDS, 3, 0.3) or KINDS
-            raise SpikeTicketError(f"--only {kind!r} is no kind of fault; near: {', '.join(near)}")
+            raise BadInput(f"--only {kind!r} is no kind of fault; {did_you_mean(kind, KINDS)}")
     if not 0 < megabytes <= 10_000:
-        raise SpikeTicketError(f"--megabytes {megabytes:g} is outside 0..10000")
+        raise BadInput(f"--megabytes {megabytes:g} is outside 0..10000")
     if not 1 <= runs <= 10_000:
-        raise SpikeTicketError(f"--runs {runs} is outside 1..10000")
+        raise BadInput(f"--runs {runs} is outside 1..10000")
     for rate in rates:
         if not 0 < rate <= 0.01:
-            raise SpikeTicketError(f"--rates {rate:g} is outside 0..0.01 (a frame of 1 KB would "
-                                   "hardly ever arrive)")
+            raise BadInput(f"--rates {rate:g} is outside 0..0.01 (a frame of 1 KB would "
+                           "hardly ever arrive)")
     rated = [kind for kind in kinds if kind in ByteFaults.KINDS]
     for kind in kinds:
         if kind in rated or kind == NOISE:
@@ -137,35 +131,9 @@ def table(tallies: Sequence[Tally]) -> str:
     return "\n".join(lines)
 
 
-@command
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sim.faults", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=float, default=10, metavar="N",
-                        help="over the line, of the kinds that have a rate (default %(default)s)")
-    parser.add_argument("--runs", type=int, default=40, metavar="N",
-                        help="operations of every other kind (default %(default)s)")
-    parser.add_argument("--rates", type=float, nargs="+", default=RATES, metavar="R",
-                        help="faults per byte (default 1e-6 1e-5 1e-4 1e-3)")
-    parser.add_argument("--only", nargs="+", default=KINDS, metavar="KIND",
-                        help=f"kinds of fault: {', '.join(KINDS)}")
-    parser.add_argument("--seed", type=int, default=1, help="of all random numbers (default 1)")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    options = parser.parse_args(arguments)
-    tallies = inject(options.only, megabytes=options.megabytes, runs=options.runs,
-                     rates=options.rates, seed=options.seed)
-    together = total(tallies)
-    if options.json:
-        print(json.dumps(together.as_dict() | {
-            "seed": options.seed, "kinds": [tally.as_dict() for tally in tallies]}, indent=1))
-    else:
-        print(table(tallies))
-        for message, count in together.messages.most_common():
-            print(f"{count:7} x {message}")
-        print(f"time bound: {bound(0):g} s and three times the longest wait for a reply")
-    return int(not together.passed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def show(tallies: Sequence[Tally]) -> None:
+    """Print a table of what happened, and what was said how often."""
+    print(table(tallies))
+    for message, count in total(tallies).messages.most_common():
+        print(f"{count:7} x {message}")
+    print(f"time bound: {bound(0):g} s and three times the longest wait for a reply")

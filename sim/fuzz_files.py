@@ -1,20 +1,17 @@
 """Fuzzing of every loader of files: damaged, hostile and mutated ones (`sim.fuzz_targets`).
 
-    python -m sim.fuzz_files --minutes 10                  # all loaders in turn
-    python -m sim.fuzz_files --target ticket sweep --cases 2000 --seed 7
-    python -m sim.fuzz_files --target ticket --coverage --minutes 60    # guided, needs atheris
-    python -m sim.fuzz_files --replay findings/ticket-0123456789ab
+    spiketicket check files --minutes 10                  # all loaders in turn
+    spiketicket check files --replay findings/ticket-0123456789ab
 
 A case passes if the loader gives a result or raises SpikeTicketError with one line, holds no more
 memory than its target allows, takes at most 10 s, and starts no program, opens no connection,
 writes no file, imports and unpickles nothing. Each loader runs in a process of its own with a
-limit on its memory, so that a crash of a compiled library is a finding too. Findings are kept in
---out with the seed that made them. Exit code 1 if there is any.
+limit on its memory, so that a crash of a compiled library is a finding too. Findings are kept
+with the seed that made them.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import hashlib
 import inspect
@@ -35,11 +32,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sw import outputs
-from sw.errors import SpikeTicketError, command
+from sw.errors import BadInput, SpikeTicketError
 
 from .fuzz_targets import TARGETS, Target
 
+CASES = 300
+"""Files for each loader where nobody says."""
 SECONDS = 10.0
 """Longest a loader may take for one file, of the processor's time."""
 PER_BYTE = 60
@@ -193,9 +191,9 @@ def fuzz(name: str, seed: int, cases: int, seconds: float, bar: tqdm | None = No
     while done < cases and time.time() < until:
         with tempfile.TemporaryDirectory() as folder:
             with subprocess.Popen(
-                    [sys.executable, "-m", "sim.fuzz_files", "--worker", name, "--seed",
-                     str(seed + done), "--cases", str(cases - done), "--until", str(until),
-                     "--out", folder], stdout=subprocess.PIPE, text=True) as process:
+                    [sys.executable, "-m", "sim.fuzz_files", name, str(seed + done),
+                     str(cases - done), str(until), folder],
+                    stdout=subprocess.PIPE, text=True) as process:
                 ended = False
                 for line in process.stdout:
                     told = json.loads(line)
@@ -261,13 +259,13 @@ def _keep(out: Path, name: str, finding: dict) -> Path:
     return path
 
 
-def _replay(paths: Sequence[str]) -> int:
+def replay(paths: Sequence[Path]) -> int:
+    """Check saved findings again and say what comes of it; the exit code, 1 if one still fails."""
     found = 0
-    for given in paths:
-        path = Path(given)
+    for path in paths:
         name = path.name.rpartition("-")[0]
         if name not in TARGETS or not path.is_file():
-            raise SpikeTicketError(f"--replay {path}: not a finding's file (TARGET-HASH)")
+            raise BadInput(f"--replay {path}: not a finding's file (TARGET-HASH)")
         with tempfile.TemporaryDirectory() as folder:
             warm_up(TARGETS[name], Path(folder) / "case")
             what = check(TARGETS[name], path.read_bytes(), Path(folder) / "case")
@@ -276,65 +274,35 @@ def _replay(paths: Sequence[str]) -> int:
     return int(found > 0)
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m sim.fuzz_files", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--target", nargs="+", metavar="NAME", choices=sorted(TARGETS), default=list(TARGETS),
-        help=f"loaders, of: {', '.join(TARGETS)} (default: all)")
-    add("--cases", type=int, default=300, metavar="N",
-        help="files for each loader (default: %(default)s)")
-    add("--minutes", type=float, help="instead of --cases: how long, shared by the loaders")
-    add("--seed", type=int, default=0, help="of the first file (default: %(default)s)")
-    add("--out", type=outputs.folder, default="runs/fuzz", metavar="DIR",
-        help="for findings (default: %(default)s)")
-    add("--coverage", action="store_true", help="guided by coverage (atheris), one loader")
-    add("--replay", nargs="+", metavar="FILE", help="check saved findings again")
-    add("--json", action="store_true", help="print JSON instead of a table")
-    add("--worker", choices=sorted(TARGETS), help=argparse.SUPPRESS)
-    add("--until", type=float, help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
-
-
-@command
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = _arguments(arguments)
-    if options.worker:
-        _worker(options.worker, options.seed, options.cases, options.until, options.out)
-        return 0
-    if options.replay:
-        return _replay(options.replay)
-    if options.cases < 1 or options.seed < 0 or (options.minutes is not None
-                                                 and options.minutes <= 0):
-        raise SpikeTicketError(f"--cases {options.cases}, --seed {options.seed} and --minutes "
-                               f"{options.minutes} must be positive")
-    out = options.out
-    names = options.target
-    if options.coverage:
+def run(names: Sequence[str], cases: int | None = None, minutes: float | None = None,
+        seed: int = 0, out: Path = Path("runs/fuzz"), coverage: bool = False) -> list[dict]:
+    """Fuzz loaders in turn, each with so many files (None: CASES) or all for so many minutes; a
+    row for each. coverage: one loader, guided; does not return. Raises SpikeTicketError."""
+    if coverage:
         if len(names) != 1:
-            raise SpikeTicketError("--coverage takes one --target")
-        _coverage(names[0], options.seed, 60 * (options.minutes or 1), out)
-    cases = options.cases if options.minutes is None else 1 << 40
-    seconds = float("inf") if options.minutes is None else 60 * options.minutes / len(names)
+            raise BadInput("--coverage takes one --target")
+        _coverage(names[0], seed, 60 * (minutes or 1), out)
+    seconds = float("inf") if minutes is None else 60 * minutes / len(names)
+    cases = (cases or CASES) if minutes is None else 1 << 40
     rows = []
-    with tqdm(total=None if options.minutes else cases * len(names), unit="file",
-              disable=None) as bar:
+    with tqdm(total=None if minutes else cases * len(names), unit="file", disable=None) as bar:
         for name in names:
             bar.set_description(name)
-            done, findings = fuzz(name, options.seed, cases, seconds, bar)
+            done, findings = fuzz(name, seed, cases, seconds, bar)
             saved = [str(_keep(out, name, finding)) for finding in findings]
-            rows.append({"target": name, "seed": options.seed, "files": done,
-                         "findings": len(findings), "saved": saved,
-                         "what": sorted({finding["what"] for finding in findings})})
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        for row in rows:
-            print(f"{row['target']:16} {row['files']:8,} files, {row['findings']} findings")
-            for what in row["what"]:
-                print(f"    {what}")
-    return int(any(row["findings"] for row in rows))
+            rows.append({"target": name, "seed": seed, "files": done, "findings": len(findings),
+                         "saved": saved, "what": sorted({f["what"] for f in findings})})
+    return rows
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def show(rows: Sequence[dict]) -> None:
+    """Print what `run` returned."""
+    for row in rows:
+        print(f"{row['target']:16} {row['files']:8,} files, {row['findings']} findings")
+        for what in row["what"]:
+            print(f"    {what}")
+
+
+if __name__ == "__main__":          # a process of `fuzz`
+    name, seed, cases, until, folder = sys.argv[1:]
+    _worker(name, int(seed), int(cases), float(until), Path(folder))

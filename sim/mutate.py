@@ -1,20 +1,17 @@
 """Mutation check: does the regression notice every wrong line?
 
-    python -m sim.mutate                 all mutations of sim.mutations
-    python -m sim.mutate --only 3 17     some of them
-    python -m sim.mutate --list          what there is
+    spiketicket check mutations                 all mutations of sim.mutations
+    spiketicket check mutations --only 3 17     some of them
+    spiketicket check mutations --list          what there is
 
 Each mutation is applied alone to a copy of the sources, and `sim.regression` runs on the copy:
 gateware mutations against the cases of the unchanged tree, all others from the start. Mutations of
 the link, which the regression does without, and of what its networks never come to are judged by
-their tests. Exit code: 0 all caught, 1 some survived or were invalid, 2 bad arguments or a mutation
-that does not apply.
+their tests.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -23,12 +20,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from sw.errors import SpikeTicketError, command
+from sw.errors import BadInput, SpikeTicketError
 
 from .mutations import MUTATIONS, Mutation
 
@@ -113,7 +110,7 @@ class Bench:
 
     def _run(self, tree: Path, *arguments: str) -> tuple[int, str]:
         """Exit code of the regression and the last line that it wrote to standard error."""
-        code, _, errors = self._call(tree, "sim.regression", *arguments)
+        code, _, errors = self._call(tree, "sw.cli", "check", "regression", *arguments)
         return code, ["", *errors.strip().splitlines()][-1]
 
     def _test(self, tree: Path, tests: Sequence[str]) -> tuple[int, str]:
@@ -164,36 +161,16 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-@command
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sim.mutate", description="Check that the regression notices wrong lines.",
-        epilog="example: python -m sim.mutate --only 0 8 --json")
-    parser.add_argument("--list", action="store_true", help="only list the mutations")
-    parser.add_argument("--only", type=int, nargs="+", metavar="N", help="only these numbers")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), metavar="J",
-                        help="mutations at a time (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    options = parser.parse_args(arguments)
-    if options.jobs < 1:
-        raise SpikeTicketError(f"--jobs {options.jobs} is below 1; give 1 or more")
-    for number in options.only or ():
+def check(only: Sequence[int] | None, jobs: int, progress: bool = True) -> list[Outcome]:
+    """`run` for these numbers (None: all), when all mutations apply. Raises SpikeTicketError."""
+    for number in only or ():
         if not 0 <= number < len(MUTATIONS):
-            raise SpikeTicketError(f"--only {number} is outside 0..{len(MUTATIONS) - 1}; see "
-                                   "--list")
-    if options.list:
-        for number, m in enumerate(MUTATIONS):
-            print(f"{number:3}  {m.file:24} {m.why}")
-        return 0
+            raise BadInput(f"--only {number} is outside 0..{len(MUTATIONS) - 1}; see --list")
     for mutation in MUTATIONS:
         changed(mutation, ROOT)
-    outcomes = run(options.only or range(len(MUTATIONS)), options.jobs, sys.stderr.isatty())
-    if options.json:
-        print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
-    else:
-        print(table(outcomes))
-    return int(any(outcome.verdict != "caught" for outcome in outcomes))
+    return run(only or range(len(MUTATIONS)), jobs, progress)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def listing() -> str:
+    """What there is, a line each."""
+    return "\n".join(f"{number:3}  {m.file:24} {m.why}" for number, m in enumerate(MUTATIONS))

@@ -1,14 +1,12 @@
 """The simulated board with the synthesised netlist in the place of the gateware.
 
-    python -m sim.netlist --family xc7 --images 2
-    python -m sim.netlist --family ecp5 --images 2 --json
-    python -m sim.netlist --family xc7 --preset tiny --build      # synthesise and compile only
+    spiketicket check netlist --family xc7 --images 2
+    spiketicket check netlist --family xc7 --preset tiny --build      # synthesise and compile only
 
 Yosys maps `hw.top.Top` to the cells of the FPGA; Verilator compiles the netlist with Yosys' models
 of these cells, and those of `sim/cells` where Yosys has only a black box. Then the driver loads and
 runs a ticket as on any board: logits and every spike must equal the reference, all counters and the
-cycles of every run those of the gateware. Exit code 0 if so, 1 if not, 2 for bad input or a missing
-tool.
+cycles of every run those of the gateware.
 
 With --strict no block RAM promises anything where one port reads what the other writes, whatever
 the vendor says: a design that passes never uses such data.
@@ -18,14 +16,11 @@ Netlists and builds are kept in ~/.cache/spiketicket (or $SPIKETICKET_CACHE) by 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import re
 import shutil
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +28,9 @@ from tqdm import tqdm
 
 from hw.build import tools, yosys
 from hw.config import PRESETS, CoreConfig
-from sw.errors import SpikeTicketError, command
+from sw import bundled
+from sw.errors import SpikeTicketError
 from sw.report import agrees
-from sw.run_inference import DEFAULT_DATA, DEFAULT_TICKET
 from sw.run_inference import run as run_inference
 
 from . import board
@@ -45,7 +40,6 @@ OWN = {"xc7": ("RAMB18E1", "RAMB36E1"), "ecp5": ("DP16KD", "MULT18X18D")}
 """Cells that Yosys knows only by their ports; `sim/cells` has models of them."""
 
 FAST = ("-O1",)
-DEFAULT_IMAGES = 2
 _VERILATOR = ("-Wno-INITIALDLY", "-Wno-COMBDLY", "-Wno-SPECIFYIGN", "-DNO_INCLUDES",
               "--output-split", "100000", "--output-split-cfuncs", "2000")
 _KEPT = 4
@@ -148,8 +142,8 @@ class TimedTransport(board.SimTransport):
 
 
 def run(preset: str = board.DEFAULT_PRESET, family: str = "xc7", *, strict: bool = False,
-        ticket: str = str(DEFAULT_TICKET), data: str = str(DEFAULT_DATA),
-        images: int = DEFAULT_IMAGES, progress: bool = True) -> dict:
+        ticket: str = bundled.DEFAULT, data: str | None = None, images: int = 2,
+        progress: bool = True) -> dict:
     """Run a ticket's first images on the netlist and on the gateware; returns the findings.
 
     "agrees" is True if every logit and every spike of the netlist equals the reference, and the
@@ -189,7 +183,8 @@ def run(preset: str = board.DEFAULT_PRESET, family: str = "xc7", *, strict: bool
     }
 
 
-def _print(values: dict) -> None:
+def show(values: dict) -> None:
+    """Print what `run` returned."""
     def verdict(equal: bool) -> str:
         return "equal" if equal else "DIFFERENT"
 
@@ -214,43 +209,3 @@ def _print(values: dict) -> None:
     for name, value in rows.items():
         print(f"{name:22} {value}")
     print("the netlist agrees" if values["agrees"] else "THE NETLIST DIFFERS")
-
-
-def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(prog="python -m sim.netlist", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--family", choices=yosys.FAMILIES, default="xc7",
-                        help="FPGA family (default %(default)s)")
-    result.add_argument("--preset", choices=sorted(PRESETS), default=board.DEFAULT_PRESET,
-                        help="core configuration (default %(default)s)")
-    result.add_argument("--ticket", metavar="FILE", default=str(DEFAULT_TICKET),
-                        help="ticket to run (default: the bundled Fashion-MNIST one)")
-    result.add_argument("--data", metavar="DATA", default=str(DEFAULT_DATA),
-                        help="data set name or .npz pack (default: the bundled test images)")
-    result.add_argument("--images", type=int, metavar="N", default=DEFAULT_IMAGES,
-                        help="first images to run (default %(default)s)")
-    result.add_argument("--strict", action="store_true",
-                        help="promise nothing where one port of a block RAM reads what the other "
-                             "writes")
-    result.add_argument("--build", action="store_true", help="synthesise and compile only")
-    result.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    return result
-
-
-@command
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
-    if options.build:
-        print(build(PRESETS[options.preset], options.family, strict=options.strict))
-        return 0
-    values = run(options.preset, options.family, strict=options.strict, ticket=options.ticket,
-                 data=options.data, images=options.images)
-    if options.json:
-        print(json.dumps(values, indent=2))
-    else:
-        _print(values)
-    return 0 if values["agrees"] else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,27 +1,21 @@
 """Random and mutated frames for the board's parser, guided by the gateware's lines they reach.
 
-    python -m sim.parser_fuzz                      # a minute
-    python -m sim.parser_fuzz --seconds 600 --seed 3 --json
-    python -m sim.parser_fuzz --replay 0512ab00    # bytes, in hexadecimal, that it complained about
+    spiketicket check frames                      # a minute
+    spiketicket check frames --replay 0512ab00    # bytes, in hexadecimal, that it complained about
 
 Every input is a few frames, whole, damaged or none at all. The board must answer each as
 `sim.parser_model` says, within the cycles it says, and be in step after one zero. Inputs that reach
 a line of the link for the first time are kept and mutated further. The gateware runs in Verilator.
-Exit code: 0 as it should be, 1 it was not, 2 bad arguments.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import hashlib
-import json
 import random
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -32,7 +26,6 @@ from hw import program, registers
 from hw.config import PRESETS, CoreConfig
 from hw.registers import REQUEST, Space, Status
 from sw.board.protocol import FrameError, Read, Reply, Request, Splitter, decode_frame
-from sw.errors import SpikeTicketError, command
 
 from . import board
 from .board import SimTransport, cache_directory, compile_verilog, keep_newest
@@ -344,32 +337,3 @@ def summary(found: Findings) -> str:
     if found.fault:
         lines += [f"wrong: {found.fault}", f"--replay {found.shown_by}"]
     return "\n".join(lines)
-
-
-@command
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sim.parser_fuzz", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60, metavar="N",
-                        help="how long (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of all random numbers (default 1)")
-    parser.add_argument("--replay", metavar="HEX", help="only send these bytes")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    options = parser.parse_args(arguments)
-    if not 0 < options.seconds <= 1e6:
-        raise SpikeTicketError(f"--seconds {options.seconds:g} is outside 0..1000000")
-    if options.replay is None:
-        found = fuzz(seconds=options.seconds, seed=options.seed)
-    else:
-        try:
-            data = bytes.fromhex(options.replay)
-        except ValueError:
-            raise SpikeTicketError("--replay takes bytes in hexadecimal, two digits each") from None
-        found = replay(data)
-    print(json.dumps(found.as_dict(), indent=1) if options.json else summary(found))
-    return int(bool(found.fault))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,8 @@
 """A short exact regression: few small networks with every feature, through every implementation.
 
-    python -m sim.regression             reference = software core = gateware (in Icarus)
-    python -m sim.regression --software  without the gateware
-    python -m sim.regression --choose    picks networks anew (after a change of their generator)
+    spiketicket check regression             reference = software core = gateware (in Icarus)
+    spiketicket check regression --software  without the gateware
+    spiketicket check regression --choose N  picks networks anew (after a change of their generator)
 
 `tests/test_core.py` runs many larger networks; this one is for `sim.mutate`, which needs an answer
 in seconds. It stops at the first difference.
@@ -10,7 +10,6 @@ in seconds. It stops at the first difference.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import sys
@@ -37,7 +36,7 @@ from sw.compile.compiler import compile_network
 from sw.compile.image import Image
 from sw.compile.listing import LayerCode, read_program
 from sw.core import cycles, machine
-from sw.errors import SpikeTicketError
+from sw.errors import Difference, SpikeTicketError
 from sw.integer import reference
 from sw.integer.gate import Gate
 from sw.integer.network import INPUT, Layer, Network
@@ -58,7 +57,7 @@ LONGEST = 6500
 """Cycles of a network that `choose` still accepts."""
 
 
-class Mismatch(Exception):
+class Mismatch(Difference):
     """Two implementations differ; says which, where and how."""
 
 
@@ -396,36 +395,21 @@ def choose(seeds: Iterable[int], times: int = 3) -> list[int]:
     return chosen
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sim.regression", description=__doc__.split("\n")[0],
-        epilog="exit code 0: all equal; 1: a difference, named on standard error.")
-    parser.add_argument("--software", action="store_true", help="without the gateware")
-    parser.add_argument("--cases", type=Path, metavar="DIR",
-                        help="where to write the cases (default: a temporary folder)")
-    parser.add_argument("--gateware", type=Path, metavar="DIR",
-                        help="only the gateware, on cases written before")
-    parser.add_argument("--choose", type=int, metavar="N",
-                        help="only print seeds below N, of both kinds, that have every feature")
-    options = parser.parse_args(arguments)
-    if options.choose:
-        kinds = range(options.choose), range(SPIKEFORMERS, SPIKEFORMERS + options.choose)
-        print(choose(itertools.chain(*kinds)))
-        return 0
-    try:
-        if options.gateware:
-            run_gateware(options.gateware)
-            return 0
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = options.cases or Path(temporary)
-            write_cases(folder, map(make_case, SEEDS))
-            if not options.software:
-                run_gateware(folder)
-    except Mismatch as difference:
-        print(difference, file=sys.stderr)
-        return 1
-    return 0
+def choose_of_both(below: int) -> list[int]:
+    """`choose` from the seeds below this of both kinds of network."""
+    return choose(itertools.chain(range(below), range(SPIKEFORMERS, SPIKEFORMERS + below)))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def run(*, software: bool = False, cases: Path | None = None, gateware: Path | None = None) -> None:
+    """The regression; cases: where to write them; gateware: only that, on cases written before.
+
+    Raises Mismatch at the first difference.
+    """
+    if gateware:
+        run_gateware(gateware)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = cases or Path(temporary)
+        write_cases(folder, map(make_case, SEEDS))
+        if not software:
+            run_gateware(folder)

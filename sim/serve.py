@@ -1,8 +1,7 @@
 """The simulated board behind a serial port: any program opens it like a board on a cable.
 
-    python -m sim.serve                                # prints the port, runs until Ctrl-C
-    python -m sim.serve --preset tiny --link /tmp/board
-    python -m sw.run_inference --board arty_a7 --port /tmp/board     # in another terminal
+    spiketicket sim serve                                # prints the port, runs until Ctrl-C
+    spiketicket run --board arty_a7 --port /tmp/board    # in another terminal
 
 The port is a pseudo-terminal, raw at both ends. Behind it runs the gateware, link framing included;
 what a pseudo-terminal does not have is a UART: the baud rate is accepted and means nothing, and a
@@ -17,23 +16,21 @@ From Python:
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pty
 import select
 import signal
-import sys
 import threading
 import time
 import tty
-from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hw import registers
 from hw.config import PRESETS, CoreConfig
 from sw.board.board_clock import BoardClock
-from sw.errors import SpikeTicketError, command
+from sw.errors import SpikeTicketError
 
 from .board import DEFAULT_PRESET, SimTransport
 
@@ -160,34 +157,20 @@ class Board:
                     working and time.sleep(0.001)  # nobody reads
 
 
-@command
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sim.serve", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=sorted(PRESETS), default=DEFAULT_PRESET,
-                        help="core configuration (default: %(default)s)")
-    parser.add_argument("--link", metavar="PATH", help="make a symbolic link to the port")
-    parser.add_argument("--json", action="store_true", help="print port and identity as JSON")
-    options = parser.parse_args(arguments)
-    config = PRESETS[options.preset]
+def serve(preset: str = DEFAULT_PRESET, link: str | None = None, as_json: bool = False) -> None:
+    """Serve a board until Ctrl-C, which is how it is meant to end; says where it is."""
+    config = PRESETS[preset]
     # Interrupts too: a shell starts background jobs with these ignored.
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, signal.default_int_handler)
-    try:
-        with Board(config, link=options.link) as board:
-            shown = {"port": board.port, "link": options.link, "preset": options.preset,
-                     "identity": f"{registers.identity(config):016x}"}
-            if options.json:
-                print(json.dumps(shown), flush=True)
-            else:
-                print(f"simulated board, core {options.preset}, at {options.link or board.port}; "
-                      "Ctrl-C ends it", flush=True)
-            threading.Event().wait()
-    except KeyboardInterrupt:
-        return 0  # how it is meant to end
-    return 0
+    with suppress(KeyboardInterrupt), Board(config, link=link) as board:
+        shown = {"port": board.port, "link": link, "preset": preset,
+                 "identity": f"{registers.identity(config):016x}"}
+        print(json.dumps(shown) if as_json else f"simulated board, core {preset}, at "
+              f"{link or board.port}; Ctrl-C ends it", flush=True)
+        threading.Event().wait()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from sw.cli.app import door
+    door("sim", "serve")

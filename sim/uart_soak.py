@@ -1,18 +1,15 @@
 """The UART at speed: minutes of a busy line, both ways, against a far end with another clock.
 
-    python -m sim.uart_soak                              # 1 s at 1, 3 and 12 Mbaud
-    python -m sim.uart_soak --minutes 2 --json           # two minutes at each rate
-    python -m sim.uart_soak --baud 12000000 --clock 80   # another rate, another clock in MHz
-    python -m sim.uart_soak --tolerance                  # the largest clock error that passes
+    spiketicket check uart                              # 1 s at 1, 3 and 12 Mbaud
+    spiketicket check uart --tolerance                  # the largest clock error that passes
 
 Minutes and seconds are those of the simulated line. `hw.uart` is compiled by Verilator,
 `sim/uart_harness.cpp` is the far end; it compares every byte and stops at the first error. A third
-each of the time the far end is slow by --error, exact, and fast by --error.
+each of the time the far end is slow by some per cent, exact, and fast by them.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib.metadata
 import json
@@ -35,12 +32,10 @@ from tqdm import tqdm
 from hw.uart import DIVISOR_BITS, UartReceiver, UartSender, divisor_for
 from sim.board import cache_directory, compiler, keep_newest
 from sim.runner import verilator_environment
-from sw.errors import SpikeTicketError
+from sw.errors import BadInput, SpikeTicketError
 
 HARNESS = Path(__file__).with_name("uart_harness.cpp")
 RATES = (1_000_000, 3_000_000, 12_000_000)
-CLOCK_HZ = 100_000_000
-ERROR, JITTER = 0.02, 0.05
 TO_BOARD, FROM_BOARD = 1, 2
 
 
@@ -209,88 +204,55 @@ def _table(rows: list[list[str]]) -> str:
                      for row in rows)
 
 
-def _soak(options) -> int:
-    cases = soak_cases(options.baud, options.clock, options.minutes * 60, options.error,
-                       options.jitter, options.seed)
-    results = run_all(cases, jobs=options.jobs, progress=True)
-    if options.json:
-        print(json.dumps(results, indent=1))
-    else:
-        print(f"clock {options.clock / 1e6:g} MHz, jitter {options.jitter:.1%} of a bit, "
-              f"seed {options.seed}")
-        print(_table([
-            ["baud", "far end", "line time", "cycles", "bytes in", "bytes out", "errors"],
-            *([f"{r['baud']:,}", f"{-r['skew']:+.1%}", f"{r['cycles'] / r['clock_hz']:.1f} s",
-               f"{r['cycles']:,}", f"{r['bytes_to_board']:,}", f"{r['bytes_from_board']:,}",
-               r["error_to_board"] or r["error_from_board"] or "none"] for r in results)]))
-    return 0 if all(result["passed"] for result in results) else 1
+def soak(rates: Sequence[int], clock_hz: int, seconds: float, error: float, jitter: float,
+         seed: int, jobs: int) -> list[dict]:
+    """Results of `soak_cases`, `jobs` at a time. Raises BadInput, SpikeTicketError."""
+    _check(rates, clock_hz)
+    return run_all(soak_cases(rates, clock_hz, seconds, error, jitter, seed), jobs=jobs,
+                   progress=True)
 
 
-def _tolerance(options) -> int:
+def show(results: Sequence[dict]) -> None:
+    """Print what `soak` returned."""
+    first = results[0]
+    print(f"clock {first['clock_hz'] / 1e6:g} MHz, jitter {first['jitter']:.1%} of a bit, "
+          f"seed {first['seed']}")
+    print(_table([
+        ["baud", "far end", "line time", "cycles", "bytes in", "bytes out", "errors"],
+        *([f"{r['baud']:,}", f"{-r['skew']:+.1%}", f"{r['cycles'] / r['clock_hz']:.1f} s",
+           f"{r['cycles']:,}", f"{r['bytes_to_board']:,}", f"{r['bytes_from_board']:,}",
+           r["error_to_board"] or r["error_from_board"] or "none"] for r in results)]))
+
+
+def tolerances(rates: Sequence[int], clock_hz: int, jitter: float, *, bytes_each: int, seed: int,
+               jobs: int) -> list[dict]:
+    """What `tolerance` finds at each rate, without jitter and with it. Raises BadInput."""
+    _check(rates, clock_hz)
     program = build()
-    pairs = [(baud, jitter) for baud in options.baud for jitter in (0.0, options.jitter)]
-    with ThreadPoolExecutor(options.jobs) as pool:
+    pairs = [(baud, amount) for baud in rates for amount in (0.0, jitter)]
+    with ThreadPoolExecutor(jobs) as pool:
         found = list(tqdm(pool.map(lambda pair: tolerance(
-            pair[0], options.clock, pair[1], program=program, bytes_each=options.bytes,
-            seed=options.seed), pairs), total=len(pairs), leave=False, disable=None))
-    rows = [{"baud": baud, "clock_hz": options.clock, "jitter": jitter, "bytes": options.bytes}
-            | values for (baud, jitter), values in zip(pairs, found, strict=True)]
-    if options.json:
-        print(json.dumps(rows, indent=1))
-    else:
-        print(f"largest error of the far end's clock without one wrong byte in {options.bytes:,}, "
-              f"in steps of 0.1 %; clock {options.clock / 1e6:g} MHz, seed {options.seed}")
-        print(_table([["baud", "jitter", "in, slow", "in, fast", "out, slow", "out, fast"],
-                      *([f"{r['baud']:,}", f"{r['jitter']:.0%}",
-                         *(f"{100 * r[name]:.1f} %" for name in (
-                             "to_board_slow", "to_board_fast", "from_board_slow",
-                             "from_board_fast"))] for r in rows)]))
-    return 0
+            pair[0], clock_hz, pair[1], program=program, bytes_each=bytes_each, seed=seed), pairs),
+            total=len(pairs), leave=False, disable=None))
+    return [{"baud": baud, "clock_hz": clock_hz, "jitter": amount, "bytes": bytes_each,
+             "seed": seed} | values for (baud, amount), values in zip(pairs, found, strict=True)]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sim.uart_soak", description=(__doc__ or "").split("\n\n")[0],
-        epilog="\n".join((__doc__ or "").split("\n\n")[1:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=1 / 60,
-                        help="simulated time at each rate (default: a second)")
-    parser.add_argument("--baud", type=int, nargs="+", default=RATES, metavar="RATE",
-                        help="rates (default: 1, 3 and 12 Mbaud)")
-    parser.add_argument("--clock", type=float, default=CLOCK_HZ / 1e6, metavar="MHZ",
-                        help="clock of the board (default %(default)g)")
-    parser.add_argument("--error", type=float, default=100 * ERROR, metavar="PERCENT",
-                        help="error of the far end's clock (default %(default)g)")
-    parser.add_argument("--jitter", type=float, default=100 * JITTER, metavar="PERCENT",
-                        help="jitter of the far end, each way, of a bit (default %(default)g)")
-    parser.add_argument("--tolerance", action="store_true",
-                        help="find the largest clock error without a wrong byte")
-    parser.add_argument("--bytes", type=int, default=20_000, metavar="N",
-                        help="bytes of each step of --tolerance (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of bytes and jitter")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time")
-    parser.add_argument("--json", action="store_true", help="results as JSON")
-    options = parser.parse_args(arguments)
-    options.clock, options.error = round(options.clock * 1e6), options.error / 100
-    options.jitter /= 100
-    try:
-        if not 0 <= options.jitter < 0.5:
-            raise SpikeTicketError(f"--jitter {100 * options.jitter:g} is outside 0 to 50 percent "
-                                   "of a bit; an edge would overtake the next")
-        if not 0 <= options.error < 0.5:
-            raise SpikeTicketError(f"--error {100 * options.error:g} is outside 0 to 50 percent")
-        for name in ("minutes", "jobs", "bytes"):
-            if getattr(options, name) <= 0:
-                raise SpikeTicketError(f"--{name} {getattr(options, name)} must be above 0")
-        for baud in options.baud:
-            if baud <= 0:
-                raise SpikeTicketError(f"--baud {baud} must be above 0")
-            divisor_for(options.clock, baud)
-        return _tolerance(options) if options.tolerance else _soak(options)
-    except (SpikeTicketError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def show_tolerances(rows: Sequence[dict]) -> None:
+    """Print what `tolerances` returned."""
+    first = rows[0]
+    print(f"largest error of the far end's clock without one wrong byte in {first['bytes']:,}, in "
+          f"steps of 0.1 %; clock {first['clock_hz'] / 1e6:g} MHz, seed {first['seed']}")
+    print(_table([["baud", "jitter", "in, slow", "in, fast", "out, slow", "out, fast"],
+                  *([f"{r['baud']:,}", f"{r['jitter']:.0%}",
+                     *(f"{100 * r[name]:.1f} %" for name in (
+                         "to_board_slow", "to_board_fast", "from_board_slow",
+                         "from_board_fast"))] for r in rows)]))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _check(rates: Sequence[int], clock_hz: int) -> None:
+    for baud in rates:
+        try:
+            divisor_for(clock_hz, baud)
+        except ValueError as error:
+            raise BadInput(str(error)) from None

@@ -11,7 +11,7 @@ For every ticket, on the images of its own data set (or --data):
   SpikingJelly's `SynOpCounter` counts them (only where the input is spikes), and dense (all
   weights, all neurons firing);
 * analytic energy of these operations (published 45 nm costs, `sw.core.energy`; memory traffic needs
-  a board, see `python -m sw.run_inference`);
+  a board, see `spiketicket run`);
 * with a patch gate: how often each patch is kept, by class.
 
 Between tickets of the same shape: survivors of both over survivors of either (Jaccard), by layer,
@@ -20,30 +20,22 @@ beside what two random masks of these sparsities would share.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from . import outputs, ticket
+from . import bundled, ticket
 from .core import energy
 from .data import datasets
-from .errors import SpikeTicketError, command
+from .errors import SpikeTicketError
 from .integer import reference
 from .integer.network import Layer, Network
 from .overlap import Masks, masks_of, overlap
 
-EXAMPLES = """\
-examples:
-  python -m sw.analysis bundled/fmnist-scnn.safetensors --data bundled/fashion-mnist-test500.npz
-  python -m sw.analysis runs/seed0 runs/seed1 runs/seed2 --out runs/analysis
-  python -m sw.analysis runs/*/ticket.safetensors --images 0 --json      # masks only, no data
-"""
 BATCH = 25
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +49,14 @@ class Subject:
 
 
 def open_subject(path: str | Path) -> Subject:
-    """A ticket file, or a search's folder with ticket.safetensors, masks.safetensors or both.
+    """A ticket (file or bundled name), or a search's folder with ticket.safetensors,
+    masks.safetensors or both.
 
     A folder's masks are those of the search, before quantisation rounds any weight to 0.
     """
     path = Path(path)
     if not path.is_dir():
+        path = bundled.find(str(path))
         found = ticket.load(path)
         name = path.parent.name if path.name == "ticket.safetensors" else path.stem
         return Subject(name, masks_of(found.network), found.network, found.metadata)
@@ -79,6 +73,17 @@ def open_subject(path: str | Path) -> Subject:
                                "give a ticket or the folder of a finished search")
     return Subject(path.resolve().name, held, found.network if found else None,
                    found.metadata if found else {})
+
+
+def open_subjects(paths: Iterable[str | Path]) -> list[Subject]:
+    """Tickets by distinct names: one whose name was there already goes by its path."""
+    subjects: list[Subject] = []
+    for path in paths:
+        subject = open_subject(path)
+        if subject.name in {other.name for other in subjects}:
+            subject = replace(subject, name=str(path))
+        subjects.append(subject)
+    return subjects
 
 
 # -- activity ---------------------------------------------------------------------------------
@@ -210,7 +215,8 @@ def analyse(subjects: list[Subject], data: str | None = None, root: str | None =
     return {"tickets": found, "overlap": pairs}
 
 
-def _print(result: dict) -> None:
+def show(result: dict) -> None:
+    """Print what `analyse` returned."""
     for name, entry in result["tickets"].items():
         print(f"\n{name}: {100 * entry['sparsity']:.2f} % of the weights removed by its masks")
         if "layers" not in entry:
@@ -237,46 +243,3 @@ def _print(result: dict) -> None:
         print(f"\n{pair['a']} and {pair['b']}: " + (note or (
             f"{100 * pair['jaccard']:.1f} % of the survivors shared, "
             f"{100 * pair['chance']:.1f} % by chance")))
-
-
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(prog="python -m sw.analysis", description=__doc__, epilog=EXAMPLES,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = p.add_argument
-    add("tickets", nargs="+", metavar="TICKET", help="ticket files or folders of searches")
-    add("--data", help="data set of the images (default: the ticket's)")
-    add("--data-root", help="folder of the data set's files")
-    add("--images", type=int, default=200, help="test images (default: %(default)s; 0: only what "
-        "needs none)")
-    add("--out", type=outputs.folder, help="folder for analysis.json and the pictures, as SVG")
-    add("--json", action="store_true", help="print everything as one JSON object")
-    return p.parse_args(argv)
-
-
-@command
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns its exit code (2: bad input)."""
-    args = _arguments(argv)
-    if args.images < 0:
-        raise SpikeTicketError(f"--images {args.images} is below 0")
-    subjects: list[Subject] = []
-    for path in args.tickets:
-        subject = open_subject(path)
-        taken = {s.name for s in subjects}
-        if subject.name in taken:
-            subject = Subject(str(path), subject.masks, subject.network, subject.info)
-        subjects.append(subject)
-    result = analyse(subjects, args.data, args.data_root, args.images)
-    if args.out:
-        from .plots.analysis import write_all
-        for path in write_all(result, args.out):
-            print(f"wrote {path}", file=sys.stderr)
-    if args.json:
-        print(json.dumps(result))
-    else:
-        _print(result)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,4 @@
-"""Resources of a core on a 7-series FPGA, before synthesis.
-
-    python -m sw.area                        # the presets against the boards
-    python -m sw.area --measure              # the blocks again, with Yosys (minutes)
+"""Resources of a core on a 7-series FPGA, before synthesis (`spiketicket bench area`).
 
 LUTs are Yosys' estimate of logic cells (pairs of small functions share a LUT6) plus LUTRAM and
 shift registers; `BLOCKS` holds what `--measure` found for the blocks at the default parameters,
@@ -10,16 +7,11 @@ and `estimate` scales the parts that grow with a parameter. Placed designs diffe
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import sys
 from dataclasses import asdict, dataclass
 
 from hw import boards
 from hw.config import PRESETS, WORD_BITS, CoreConfig
-
-from .errors import command
 
 LUT_BUDGET = 0.85
 """Share of a device's LUTs that a design should take at most."""
@@ -167,31 +159,19 @@ def measure() -> dict[str, dict[str, int]]:
     return area_yosys.measure(_DEFAULT)
 
 
-@command
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sw.area", description="Resources of the presets on the boards' FPGAs.",
-        epilog="example: python -m sw.area --json")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--measure", action="store_true",
-                        help="synthesise the blocks with Yosys instead (takes minutes)")
-    args = parser.parse_args(argv)
-    result = measure() if args.measure else {
-        name: asdict(estimate(config)) | {"bram_by_use": memories(config)}
-        for name, config in PRESETS.items()}
-    if args.json:
-        print(json.dumps(result, indent=1))
-        return 0
+def presets() -> dict[str, dict]:
+    """Resources of every preset, JSON-ready."""
+    return {name: asdict(estimate(config)) | {"bram_by_use": memories(config)}
+            for name, config in PRESETS.items()}
+
+
+def show(result: dict[str, dict], devices: bool) -> None:
+    """Print resources by name; devices: with what the boards' FPGAs have."""
     for name, entry in result.items():
         print(f"{name:12}" + "  ".join(f"{key} {value:g}" for key, value in entry.items()
                                        if not isinstance(value, dict)))
-    if not args.measure:
+    if devices:
         for (name, device), preset in zip(DEVICES.items(), ("a35t", "a100t"), strict=True):
             print(f"{name:12}" + "  ".join(f"{k} {v:g}" for k, v in asdict(device).items())
                   + f"  (engines that fit {LUT_BUDGET:.0%}: "
                   f"{most_engines(PRESETS[preset], device)})")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

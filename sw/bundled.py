@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import ticket
-from .errors import SpikeTicketError
-from .ticket import Ticket
+from .errors import BadInput, did_you_mean
+
+if TYPE_CHECKING:
+    from .ticket import Ticket
 
 FOLDER = Path(__file__).parents[1] / "bundled"
 SUFFIX = ".safetensors"
@@ -22,29 +24,29 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """The file of a ticket: a path, or the name of a bundled one. Raises SpikeTicketError."""
+    """The file of a ticket: a path, or the name of a bundled one. Raises BadInput."""
     path = Path(name)
     if path.exists():
         return path
     if name in names():
         return FOLDER / f"{name}{SUFFIX}"
-    raise SpikeTicketError(f"ticket {name!r} is neither a file nor bundled; give a path or one of "
-                           f"{', '.join(names())}")
+    raise BadInput(f"ticket {name!r} is neither a file nor bundled; {did_you_mean(name, names())}")
 
 
 def data_for(found: Ticket) -> str:
     """Bundled samples of the data set that a ticket was trained on, in the ticket's size, for
-    `sw.data.datasets.for_network`. Raises SpikeTicketError where none are bundled."""
+    `sw.data.datasets.for_network`. Raises BadInput where none are bundled."""
     trained_on = str(found.metadata.get("data", "")).split(":")[0].split("+")[0]
     if trained_on not in SAMPLES:
-        raise SpikeTicketError(f"no samples of {trained_on or 'its data set'!r} are bundled for "
-                               f"ticket {found.network.name!r}; choose them with --data")
+        raise BadInput(f"no samples of {trained_on or 'its data set'!r} are bundled for "
+                       f"ticket {found.network.name!r}; choose them with --data")
     spec = found.network.input
     return f"{FOLDER / SAMPLES[trained_on]}:size={spec.width}x{spec.height}"
 
 
 def describe() -> list[dict]:
     """One row per bundled ticket: name, data, shape, sparsity, accuracies, patches."""
+    from . import ticket  # here: options need the names only
     rows = []
     for name in names():
         found = ticket.load(FOLDER / f"{name}{SUFFIX}")

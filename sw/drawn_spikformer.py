@@ -1,8 +1,7 @@
 """SpikingJelly's Spikformer with drawn weights as a ticket: what would such a network need?
 
-    python -m sw.drawn_spikformer --sparsity 0.95 --out spikformer-4-384.safetensors
-    python -m sw.plan spikformer-4-384.safetensors --board arty_a7_100
-    python -m sw.drawn_spikformer --depth 2 --width 96 --heads 6 --keep 44 --out small.safetensors
+    spiketicket import drawn --sparsity 0.95 --out spikformer-4-384.safetensors
+    spiketicket plan spikformer-4-384.safetensors --board arty_a7_100
 
 Nothing is trained: the weights are SpikingJelly's initial ones, the smallest magnitudes of every
 layer removed; the batch norms have seen some images (noise, or --data), so that the neurons fire.
@@ -11,17 +10,16 @@ For sizes, cycles and exactness, never for accuracy.
 
 from __future__ import annotations
 
-import argparse
-import sys
+from pathlib import Path
 
 import torch
 from spikingjelly.activation_based import functional, neuron
 from spikingjelly.activation_based.model import spikformer
 from torch import Tensor, nn
 
-from . import outputs, ticket
+from . import ticket
 from .data import datasets
-from .errors import SpikeTicketError, command
+from .errors import SpikeTicketError
 from .integer import reference
 from .integer.folding import fold
 from .integer.gate import Gate
@@ -75,46 +73,22 @@ def drawn_network(depth: int = 4, width: int = 384, heads: int = 12, side: int =
                    input_scale=1 / 255, name=f"spikformer-{depth}-{width}")
 
 
-@command
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sw.drawn_spikformer", description=__doc__.split("\n")[0],
-        formatter_class=argparse.RawDescriptionHelpFormatter, epilog=__doc__.split("\n", 1)[1])
-    for name, value, what in (
-            ("depth", 4, "encoder blocks"), ("width", 384, "channels of a token"),
-            ("heads", 12, "heads of the attention"), ("side", 32, "pixels of the input's side"),
-            ("channels", 3, "channels of the input"), ("classes", 10, "classes"),
-            ("timesteps", 4, "T"), ("patch", 4, "pixels of a token's side, 4 or 16"),
-            ("bits", 4, "of the weights, 1..8"), ("seed", 0, "of the drawn weights")):
-        parser.add_argument(f"--{name}", type=int, default=value, help=f"{what} (default: {value})")
-    parser.add_argument("--keep", type=int, help="tokens behind a gate by spike counts (default: "
-                                                 "no gate)")
-    parser.add_argument("--sparsity", type=float, default=0.95,
-                        help="fraction of every layer's weights removed (default: 0.95)")
-    parser.add_argument("--data", help="images for the batch norms and the activity (default: "
-                                       "noise)")
-    parser.add_argument("--out", type=outputs.file, required=True, metavar="FILE",
-                        help="the ticket")
-    options = vars(parser.parse_args(arguments))
-    data, out = options.pop("data"), options.pop("out")
-    shape = options["channels"], options["side"], options["side"]
-    images = torch.randint(0, 256, (CALIBRATION, *shape), dtype=torch.uint8,
-                           generator=torch.Generator().manual_seed(options["seed"]))
+def write(out: Path, data: str | None = None, *, side: int = 32, channels: int = 3,
+          seed: int = 0, **shape) -> str:
+    """Write such a ticket; returns what it is, in words.
+
+    data: images for the batch norms and the activity (None: noise). shape: of `drawn_network`.
+    """
+    images = torch.randint(0, 256, (CALIBRATION, channels, side, side), dtype=torch.uint8,
+                           generator=torch.Generator().manual_seed(seed))
     if data:
-        found = datasets.load(data, limit=CALIBRATION, size=options["side"],
-                              channels=options["channels"])
+        found = datasets.load(data, limit=CALIBRATION, size=side, channels=channels)
         images = torch.from_numpy(found.images)
-    network = drawn_network(**options, images=images)
-    values = images[:4].numpy()
-    run = reference.run(network, values)
+    network = drawn_network(side=side, channels=channels, seed=seed, images=images, **shape)
+    run = reference.run(network, images[:4].numpy())
     rates = {name: {"active": float(value.mean())}
              for name, value in reference.activity(network, run.spikes).items()}
-    ticket.save(out, network, {"data": data or "noise", "seed": options["seed"], "trained": False,
+    ticket.save(out, network, {"data": data or "noise", "seed": seed, "trained": False,
                                "activity_by_layer": rates, "sparsity": network.sparsity})
-    print(f"{out}: {network.weights_total:,} weights, {network.weights_surviving:,} survive "
-          f"({100 * network.sparsity:.1f} % removed); drawn, not trained")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return (f"{out}: {network.weights_total:,} weights, {network.weights_surviving:,} survive "
+            f"({100 * network.sparsity:.1f} % removed); drawn, not trained")

@@ -1,4 +1,4 @@
-"""The one exception that commands turn into a one-line message and exit code 2; and notes."""
+"""What may go wrong, as a small tree of exceptions; how a command ends with them; and notes."""
 
 from __future__ import annotations
 
@@ -16,24 +16,62 @@ _log = logging.getLogger("sw")
 
 
 class SpikeTicketError(Exception):
-    """Bad input, a network that does not fit, or a board that did not answer.
+    """Whatever SpikeTicket refuses or fails at; the classes below say which kind it is.
 
     The message names the bad value, where it was found, and the remedy. It is one line of text,
     whatever a file or a board put into it: other characters are shown as escapes, and what is
-    beyond `LONGEST` characters is left out.
+    beyond `LONGEST` characters is left out. exit_code: of a command that ends with it.
     """
 
     LONGEST = 1500
+    exit_code = 2
 
     def __str__(self) -> str:
         return _one_line(super().__str__())
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: "; did you mean 'mnist'?", or nothing."""
+class BadInput(SpikeTicketError):
+    """An argument, file, network or data set that cannot be taken as it is."""
+
+
+class Difference(SpikeTicketError):
+    """Two implementations, or what was computed and what is written down, are not equal."""
+
+    exit_code = 1
+
+
+class ProgramMissing(SpikeTicketError):
+    """A program or package that the work needs is not installed."""
+
+
+class BoardError(SpikeTicketError):
+    """A board, or the line to it, does not do what it should."""
+
+
+class BoardSilent(BoardError):
+    """No answer: no board, no power, another rate, or a port that is gone."""
+
+
+class WrongBoard(BoardError):
+    """A board answers, but it is another one, or holds another core, build or network."""
+
+
+class LineDamaged(BoardError):
+    """Answers come, but not whole, however often they are asked for."""
+
+
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """Names that a mistyped one may mean, the likeliest first; case is no difference."""
     by_lower = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, 1)
-    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+    return [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower)]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: "did you mean mnist?", or what there is."""
+    known = list(known)
+    if found := near(name, known):
+        return f"did you mean {' or '.join(found)}?"
+    return f"choose from {', '.join(known)}" if known else "there is none"
 
 
 def note(text: str) -> None:
@@ -65,7 +103,7 @@ def _printable(character: str) -> str:
 
 def command(main: Callable[..., int]) -> Callable[..., int]:
     """Decorate a command's `main`: a SpikeTicketError, or a file that cannot be read or written,
-    becomes one line on standard error and exit code 2, an interrupt exit code 130."""
+    becomes one line on standard error and an exit code, an interrupt exit code 130."""
     @functools.wraps(main)
     def run(*arguments, **options) -> int:
         starting.ready()
@@ -74,7 +112,7 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
                 return main(*arguments, **options)
         except SpikeTicketError as error:
             print(f"error: {error}", file=sys.stderr)
-            return 2
+            return error.exit_code
         except BrokenPipeError:
             # Who read the output has gone (`| head`). Python must not try again at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

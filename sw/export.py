@@ -13,9 +13,7 @@ written: everything that a driver sends to a board.
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +21,16 @@ import numpy as np
 from hw.boards import BOARDS, DEFAULT_BOARD
 from hw.config import PRESETS
 
-from . import bundled, outputs, ticket
+from . import bundled, ticket
 from .compile import image_file
 from .compile.compiler import compile_network
 from .compile.image import Image
 from .core import cores, machine
 from .data import datasets
-from .errors import SpikeTicketError, command
+from .errors import BadInput, SpikeTicketError, did_you_mean
 from .integer import reference
 from .integer.gate import check_masks
 from .integer.network import INPUT, Network
-
-EXAMPLES = """\
-examples:
-  python -m sw.export runs/a                       # the folder of a search -> runs/a/image.npz
-  python -m sw.export fmnist-spikeformer --board ulx3s_85f --samples 4 --out image.npz
-  python -m sw.export runs/a/ticket.safetensors --preset a100tf --data noise --json
-"""
 
 
 def find(path: str | Path) -> Path:
@@ -72,9 +63,9 @@ def export(path: str | Path, out: str | Path | None = None, *, board: str = DEFA
     that does not fit or is not exact.
     """
     if board not in BOARDS:
-        raise SpikeTicketError(f"board {board!r} is not one of {', '.join(sorted(BOARDS))}")
+        raise BadInput(f"board {board!r} is unknown; {did_you_mean(board, sorted(BOARDS))}")
     if preset is not None and preset not in PRESETS:
-        raise SpikeTicketError(f"preset {preset!r} is not one of {', '.join(PRESETS)}")
+        raise BadInput(f"preset {preset!r} is unknown; {did_you_mean(preset, PRESETS)}")
     if samples < 1:
         raise SpikeTicketError(f"samples {samples} are below 1")
     file = find(path)
@@ -172,35 +163,10 @@ def _equal(name: str, found: np.ndarray, want: np.ndarray, where: str) -> None:
                                "reference; please report this ticket")
 
 
-@command
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns its exit code (2: bad input, no fit, not exact)."""
-    p = argparse.ArgumentParser(prog="python -m sw.export", description=__doc__, epilog=EXAMPLES,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = p.add_argument
-    add("ticket", help="folder of a search, ticket file, or name of a bundled ticket")
-    add("--out", type=outputs.file, metavar="FILE",
-        help="the image (default: image.npz in a search's folder)")
-    add("--board", default=DEFAULT_BOARD, help=f"{', '.join(sorted(BOARDS))} "
-        "(default: %(default)s)")
-    add("--preset", help="the core (default: the board's first that has what the ticket needs)")
-    add("--data", help="samples to compare on (default: the ticket's data set; noise: random)")
-    add("--data-root", help="folder of the data set's files")
-    add("--samples", type=int, default=2, help="how many (default: %(default)s)")
-    add("--json", action="store_true", help="print everything as one JSON object")
-    args = p.parse_args(argv)
-    result = export(args.ticket, args.out, board=args.board, preset=args.preset, data=args.data,
-                    data_root=args.data_root, samples=args.samples)
-    if args.json:
-        print(json.dumps(result))
-        return 0
+def show(result: dict) -> None:
+    """Print what `export` returned."""
     for key, value in result.items():
         if key != "memories":
             print(f"{key:18} {value}")
     for memory in result["memories"]:
         print(f"{memory['name']:18} {memory['used']:,} of {memory['available']:,}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,6 @@
 """A compiled network as a plain text file, for hosts in other languages (`examples/c_host`).
 
-    python -m sw.flat_image fmnist-scnn --out scnn.txt --inputs 5
-    python -m sw.flat_image my.safetensors --board ulx3s_85f --out my.txt
+    spiketicket export flat fmnist-scnn --out scnn.txt --inputs 5
 
 The file holds what `docs/link.md` ("What to write") tells of, words separated by blanks, in this
 order; numbers are decimal, words of memories hexadecimal::
@@ -22,26 +21,22 @@ OUT.logits, the reference's logits of each, a line for each input.
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hw import registers
 from hw.boards import BOARDS, DEFAULT_BOARD
-from hw.config import PRESETS
 
-from . import bundled, outputs, ticket
+from . import bundled, ticket
 from .board.jobs import cycle_limit, memories
 from .compile.compiler import compile_network
 from .compile.image import Image
 from .core import cores
 from .data import datasets
-from .errors import SpikeTicketError, command
+from .errors import SpikeTicketError
 from .integer import reference
 
 WORDS_A_LINE = 12
@@ -99,36 +94,22 @@ def _replace(path: Path, data: bytes) -> None:
                                "--out") from error
 
 
-@command
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sw.flat_image", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("ticket", help="a bundled ticket's name, or a file")
-    add("--out", type=outputs.file, required=True, metavar="FILE", help="text file to write")
-    add("--board", choices=sorted(BOARDS), default=DEFAULT_BOARD,
-        help="board it is for (default: %(default)s)")
-    add("--preset", choices=sorted(PRESETS), help="core on it (default: the first that suits)")
-    add("--inputs", type=int, default=0, metavar="N", help="also write N inputs and their logits")
-    add("--data", help="where inputs come from (default: the bundled samples)")
-    options = parser.parse_args(arguments)
-    if options.inputs < 0:
-        raise SpikeTicketError(f"--inputs {options.inputs} is negative")
-    found = ticket.load(bundled.find(options.ticket))
-    _, config = cores.choose(BOARDS[options.board], found.network, options.preset)
+def export(name: str, out: Path, *, board: str = DEFAULT_BOARD, preset: str | None = None,
+           inputs: int = 0, data: str | None = None) -> str:
+    """Write a ticket's file for a board, and so many inputs; returns what was written, in words.
+
+    name: of a ticket, or its file. data: where inputs come from (None: the bundled samples).
+    Raises SpikeTicketError.
+    """
+    found = ticket.load(bundled.find(name))
+    _, config = cores.choose(BOARDS[board], found.network, preset)
     image = compile_network(found.network, config)
-    write(image, options.out)
-    if options.inputs:
-        loaded = datasets.for_network(found.network, options.data or bundled.data_for(found),
-                                      limit=options.inputs).first(options.inputs)
+    write(image, out)
+    if inputs:
+        loaded = datasets.for_network(found.network, data or bundled.data_for(found),
+                                      limit=inputs).first(inputs)
         run = reference.run(found.network, loaded.images)
-        write_inputs(loaded.images, run.logits, options.out)
+        write_inputs(loaded.images, run.logits, out)
     words = sum(len(part) for *_, part in memories(image))
-    print(f"{options.out}: {image.name}, {words:,} words to load, for identity "
-          f"{registers.identity(config):016x}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return (f"{out}: {image.name}, {words:,} words to load, for identity "
+            f"{registers.identity(config):016x}")

@@ -1,8 +1,5 @@
-"""How fast tickets load and inputs run over the link, by cycle count on the simulated board.
-
-    python -m sw.link_speed                                # every bundled ticket; 3, 12 Mbaud
-    python -m sw.link_speed --ticket fmnist-scnn --baud 3000000 --images 30
-    python -m sw.link_speed --json
+"""How fast tickets load and inputs run over the link, by cycle count on the simulated board
+(`spiketicket bench link`).
 
 The gateware runs in the simulated board, and its harness gives it a byte whenever a UART would have
 one, and takes one whenever a UART could send it: every 10 bit times, each way (`sim.board`). The
@@ -19,9 +16,6 @@ synthetic network of 100,000 surviving weights is loaded at 3 Mbaud.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -43,7 +37,6 @@ from .compile.compiler import compile_network
 from .compile.image import Image
 from .core import cores
 from .data import datasets
-from .errors import SpikeTicketError, command
 from .integer.network import InputSpec, Layer, Network, Synapses
 from .plan import recorded_activity
 
@@ -194,39 +187,8 @@ def print_table(rows: list[dict]) -> None:
         console.print("; ".join(parts))
 
 
-def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="python -m sw.link_speed", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--ticket", action="append", metavar="NAME",
-                        help="a ticket instead of all bundled ones; may be repeated")
-    result.add_argument("--baud", action="append", type=int, metavar="N",
-                        help="a rate instead of 3 and 12 Mbaud; may be repeated")
-    result.add_argument("--images", type=int, default=throughput.IMAGES, metavar="N",
-                        help="images of each ticket (default: %(default)s)")
-    result.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    return result
-
-
-@command
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
-    bauds = options.baud or list(BAUDS)
-    for baud in bauds:
-        if not 100_000 <= baud <= 25_000_000:
-            raise SpikeTicketError(f"--baud {baud} is outside 100000..25000000")
-    if options.images < 1:
-        raise SpikeTicketError(f"--images {options.images} is not a number of images; give 1 or "
-                               "more")
-    rows = [measure(name, bauds, options.images) for name in options.ticket or bundled.names()]
-    if not options.ticket:
-        rows.append(measure_load())
-    if options.json:
-        print(json.dumps({"protocol": PROTOCOL, "tickets": rows}, indent=2))
-    else:
-        print_table(rows)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def rows(tickets: Sequence[str] | None, bauds: Sequence[int] | None, images: int) -> dict:
+    """The figures of some tickets (None: of every bundled one, and of loading the synthetic
+    network), JSON-ready. Raises SpikeTicketError."""
+    found = [measure(name, bauds or BAUDS, images) for name in tickets or bundled.names()]
+    return {"protocol": PROTOCOL, "tickets": found if tickets else [*found, measure_load()]}

@@ -1,8 +1,8 @@
 """Live mode of `sw.run_inference --input`: labels as they come, latency percentiles at the end.
 
-    python -m sw.run_inference --input photos/
-    python -m sw.run_inference --ticket nmnist-spikeformer --input recording.bin --window 50
-    camera | python -m sw.run_inference --input - --json
+    spiketicket run --input photos/
+    spiketicket run --ticket nmnist-spikeformer --input recording.bin --window 50
+    camera | spiketicket run --input - --json
 
 One line an input, written at once. Ctrl-C and a reader that goes away end it cleanly.
 docs/report.md describes inputs, lines and figures.

@@ -1,34 +1,26 @@
-"""Does a ticket fit a board, and how fast will it be?
+"""Does a ticket fit a board, and how fast will it be? (`spiketicket plan`)
 
-    python -m sw.plan fmnist-scnn
-    python -m sw.plan my.safetensors --board arty_a7_100 --json
-    python -m sw.plan my.safetensors --data bundled/fashion-mnist-test500.npz
-
-prints every memory's use, bits per surviving weight against the entropy bound, and the cycle
-model's forecast: on the typical training samples that a ticket carries, or on those of --data.
-Nothing is sent to a board. Exit code 0 if the ticket fits, 1 if it does not, 2 for bad input.
+Every memory's use, bits per surviving weight against the entropy bound, and the cycle model's
+forecast: on the typical training samples that a ticket carries, or on others.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from hw.boards import BOARDS, DEFAULT_BOARD, DEVICES, Board
-from hw.config import PRESETS, CoreConfig
+from hw.boards import BOARDS, DEVICES, Board
+from hw.config import CoreConfig
 
-from . import bundled, ticket, typical
+from . import ticket, typical
 from .compile.compiler import DoesNotFit, compile_network
 from .compile.fit import Memory
 from .compile.image import Image
 from .compile.least import least
 from .core import cores, cycles
 from .data import datasets
-from .errors import SpikeTicketError, command
+from .errors import SpikeTicketError
 from .integer.network import Network
 
 SAMPLE = 16
@@ -39,7 +31,7 @@ def plan(found: ticket.Ticket, board: Board, data: str | None = None,
          preset: str | None = None) -> dict:
     """Fit and forecast of a ticket on a board, JSON-serialisable.
 
-    data: samples (as `sw.run_inference --data`) to run the cycle model on; None takes the typical
+    data: samples (as of `sw.data.datasets.load`) to run the cycle model on; None takes the typical
         ones that the ticket carries, else draws spikes of the activity it records, else of 25 %.
     preset: core on the board; None: its first one that has what the ticket needs.
     """
@@ -178,27 +170,6 @@ def _least(bits: dict) -> list[str]:
             f"  ({bits['layer']}); the device's block RAM has {ram}{verdict}"]
 
 
-@command
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sw.plan", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ticket", metavar="TICKET",
-                        help="ticket file (.safetensors), or the name of a bundled one")
-    parser.add_argument("--board", choices=sorted(BOARDS), default=DEFAULT_BOARD,
-                        help="board to plan for (default: %(default)s)")
-    parser.add_argument("--preset", choices=sorted(PRESETS),
-                        help="core on it (default: the board's first one that has what the ticket "
-                             "needs, such as attention)")
-    parser.add_argument("--data", metavar="DATA",
-                        help="samples to forecast on (docs/data.md)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args(argv)
-    found = ticket.load(bundled.find(arguments.ticket))
-    result = plan(found, BOARDS[arguments.board], arguments.data, arguments.preset)
-    print(json.dumps(result, indent=2) if arguments.json else report(result))
-    return 0 if result["fits"] else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from .cli.app import door
+    door("plan")

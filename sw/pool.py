@@ -8,7 +8,7 @@
 
     Pool(["auto@10.0.0.5", "auto@10.0.0.6"], ray="auto")       # boards at other hosts, through Ray
 
-    python -m sw.pool sim sim /dev/ttyUSB1 --images 200         # images/s, and who did how many
+    spiketicket bench pool sim sim /dev/ttyUSB1 --images 200    # images/s, and who did how many
 
 Logits do not depend on which board computed them, nor on how many there are; cycles and counters
 are those of the board that did the image, so they are the same everywhere only if the boards are.
@@ -16,9 +16,6 @@ are those of the board that did the image, so they are the same everywhere only 
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import threading
 import time
 import warnings
@@ -36,7 +33,7 @@ from .board.driver import Accelerator
 from .board.inference import Inference
 from .compile.image import Image
 from .data import datasets
-from .errors import SpikeTicketError, command
+from .errors import SpikeTicketError
 from .integer.gate import check_masks
 from .ticket import Ticket
 
@@ -262,46 +259,29 @@ class Pool:
             self._state.notify_all()
 
 
-@command
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sw.pool", description="Run a ticket on several boards at once.",
-        epilog="example: python -m sw.pool sim sim --ticket fmnist-scnn --images 40")
-    parser.add_argument("members", nargs="+", metavar="BOARD",
-                        help="sim, sim:PRESET, auto, a board's name, a port; BOARD@HOST for a "
-                             "board of another computer (Ray)")
-    parser.add_argument("--ticket", default=bundled.DEFAULT, metavar="NAME",
-                        help="a bundled ticket or a file (default: %(default)s)")
-    parser.add_argument("--data", metavar="DATA", help="as of sw.run_inference")
-    parser.add_argument("--images", type=int, default=100, metavar="N",
-                        help="images to run (default: %(default)s)")
-    parser.add_argument("--ray", metavar="ADDRESS", help="Ray cluster of boards with a host "
-                        "(default: start one here)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    options = parser.parse_args(arguments)
-    if options.images < 1:
-        raise SpikeTicketError(f"--images {options.images} is below 1")
-    found = ticket.load(bundled.find(options.ticket))
-    loaded = datasets.for_network(found.network, options.data or bundled.data_for(found),
-                                  limit=options.images).first(options.images)
-    with Pool(options.members, ray=options.ray) as pool:
+def measure(members: Sequence[str], name: str, data: str | None, images: int,
+            ray: str | None = None) -> dict:
+    """Run a ticket's first samples on a pool: images/s, labels right, and who did how many.
+
+    members, ray: of `Pool`. data: None for bundled samples. Raises SpikeTicketError.
+    """
+    found = ticket.load(bundled.find(name))
+    loaded = datasets.for_network(found.network, data or bundled.data_for(found),
+                                  limit=images).first(images)
+    with Pool(members, ray=ray) as pool:
         pool.load(found)
         began = time.monotonic()
         with tqdm(total=len(loaded), unit="image", disable=None, leave=False) as bar:
             result = pool.infer(loaded.images, progress=bar.update)
         seconds = time.monotonic() - began
-        values = {"images": len(loaded), "seconds": round(seconds, 3),
-                  "images_per_s": round(len(loaded) / seconds, 1),
-                  "right": int((result.labels == loaded.labels).sum()), "boards": pool.boards}
-    if options.json:
-        print(json.dumps(values, indent=1))
-    else:
-        print(f"{values['images']} images in {seconds:.1f} s of this computer's time "
-              f"({values['images_per_s']} images/s), {values['right']} labels right")
-        for name, done in values["boards"].items():
-            print(f"  {name:<24} {done} images")
-    return 0
+        return {"images": len(loaded), "seconds": round(seconds, 3),
+                "images_per_s": round(len(loaded) / seconds, 1),
+                "right": int((result.labels == loaded.labels).sum()), "boards": pool.boards}
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def show(values: dict) -> None:
+    """Print what `measure` returned."""
+    print(f"{values['images']} images in {values['seconds']:.1f} s of this computer's time "
+          f"({values['images_per_s']} images/s), {values['right']} labels right")
+    for name, done in values["boards"].items():
+        print(f"  {name:<24} {done} images")

@@ -1,29 +1,20 @@
-"""Boards on this computer's serial ports.
-
-    python -m sw.ports              # ports of supported boards, with what each says it is
-    python -m sw.ports --json
-    python -m sw.ports --list       # ports only; none is opened
-    python -m sw.ports --port /dev/ttyUSB1
+"""Boards on this computer's serial ports, and what each says it is (`spiketicket boards`).
 
 A port is asked only if its USB bridge is that of a supported board (or it is named): opening a port
-sends a break and a few bytes to whatever is behind it. Exit code 0 if a board answered (with
---list: if there is a port), 1 if none, 2 for bad input.
+sends a break and a few bytes to whatever is behind it.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from .board import identities
 from .board.readback import identify
 from .board.session import Session
 from .board.transport import SerialTransport
 from .board.usb_ports import Port, find, named
-from .errors import SpikeTicketError, command
+from .errors import SpikeTicketError
 
 
 @dataclass(frozen=True)
@@ -43,6 +34,11 @@ class Answer:
     clock_hz: int = 0
     baud: int = 0
     simulated: bool = False
+
+
+def chosen(devices: Iterable[str] | None) -> list[Port]:
+    """The ports of these devices; None: those with the USB bridge of a supported board."""
+    return [named(device) for device in devices] if devices else find()
 
 
 def ask(port: Port, rates: Iterable[int] = ()) -> Answer:
@@ -105,29 +101,3 @@ def print_answers(answers: list[Answer]) -> None:
                   f"{answer.preset or 'without a name'} at {answer.clock_hz / 1e6:g} MHz")
             print(f"  identity       {answer.identity}, build {answer.build}, "
                   f"{answer.baud} baud after power-up")
-
-
-def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(prog="python -m sw.ports", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--port", action="append", metavar="DEVICE",
-                        help="ask at this port, whatever its USB bridge is (may be repeated)")
-    result.add_argument("--list", action="store_true", help="list ports, open none")
-    result.add_argument("--json", action="store_true", help="print JSON instead of text")
-    return result
-
-
-@command
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
-    ports = [named(device) for device in options.port] if options.port else find()
-    answers = [Answer(port) if options.list else ask(port) for port in ports]
-    if options.json:
-        print(json.dumps([asdict(answer) for answer in answers], indent=1))
-    else:
-        print_answers(answers)
-    return 0 if any(options.list or not answer.trouble for answer in answers) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,5 @@
 """Record what a board is sent and says, and play it back without a board.
 
-    python -m sw.replay show tests/recordings/tiny.jsonl
-
     with Accelerator(RecordingTransport(SimTransport(config), "run.jsonl", config)) as board: ...
     with Accelerator(ReplayTransport("run.jsonl")) as board: ...      # the same calls again
 
@@ -17,13 +15,10 @@ calls send the same bytes. On playback each byte sent must be the recorded one.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import os
 import random
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from hw.config import CoreConfig
@@ -31,7 +26,7 @@ from hw.registers import identity
 
 from . import bounded
 from .board.transport import Transport
-from .errors import SpikeTicketError, command, shown
+from .errors import SpikeTicketError, shown
 
 FORMAT, VERSION = "spiketicket-recording", 1
 MAX_BYTES = 100 << 20
@@ -213,28 +208,12 @@ def _call(values: dict) -> tuple[str, object]:
     raise ValueError(f"call {kind!r} is unknown")
 
 
-@command
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sw.replay", description="Say what is in a recording of a session.",
-        epilog="example: python -m sw.replay show tests/recordings/tiny.jsonl")
-    parser.add_argument("action", choices=["show"], help="show: what it is and how much it holds")
-    parser.add_argument("file", type=Path, help="recording to look at")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    options = parser.parse_args(arguments)
-    head, calls = read_recording(options.file)
+def describe(path: Path) -> dict:
+    """What a recording is and how much it holds, JSON-ready."""
+    head, calls = read_recording(path)
     found = {"name": head["name"], "baud": head["baud"],
              "identity": f"{identity(head['config']):016x}",
              "clock_hz": head["config"].clock_hz, "calls": len(calls)}
     for kind in ("write", "read"):
         found[f"{kind}_bytes"] = sum(len(value) for name, value in calls if name == kind)
-    if options.json:
-        print(json.dumps(found, indent=1))
-    else:
-        for key, value in found.items():
-            print(f"{key:<12} {value}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return found

@@ -15,10 +15,11 @@ def _end(*_) -> None:
 def quiet_interrupt() -> None:
     """From here to `ready` an interrupt ends the program in one line, exit code 130.
 
-    Only for `python -m ...`, whose packages are imported before it has a `main`; nothing where
+    Only for our commands, whose packages are imported before they have a `main`; nothing where
     interrupts are ignored or somebody else takes them.
     """
-    if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    ours = [os.path.basename(name) in ("-m", "spiketicket") for name in sys.argv[:1]]
+    if any(ours) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
 

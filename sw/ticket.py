@@ -143,7 +143,7 @@ def load(path: str | Path) -> Ticket:
     """
     path = Path(path)
     if not path.exists():
-        raise SpikeTicketError(f"{path}: no such ticket; python -m sw.run_inference --list "
+        raise SpikeTicketError(f"{path}: no such ticket; spiketicket run --list "
                                "names the bundled ones")
     return from_bytes(bounded.read(path, MAX_FILE_BYTES, "a ticket"), str(path))
 

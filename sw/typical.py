@@ -3,24 +3,23 @@
 Cycles depend on which words of a map are silent, and so on how spikes lie together, which no
 average rate says. A ticket therefore carries a few inputs of its training data, chosen so that
 activity and silent words of every map are as near as can be to their means (herding, Welling 2009);
-`sw.plan` runs the cycle model on them. `sw.tickets` adds them; for tickets from elsewhere::
+`sw.plan` runs the cycle model on them. A search adds them; for tickets from elsewhere::
 
-    python -m sw.typical my.safetensors --data fashion-mnist
+    spiketicket import typical my.safetensors --data fashion-mnist
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import binascii
-import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 
-from . import bundled, ticket
+from . import ticket
 from .data import datasets
-from .errors import SpikeTicketError, command
+from .errors import SpikeTicketError
 from .integer import reference
 from .integer.network import INPUT, Network
 from .ticket import Ticket
@@ -108,27 +107,15 @@ def _features(network: Network, spikes: dict[str, np.ndarray]) -> np.ndarray:
     return np.stack(columns, 1)
 
 
-@command
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns its exit code (2: bad input)."""
-    parser = argparse.ArgumentParser(prog="python -m sw.typical", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ticket", metavar="TICKET", help="file or name; it is written anew")
-    parser.add_argument("--data", required=True, help="data set; its training part is taken")
-    parser.add_argument("--data-root", metavar="FOLDER", help="where data sets are looked for")
-    options = parser.parse_args(argv)
-    path = bundled.find(options.ticket)
+def add(path: Path, data: str, root: str | None = None) -> str:
+    """Write a ticket anew with typical inputs of a data set's training part; returns which, in
+    words. Raises SpikeTicketError."""
     found = ticket.load(path)
     network = found.network
     if any(gate.mode == "host" for gate in network.gates.values()):
         raise SpikeTicketError(f"{path}: its gate takes tokens from the host, which samples alone "
-                               "do not say; sw.tickets adds typical inputs to such a ticket")
-    inputs = datasets.for_network(network, options.data, "train", options.data_root, SEEN).images
+                               "do not say; a search adds typical inputs to such a ticket")
+    inputs = datasets.for_network(network, data, "train", root, SEEN).images
     chosen = choose(network, inputs)
     ticket.save(path, network, {**found.metadata, KEY: pack(inputs[chosen])})
-    print(f"{path}: {len(chosen)} typical inputs of {len(inputs)}: {', '.join(map(str, chosen))}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return f"{path}: {len(chosen)} typical inputs of {len(inputs)}: {', '.join(map(str, chosen))}"

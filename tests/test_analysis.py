@@ -8,6 +8,7 @@ import torch
 
 from sim.samples import event_files as write
 from sw import analysis, ticket
+from sw.cli.app import main
 from sw.data import datasets
 from sw.data.datasets import Images
 from sw.errors import SpikeTicketError
@@ -142,7 +143,7 @@ def test_command(tmp_path, data, capsys):
              data=str(tmp_path / "data.npz"))
     paths = [str(tmp_path / f"t{seed}.safetensors") for seed in (0, 1)]
     out = tmp_path / "out"
-    assert analysis.main([*paths, "--json", "--images", "20", "--out", str(out)]) == 0
+    assert main(["look", "analysis", *paths, "--json", "--images", "20", "--out", str(out)]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert set(printed["tickets"]) == {"t0", "t1"} and printed["tickets"]["t0"]["images"] == 20
     pair, = printed["overlap"]
@@ -150,10 +151,10 @@ def test_command(tmp_path, data, capsys):
     assert sorted(p.name for p in out.iterdir()) == [
         "analysis.json", "layers.svg", "overlap.svg", "patches-t1-gate.svg"]
     assert json.loads((out / "analysis.json").read_text()) == printed
-    assert analysis.main([*paths, "--images", "5"]) == 0
+    assert main(["look", "analysis", *paths, "--images", "5"]) == 0
     text = capsys.readouterr().out
     assert "by chance" in text and "5 of 16 patches kept" in text
-    assert analysis.main([paths[0], "--images", "0"]) == 0  # needs no data
+    assert main(["look", "analysis", paths[0], "--images", "0"]) == 0  # needs no data
     assert "% removed" in capsys.readouterr().out
 
 
@@ -178,9 +179,9 @@ def test_data_for_a_network(tmp_path):
 
 def test_command_names_what_is_missing(tmp_path, capsys):
     save(tmp_path / "t.safetensors", network())
-    assert analysis.main([str(tmp_path / "t.safetensors")]) == 2
+    assert main(["look", "analysis", str(tmp_path / "t.safetensors")]) == 2
     assert "does not say its data set; give --data" in capsys.readouterr().err
-    assert analysis.main([str(tmp_path / "no.safetensors")]) == 2
+    assert main(["look", "analysis", str(tmp_path / "no.safetensors")]) == 2
     assert "no such ticket" in capsys.readouterr().err
-    assert analysis.main([str(tmp_path / "t.safetensors"), "--images", "-1"]) == 2
+    assert main(["look", "analysis", str(tmp_path / "t.safetensors"), "--images", "-1"]) == 2
     assert "--images -1" in capsys.readouterr().err

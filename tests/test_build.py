@@ -13,10 +13,10 @@ import pytest
 
 from hw import registers
 from hw.boards import BOARDS, DEVICES
-from hw.build import __main__ as command
-from hw.build import artix, build, clocks, report, tools, yosys
+from hw.build import artix, build, clocks, listing, report, tools, yosys
 from hw.build.request import BITSTREAMS, request
 from hw.config import PRESETS
+from sw.cli.app import main
 from sw.compile import tokens
 from sw.core import cores
 from sw.errors import SpikeTicketError
@@ -43,7 +43,7 @@ def programs(tmp_path, monkeypatch):
 
 
 def _run(capsys, *arguments):
-    code = command.main([*map(str, arguments)])
+    code = main(["build", *map(str, arguments)])
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -254,7 +254,7 @@ def test_list(capsys):
 
 def test_tickets_are_pointed_to_cores_that_a_board_holds():
     """A board's own cores fit its FPGA, and no other is named for attention or a patch gate."""
-    found = command.listing()["boards"]
+    found = listing.listing()["boards"]
     for name, board in found.items():
         assert set(cores.presets(BOARDS[name])) <= set(board["presets"])
     for feature in ("gate", "attention"):
@@ -270,7 +270,7 @@ def test_tickets_are_pointed_to_cores_that_a_board_holds():
 def test_help_has_examples():
     done = subprocess.run([sys.executable, "-m", "hw.build", "--help"], capture_output=True,
                           text=True, check=True)
-    assert "python -m hw.build --board" in done.stdout and "Exit code 0" in done.stdout
+    assert "spiketicket build --board" in done.stdout and "Exit code 0" in done.stdout
 
 
 # Flows

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.build import __main__ as command
 from hw.build import build, tools, usage
 from hw.config import PRESETS
 from hw.core import Core
 from sim.runner import run_bench
 from sim.samples.networks import random_input, random_network
+from sw.cli.app import main
 from sw.compile.compiler import DoesNotFit, compile_network
 from tests.test_core import check_case, write_cases
 
@@ -23,7 +23,7 @@ def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ecp5")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "WORK", folder / "work")
-        code = command.main([*ARGUMENTS, "--output", str(folder / "out")])
+        code = main(["build", *ARGUMENTS, "--output", str(folder / "out")])
     return code, json.loads((folder / "out" / "report.json").read_text()), folder
 
 
@@ -71,7 +71,7 @@ def test_second_build_is_found(built, monkeypatch, capsys):
         raise AssertionError("a program was run")
 
     monkeypatch.setattr(tools, "run", never)
-    assert command.main([*ARGUMENTS, "--json", "--output", str(folder / "out")]) == 0
+    assert main(["build", *ARGUMENTS, "--json", "--output", str(folder / "out")]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["found"] and again["build_id"] == values["build_id"]
 

@@ -12,6 +12,7 @@ from sim.samples.networks import random_input, random_network
 from sim.samples.spikeformers import random_spikeformer
 from sim.serve import Board
 from sw import flat_image
+from sw.cli.app import main
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
 from sw.integer import reference
@@ -140,9 +141,9 @@ def test_gates_that_hosts_choose_are_refused():
 
 def test_command(tmp_path, capsys):
     out = tmp_path / "scnn.txt"
-    assert flat_image.main(["fmnist-scnn", "--out", str(out), "--inputs", "2"]) == 0
+    assert main(["export", "flat", "fmnist-scnn", "--out", str(out), "--inputs", "2"]) == 0
     assert "fmnist" in capsys.readouterr().out
     assert len((tmp_path / "scnn.txt.inputs").read_bytes()) == 2 * 28 * 28
     assert len((tmp_path / "scnn.txt.logits").read_text().splitlines()) == 2
-    assert flat_image.main(["fmnist-scnn", "--out", str(tmp_path / "no" / "x")]) == 2
-    assert flat_image.main(["fmnist-scnn", "--out", str(out), "--inputs", "-1"]) == 2
+    assert main(["export", "flat", "fmnist-scnn", "--out", str(tmp_path / "no" / "x")]) == 2
+    assert main(["export", "flat", "fmnist-scnn", "--out", str(out), "--inputs", "-1"]) == 2

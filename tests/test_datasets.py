@@ -61,10 +61,10 @@ def test_unknown_names(tmp_path):
     for name, near in (("fashon-mnist", "fashion-mnist"), ("cifar", "cifar10"),
                        (f"{tmp_path}/pakc.npy", "pack.npy")):
         (tmp_path / "pack.npy").write_bytes(b"x")
-        with pytest.raises(SpikeTicketError, match=f"{name}' is unknown.*did you mean '{near}'.*"
+        with pytest.raises(SpikeTicketError, match=f"{name}' is unknown.*did you mean {near}.*"
                                                    "fashion-mnist, mnist, .*, the path of"):
             datasets.load(name)
-    with pytest.raises(SpikeTicketError, match=r"'sise' is unknown; did you mean 'size'"):
+    with pytest.raises(SpikeTicketError, match=r"'sise' is unknown; did you mean size"):
         datasets.load("mnist:sise=3")
     with pytest.raises(SpikeTicketError, match=r"no split 'val'; choose .* split off the training"):
         datasets.load("mnist", "val", tmp_path)

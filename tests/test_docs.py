@@ -41,13 +41,17 @@ def folder(tmp_path):
         for kind, array in (("images-idx3", images[part]), ("labels-idx1", labels[part])):
             head = struct.pack(f">I{array.ndim}I", 0x800 | array.ndim, *array.shape)
             (raw / f"{stem}-{kind}-ubyte").write_bytes(head + array.tobytes())
+    (tmp_path / "bin").mkdir()      # the command of this tree, wherever another one is installed
+    command = tmp_path / "bin" / "spiketicket"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sw.cli "$@"\n')
+    command.chmod(0o755)
     return tmp_path
 
 
 def environment(folder: Path) -> dict[str, str]:
     return os.environ | {
         "SPIKETICKET_DATA": str(folder / "data"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        "PATH": f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
 def shorter(text: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from hw.config import PRESETS
 from sw import drawn_spikformer, ticket
+from sw.cli.app import main
 from sw.compile.coding import decode_logits
 from sw.compile.compiler import compile_network
 from sw.core import machine
@@ -38,7 +39,7 @@ def test_it_is_as_sparse_as_asked_and_runs_exactly(keep, patch):
 def test_the_command_writes_a_ticket(tmp_path, capsys):
     path = tmp_path / "drawn.safetensors"
     options = [part for name, value in SMALL.items() for part in (f"--{name}", str(value))]
-    assert drawn_spikformer.main([*options, "--sparsity", "0.9", "--out", str(path)]) == 0
+    assert main(["import", "drawn", *options, "--sparsity", "0.9", "--out", str(path)]) == 0
     found = ticket.load(path)
     assert found.network.sparsity >= 0.89 and found.metadata["trained"] is False
     assert "drawn, not trained" in capsys.readouterr().out

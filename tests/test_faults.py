@@ -16,6 +16,7 @@ from sim.fault_lines import ByteFaults, Foreign, Line
 from sw.board import protocol
 from sw.board.driver import Accelerator
 from sw.board.session import Session
+from sw.cli.app import main
 from sw.errors import SpikeTicketError
 
 TINY = PRESETS["tiny"]
@@ -156,13 +157,13 @@ def test_late_errors_and_crashes_would_be_counted(tiny_library, monkeypatch):
 
 
 def test_command(tiny_library, capsys):
-    assert faults.main(["--only", "wrong bitstream", "--json", "--seed", "5"]) == 0
+    assert main(["check", "faults", "--only", "wrong bitstream", "--json", "--seed", "5"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"bytes", "runs", "silent_wrong", "hangs", "unusable_after",
             "max_seconds_to_error"} <= set(found) & set(found["kinds"][0])
     assert found["seed"] == 5 and found["runs"] > 10
-    assert faults.main(["--only", "wrong bitstream"]) == 0
+    assert main(["check", "faults", "--only", "wrong bitstream"]) == 0
     text = capsys.readouterr().out
     assert "total" in text and "time bound: 25 s and three times" in text
-    assert faults.main(["--only", "nothing"]) == 2
+    assert main(["check", "faults", "--only", "nothing"]) == 2
     assert "no kind of fault" in capsys.readouterr().err

@@ -17,10 +17,10 @@ from amaranth.lib import stream, wiring
 
 import hw
 from hw.config import PRESETS
-from sim.formal import __main__ as command
-from sim.formal import bugs, load, run
+from sim.formal import bugs, load, run, verdicts
 from sim.formal.harness import Bench, Inner, Proof
 from sim.mutate import ROOT, changed
+from sw.cli.app import main
 from sw.errors import SpikeTicketError
 
 needs_tools = pytest.mark.skipif(bool(run.missing()), reason=run.missing() or "tools are there")
@@ -31,14 +31,14 @@ PROOFS = load()
 @pytest.mark.parametrize("name", [p.name for p in PROOFS.values() if p.quick])
 def test_quick_proof(name):
     outcome, = run.run([PROOFS[name]], covers=False)
-    assert outcome.passed, command.table([outcome])
+    assert outcome.passed, verdicts.table([outcome])
 
 
 @needs_tools
 @pytest.mark.parametrize("bug", [b for b in bugs.BUGS if b.quick], ids=lambda b: b.name)
 def test_seeded_bug_is_caught(bug):
     outcome, = bugs.check([bug])
-    assert outcome.verdict == "caught", command.table([outcome])
+    assert outcome.verdict == "caught", verdicts.table([outcome])
 
 
 @pytest.mark.parametrize("bug", bugs.BUGS, ids=lambda b: b.name)
@@ -142,16 +142,16 @@ def test_bench_refuses_wrong_names():
 
 
 def test_command_line(capsys, monkeypatch):
-    assert command.main(["--list"]) == 0
+    assert main(["check", "proofs", "--list"]) == 0
     text = capsys.readouterr().out
     assert all(f"{name}  [" in text for name in PROOFS)
-    assert command.main(["--list", "--json", "--only", "JobQueue"]) == 0
+    assert main(["check", "proofs", "--list", "--json", "--only", "JobQueue"]) == 0
     assert [p["name"] for p in json.loads(capsys.readouterr().out)] == [
         "unit.JobQueue/order", "unit.JobQueue/margin"]
     for arguments, message in ((["--only", "JobQuee"], "near: unit.JobQueue/order"),
                                (["--depth", "0"], "--depth 0 is outside"),
                                (["--jobs", "0"], "--jobs 0 is below 1")):
-        assert command.main(arguments) == 2
+        assert main(["check", "proofs", *arguments]) == 2
         assert message in capsys.readouterr().err
 
     def pretend(proofs, *, jobs, depth, report):
@@ -161,20 +161,20 @@ def test_command_line(capsys, monkeypatch):
             report(result)
         return results
 
-    monkeypatch.setattr(command, "run", pretend)
-    assert command.main(["--only", "JobQueue/order", "--json"]) == 0
+    monkeypatch.setattr(verdicts, "run", pretend)
+    assert main(["check", "proofs", "--only", "JobQueue/order", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["verdict"] == "proved"
-    assert command.main(["--only", "JobQueue"]) == 1
+    assert main(["check", "proofs", "--only", "JobQueue"]) == 1
     assert "1 failed, 1 proved; 4 claims, 2 s" in capsys.readouterr().out
 
 
 def test_missing_tools_are_named(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(run.util, "find_spec", lambda name: None)
-    assert command.main(["--only", "JobQueue/order"]) == 2
+    assert main(["check", "proofs", "--only", "JobQueue/order"]) == 2
     assert "pip install -e '.[formal]'" in capsys.readouterr().err
     monkeypatch.undo()
     if not run.missing():
         monkeypatch.setattr(run.sys, "executable", str(tmp_path / "python"))
         monkeypatch.setattr(shutil, "which", lambda tool: None)
-        assert command.main(["--only", "JobQueue/order"]) == 2
+        assert main(["check", "proofs", "--only", "JobQueue/order"]) == 2
         assert "yowasp-sby is not beside" in capsys.readouterr().err

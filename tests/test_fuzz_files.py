@@ -16,6 +16,7 @@ from sim import fuzz_files
 from sim.fuzz_mutations import NUMBERS, tree
 from sim.fuzz_targets import TARGETS, Target
 from sw import ticket
+from sw.cli.app import main
 from sw.compile import image_file
 from sw.compile.compiler import compile_network
 from sw.data import arrays, events
@@ -91,15 +92,15 @@ def test_messages_are_one_line_of_text(tmp_path):
 
 def test_command(tmp_path, capsys, monkeypatch):
     common = ["--out", str(tmp_path), "--json"]
-    assert fuzz_files.main(["--target", "manifest", "--cases", "30", *common]) == 0
+    assert main(["check", "files", "--target", "manifest", "--cases", "30", *common]) == 0
     [row] = json.loads(capsys.readouterr().out)
     assert (row["target"], row["files"], row["findings"]) == ("manifest", 30, 0)
     kept = fuzz_files._keep(tmp_path, "manifest", {"data": b"{}", "seed": 3, "what": "bad"})
     assert json.loads((tmp_path / "findings.jsonl").read_text())["seed"] == 3
-    assert fuzz_files.main(["--replay", str(kept)]) == 0
+    assert main(["check", "files", "--replay", str(kept)]) == 0
     assert "passes" in capsys.readouterr().out
-    assert fuzz_files.main(["--replay", str(tmp_path / "none-1")]) == 2
-    assert fuzz_files.main(["--cases", "0"]) == 2
+    assert main(["check", "files", "--replay", str(tmp_path / "none-1")]) == 2
+    assert main(["check", "files", "--cases", "0"]) == 2
 
 
 def test_a_seed_gives_the_same_file(fuzzed):

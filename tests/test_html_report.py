@@ -22,7 +22,7 @@ from sw.run_inference import run
 from tests import small_runs
 
 PARTS = ("inputs", "accuracy", "spikes", "cycles", "use", "ladder", "memory", "link", "made")
-COMMAND = "python -m sw.run_inference --report run.html"
+COMMAND = "spiketicket run --report run.html"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""python -m sw.imports: networks, graphs and tickets as the source, and every refusal in a line."""
+"""spiketicket import: networks, graphs and tickets as the source, and every refusal in a line."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sw import ticket
-from sw.imports.__main__ import main
+from sw.cli.app import main
 from tests.nir_writers import chain, conv, dense, lif
 
 nir = pytest.importorskip("nir")
@@ -47,7 +47,7 @@ def graph(tmp_path):
 
 def run(capsys, *arguments) -> tuple[int, str, str]:
     capsys.readouterr()
-    code = main([str(a) for a in arguments])
+    code = main(["import", *map(str, arguments)])
     return (code, *capsys.readouterr())
 
 
@@ -117,7 +117,7 @@ def test_errors_are_one_line(graph, tmp_path, capsys):
     for arguments, message in (
             ([graph, "--out", out], "give timesteps (--timesteps), 1 to"),
             ([graph, "--out", out, "--timesteps", "99"], "timesteps 99 is outside 1.."),
-            ([graph, "--out", out, "--timesteps", "4", "--bits", "9"], "bits 9 is outside 1..8"),
+            ([graph, "--out", out, "--timesteps", "4", "--bits", "9"], "--bits 9 is outside 1..8"),
             ([graph, "--out", out, "--timesteps", "4", "--calibrate", "3"], "needs --data"),
             ([graph, "--out", out, "--dialect", "sinabz"], "did you mean sinabs"),
             ([graph, "--out", out, "--weights", "w.pth"], "--weights is for a network as the"),
@@ -151,7 +151,7 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(graph, tmp_pa
 def test_an_interrupt_leaves_no_traceback(graph, tmp_path, wait):
     """While Python loads libraries, while it works, or not any more."""
     running = subprocess.Popen(
-        [sys.executable, "-m", "sw.imports", graph, "--timesteps", "4", "--out",
+        [sys.executable, "-m", "sw.cli", "import", graph, "--timesteps", "4", "--out",
          str(tmp_path / "t.safetensors")], cwd=ROOT, stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True)
     time.sleep(wait)

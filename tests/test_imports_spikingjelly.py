@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn.utils import prune
 
 from sw import nets, ticket
+from sw.cli.app import main
 from sw.errors import SpikeTicketError
-from sw.imports import calibrate, compare, example, from_spikingjelly
+from sw.imports import calibrate, compare, from_spikingjelly
 from sw.imports.floats import FloatNetwork
 from sw.imports.spikingjelly import run_module
 from sw.integer.network import Neuron, Pool
@@ -530,9 +531,9 @@ def test_the_example_trains_imports_and_compares(tmp_path, capsys):
                                   ("y", np.arange(12, dtype=np.uint8) % 3))})
     options = ["--data", str(tmp_path / "data.npz"), "--train-images", "12", "--test-images", "6",
                "--epochs", "1"]
-    assert example.main([*options, "--json"]) == 0
+    assert main(["import", "widths", *options, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["bits"] for row in rows] == [2, 3, 4, 6, 8]
     assert all(row["rounded"]["inputs"] == 6 for row in rows)
-    assert example.main([*options, "--epochs", "0"]) == 2
+    assert main(["import", "widths", *options, "--epochs", "0"]) == 2
     assert "must be above 0" in capsys.readouterr().err

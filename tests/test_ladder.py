@@ -12,10 +12,10 @@ from hw.config import PRESETS
 from sim.samples.networks import random_input, random_network
 from sim.samples.spikeformers import random_masks, random_spikeformer
 from sw import ticket
+from sw.cli.app import main
 from sw.integer import reference
 from sw.integer.gate import Gate, Select
 from sw.integer.network import INPUT
-from sw.ladder import __main__ as command
 from sw.ladder import measure, result, variants
 
 SMALL = replace(PRESETS["tiny"], map_words=2048, weight_words=8192)
@@ -110,13 +110,13 @@ def test_the_command_prints_draws_and_refuses(tmp_path, capsys):
     images = np.random.default_rng(0).integers(0, 1 << spec.bits, (2, spec.height, spec.width))
     np.savez(data, x_test=images.astype(np.uint8), y_test=np.zeros(2, np.uint8))
     drawing, patches = tmp_path / "l.svg", tmp_path / "p.png"
-    assert command.main(["--ticket", str(path), "--data", str(data), "--images", "2", "--preset",
-                        "tiny", "--json", "--plot", str(drawing), "--patches",
-                        str(patches)]) == 0
+    common = ["bench", "ladder", "--ticket", str(path), "--data", str(data)]
+    assert main([*common, "--images", "2", "--preset", "tiny", "--json", "--plot", str(drawing),
+                 "--patches", str(patches)]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert set(printed["sweeps"]) == {"kept patches", "density", "activity", "spike rate"}
     assert drawing.stat().st_size > 1000 and patches.stat().st_size > 1000
-    assert command.main(["--ticket", "no such ticket"]) == 2
+    assert main(["bench", "ladder", "--ticket", "no such ticket"]) == 2
     assert "fmnist-scnn" in capsys.readouterr().err
-    assert command.main(["--ticket", str(path), "--data", str(data), "--plot", "x.gif"]) == 2
+    assert main([*common, "--plot", "x.gif"]) == 2
     assert not list(tmp_path.glob("*.part"))

@@ -15,6 +15,7 @@ from sw.board.driver import Accelerator
 from sw.board.jobs import input_job
 from sw.board.packing import pack, to_words, writes
 from sw.board.protocol import Read, Request, Run, decode_frame, digest, encode_frame
+from sw.cli.app import main
 from sw.compile.compiler import compile_network
 from sw.integer.network import InputSpec, Layer, Network, Synapses
 
@@ -142,14 +143,14 @@ def test_command(monkeypatch, capsys):
         "rates": [at | {"baud": baud} for baud in bauds]})
     monkeypatch.setattr(link_speed, "measure_load", lambda: {
         "ticket": "100,000 weights", "weights_surviving": 100_000, "load": load})
-    assert link_speed.main([]) == 0
+    assert main(["bench", "link"]) == 0
     shown = capsys.readouterr().out
     assert "nmnist-spikeformer" in shown and "0.400 s at 3 Mbaud" in shown and "626 + 58" in shown
-    assert link_speed.main(["--json", "--ticket", "fmnist-scnn", "--baud", "1000000"]) == 0
+    assert main(["bench", "link", "--json", "--ticket", "fmnist-scnn", "--baud", "1000000"]) == 0
     [row] = json.loads(capsys.readouterr().out)["tickets"]
     assert [rate["baud"] for rate in row["rates"]] == [1_000_000]
     for wrong in (["--images", "0"], ["--baud", "7"]):
-        assert link_speed.main(wrong) == 2
+        assert main(["bench", "link", *wrong]) == 2
         assert wrong[0] in capsys.readouterr().err
 
 

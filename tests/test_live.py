@@ -20,12 +20,12 @@ from sim.board import SimTransport
 from sim.samples import event_files
 from sw import live, ticket
 from sw.board.batches import Framing, Wanted
+from sw.cli.app import main
 from sw.data.events import Events
 from sw.data.events import frames as event_frames
 from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.live_inputs import Source, frames, read_picture
-from sw.run_inference import main
 from tests import small_runs
 
 ROOT = Path(__file__).parents[1]
@@ -274,7 +274,7 @@ def test_a_reader_that_goes_away_ends_it(small, tmp_path):
 def test_the_command(small, tmp_path, capsys):
     path, network, images = small
     folder = save_pictures(tmp_path / "in", images[:2])
-    assert main(["--ticket", path, "--input", str(folder), "--json"]) == 0
+    assert main(["run", "--ticket", path, "--input", str(folder), "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["label"] for line in lines[:2]] == reference.run(
         network, images[:2]).labels.tolist()
@@ -282,7 +282,7 @@ def test_the_command(small, tmp_path, capsys):
                                (["--data", "x"], "--data does not go with --input"),
                                (["--window", "5"], "--window cuts event files"),
                                (["--ahead", "-1"], "-1")):
-        assert main(["--ticket", path, "--input", str(folder), *arguments]) == 2
+        assert main(["run", "--ticket", path, "--input", str(folder), *arguments]) == 2
         err = capsys.readouterr().err
         assert message in err.splitlines()[-1], err
 
@@ -293,11 +293,11 @@ def test_head_closes_the_pipe_quietly(small, tmp_path):
     np.save(tmp_path / "x.npy", np.concatenate([images] * 20))
     code = ("import sys; from hw.boards import BOARDS, Board; "
             "BOARDS['sim'] = Board('sim', 'small', 'tiny', 'XC7A35T'); "
-            "from sw.run_inference import main; sys.exit(main())")
+            "from sw.cli.app import main; sys.exit(main())")
     with subprocess.Popen(
-            [sys.executable, "-c", code, "--ticket", path, "--input", str(tmp_path / "x.npy"),
-             "--traced", "0"], cwd=ROOT, env=os.environ, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE) as process:
+            [sys.executable, "-c", code, "run", "--ticket", path, "--input",
+             str(tmp_path / "x.npy"), "--traced", "0"], cwd=ROOT, env=os.environ,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline().startswith(b"frame 0")
         process.stdout.close()
         errors = process.stderr.read().decode()

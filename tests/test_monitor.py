@@ -10,13 +10,14 @@ from rich.console import Console
 from hw.config import PRESETS
 from hw.registers import DEFAULT_BAUD
 from sim.board import SimTransport
-from sw import bundled, run_inference, ticket
+from sw import bundled, ticket
 from sw.board.connect import connect
 from sw.board.monitor_view import spark, view
 from sw.board.readings import Readings
+from sw.cli.app import main
 from sw.data import datasets
 from sw.integer import reference
-from sw.monitor import main, watch
+from sw.monitor import watch
 from tests import small_runs
 
 KEYS = {"ticket", "board", "transport", "images", "accuracy", "frames_per_s_host",
@@ -120,16 +121,16 @@ def test_spark():
 def test_the_command(small_files, capsys):
     path, data, network, images, _ = small_files
     arguments = ["--ticket", str(path), "--data", str(data), "--images", "5"]
-    assert main([*arguments, "--once", "--json"]) == 0
+    assert main(["look", "monitor", *arguments, "--once", "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert set(values) >= KEYS and values["images"] == 5
     expected = reference.run(network, images[:5])
     assert len(expected.logits) == 5
-    assert main([*arguments, "--json", "--interval", "0"]) == 0
+    assert main(["look", "monitor", *arguments, "--json", "--interval", "0"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["images"] for line in lines] == [1, 2, 3, 4, 5, 5]
     for once in ([], ["--once"]):
-        assert main([*arguments, *once]) == 0
+        assert main(["look", "monitor", *arguments, *once]) == 0
         assert "line errors: 0 recoveries" in capsys.readouterr().out
 
 
@@ -137,17 +138,17 @@ def test_a_board_on_a_port(small_files, served, capsys):
     """It says itself what it is; the other commands reach it the same way."""
     path, data, _, images, _ = small_files
     arguments = ["--ticket", str(path), "--data", str(data), "--images", "4", "--json"]
-    assert main([*arguments, "--once", "--port", served.port]) == 0
+    assert main(["look", "monitor", *arguments, "--once", "--port", served.port]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["preset"] == "tiny" and values["transport"] == served.port
     assert values["images"] == 4 and values["link"]["baud"] > DEFAULT_BAUD
-    assert run_inference.main([*arguments, "--port", served.port]) == 0
+    assert main(["run", *arguments, "--port", served.port]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["logits_equal"] and values["spike_mismatches"] == 0
     assert values["preset"] == "tiny" and values["transport"] == served.port
     np.save(path.with_name("x.npy"), images[:2])
-    assert run_inference.main(["--ticket", str(path), "--port", served.port, "--input",
-                               str(path.with_name("x.npy"))]) == 0
+    assert main(["run", "--ticket", str(path), "--port", served.port, "--input",
+                 str(path.with_name("x.npy"))]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
@@ -158,7 +159,7 @@ def test_a_board_on_a_port(small_files, served, capsys):
     (["--port", "/dev/nothing", "--images", "1"], "/dev/nothing: cannot be opened"),
 ])
 def test_bad_arguments(arguments, message, capsys):
-    assert main(["--ticket", bundled.DEFAULT, *arguments]) == 2
+    assert main(["look", "monitor", "--ticket", bundled.DEFAULT, *arguments]) == 2
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1
 
@@ -173,5 +174,6 @@ def test_an_interrupt_ends_with_the_last_view(small_files, capsys, monkeypatch):
         if self.values()["images"] == 3:
             raise KeyboardInterrupt
     monkeypatch.setattr(Readings, "add", third)
-    assert main(["--ticket", str(path), "--data", str(data), "--interval", "0"]) == 0
+    assert main(["look", "monitor", "--ticket", str(path), "--data", str(data), "--interval",
+                 "0"]) == 0
     assert "2 in" in capsys.readouterr().out

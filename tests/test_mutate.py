@@ -9,6 +9,7 @@ import pytest
 
 from sim import mutate, regression
 from sim.mutations import MUTATIONS, Mutation
+from sw.cli.app import main
 from sw.errors import SpikeTicketError
 
 QUICK = ("fires only above the threshold", "Rice skip", "mask bit 0", "towards zero")
@@ -61,11 +62,11 @@ def test_verdicts(monkeypatch):
 
 
 def test_command_line(capsys, monkeypatch):
-    assert mutate.main(["--list"]) == 0
+    assert main(["check", "mutations", "--list"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(MUTATIONS)
-    assert mutate.main(["--only", "9999"]) == 2
+    assert main(["check", "mutations", "--only", "9999"]) == 2
     assert "--only 9999 is outside 0.." in capsys.readouterr().err
-    assert mutate.main(["--jobs", "0"]) == 2
+    assert main(["check", "mutations", "--jobs", "0"]) == 2
     assert "--jobs 0 is below 1" in capsys.readouterr().err
 
     def pretend(numbers, jobs, progress):
@@ -73,7 +74,7 @@ def test_command_line(capsys, monkeypatch):
                 for n in numbers]
 
     monkeypatch.setattr(mutate, "run", pretend)
-    assert mutate.main(["--only", "0", "--json"]) == 0
+    assert main(["check", "mutations", "--only", "0", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["verdict"] == "caught"
-    assert mutate.main(["--only", "0", "1"]) == 1
+    assert main(["check", "mutations", "--only", "0", "1"]) == 1
     assert "1 caught, 1 survived, 0 invalid" in capsys.readouterr().out

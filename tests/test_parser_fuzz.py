@@ -20,6 +20,7 @@ from sw.board.protocol import (
     encode_frame,
     words,
 )
+from sw.cli.app import main
 
 TINY = PRESETS["tiny"]
 
@@ -95,13 +96,13 @@ def test_inputs_end_and_keep_runs_short():
 
 def test_command(tiny_library, capsys, monkeypatch):
     monkeypatch.setattr(parser_fuzz, "build", lambda **_: tiny_library)
-    assert parser_fuzz.main(["--seconds", "1", "--json", "--seed", "2"]) == 0
+    assert main(["check", "frames", "--seconds", "1", "--json", "--seed", "2"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["inputs"] and found["fault"] == "" and found["seed"] == 2
     noise = np.random.default_rng(1).bytes(40).hex()
-    assert parser_fuzz.main(["--replay", noise]) == 0
+    assert main(["check", "frames", "--replay", noise]) == 0
     assert "answers" in capsys.readouterr().out
-    assert parser_fuzz.main(["--replay", "xyz"]) == 2
+    assert main(["check", "frames", "--replay", "xyz"]) == 2
     assert "--replay takes bytes in hexadecimal" in capsys.readouterr().err
-    assert parser_fuzz.main(["--seconds", "0"]) == 2
+    assert main(["check", "frames", "--seconds", "0"]) == 2
     assert "--seconds 0 is outside" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`python -m sw.plan`: fit, forecast and refusals."""
+"""`spiketicket plan`: fit, forecast and refusals."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hw.boards import BOARDS
 from hw.config import PRESETS
 from sim.samples.spikeformers import random_spikeformer
 from sw import bundled, plan, ticket, typical
+from sw.cli.app import main
 from sw.compile.compiler import compile_network
 from sw.compile.least import least
 from sw.core import cores, cycles
@@ -49,7 +50,7 @@ def tickets(tmp_path):
 
 
 def run(capsys, *arguments) -> tuple[int, str, str]:
-    code = plan.main(list(map(str, arguments)))
+    code = main(["plan", *map(str, arguments)])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 

@@ -10,9 +10,9 @@ import pytest
 from sim.board import SimTransport
 from sim.samples.networks import random_input, random_network
 from sim.samples.spikeformers import random_masks, random_spikeformer
-from sw import pool as pools
 from sw import ticket
 from sw.board.driver import Accelerator
+from sw.cli.app import main
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
 from sw.integer import reference
@@ -173,12 +173,12 @@ def test_command(capsys, case, tmp_path):
     np.savez(tmp_path / "data.npz", x_test=inputs, y_test=logits.argmax(1).astype(np.uint8))
     arguments = ["sim:tiny", "sim:tiny", "--ticket", str(tmp_path / "small.safetensors"), "--data",
                  str(tmp_path / "data.npz"), "--images", "9"]
-    assert pools.main([*arguments, "--json"]) == 0
+    assert main(["bench", "pool", *arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["images"] == found["right"] == sum(found["boards"].values()) == 9
-    assert pools.main(arguments) == 0
+    assert main(["bench", "pool", *arguments]) == 0
     assert "9 labels right" in capsys.readouterr().out
-    assert pools.main(["sim", "--images", "0"]) == 2
+    assert main(["bench", "pool", "sim", "--images", "0"]) == 2
 
 
 def test_boards_at_other_hosts(case):

@@ -11,6 +11,7 @@ from sw import ports
 from sw.board import identities, opening, usb_ports
 from sw.board.driver import Accelerator
 from sw.board.transport import SerialTransport
+from sw.cli.app import main
 from sw.errors import SpikeTicketError
 
 TINY = PRESETS["tiny"]
@@ -57,10 +58,10 @@ def test_a_board_says_what_it_is(served, listed, capsys):
     answer = ports.ask(ports.Port(served.port))
     assert not answer.trouble and answer.preset == "tiny" and answer.clock_hz == TINY.clock_hz
     assert answer.identity == f"{registers.identity(TINY):016x}" and int(answer.build, 16)
-    assert ports.main(["--port", served.port, "--json"]) == 0
+    assert main(["boards", "--port", served.port, "--json"]) == 0
     [row] = json.loads(capsys.readouterr().out)
     assert row["preset"] == "tiny" and row["port"]["device"] == served.port
-    assert ports.main(["--port", served.port]) == 0
+    assert main(["boards", "--port", served.port]) == 0
     assert "core tiny at 100 MHz" in capsys.readouterr().out
 
 
@@ -95,13 +96,13 @@ def test_several_boards_or_none_that_answers(served, listed):
 
 def test_command_without_a_board(listed, capsys):
     listed([])
-    assert ports.main([]) == 1
+    assert main(["boards"]) == 1
     assert "no port of a supported board" in capsys.readouterr().out
-    assert ports.main(["--list", "--json"]) == 1 and capsys.readouterr().out == "[]\n"
+    assert main(["boards", "--list", "--json"]) == 1 and capsys.readouterr().out == "[]\n"
     listed(LISTED)
-    assert ports.main(["--list"]) == 0
+    assert main(["boards", "--list"]) == 0
     assert "ULX3S FPGA 85K" in capsys.readouterr().out
-    assert ports.main(["--port", "/dev/nothing"]) == 1
+    assert main(["boards", "--port", "/dev/nothing"]) == 1
     assert "cannot be opened" in capsys.readouterr().out
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hw.config import PRESETS
-from sw import replay
 from sw.board.driver import Accelerator
 from sw.board.transport import Transport
+from sw.cli.app import main
 from sw.errors import SpikeTicketError
 from sw.replay import RecordingTransport, ReplayTransport, read_recording
 
@@ -93,10 +93,10 @@ def test_other_calls_depart_from_it(recorded, calls, message):
 def test_a_recording_of_the_board_opens_by_name(capsys):
     with Accelerator.open(f"replay:{RECORDING}") as board:
         assert board.identify().preset == "tiny" and board.trials == []
-    assert replay.main(["show", str(RECORDING), "--json"]) == 0
+    assert main(["look", "recording", str(RECORDING), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["clock_hz"] == TINY.clock_hz and found["read_bytes"] > 50
-    assert replay.main(["show", str(RECORDING)]) == 0
+    assert main(["look", "recording", str(RECORDING)]) == 0
     assert "write_bytes" in capsys.readouterr().out
     assert sum(path.stat().st_size for path in RECORDING.parent.iterdir()) < 100_000
 

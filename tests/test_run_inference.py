@@ -13,12 +13,12 @@ from hw.config import PRESETS
 from sim import board as sim_board
 from sim.samples import event_files
 from sim.samples.networks import random_input
-from sw import ticket
+from sw import bundled, ticket
 from sw.board.driver import Accelerator
+from sw.cli.app import main
 from sw.core import energy
 from sw.integer import reference
 from sw.report import agrees
-from sw.run_inference import DEFAULT_DATA, main
 from tests.small_runs import gated_network
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ def files(small_files):
 
 
 def call(capsys, *arguments):
-    code = main([str(a) for a in arguments])
+    code = main(["run", *map(str, arguments)])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
@@ -188,7 +188,7 @@ def test_bad_files(files, capsys, how, which):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--images", "13"], "13 images asked for"), (["--images", "0"], "0 images asked for"),
+    (["--images", "13"], "13 images asked for"), (["--images", "0"], "--images 0 is below 1"),
     (["--traced", "-1"], "--traced -1"), (["--baud", "0"], "--baud 0"),
     (["--board", "arty_a7"], "no board arty_a7 answers"),
     (["--board", "arty_a7", "--port", "/dev/nothing"], "/dev/nothing: cannot be opened"),
@@ -203,7 +203,8 @@ def test_bad_arguments(files, capsys, arguments, message):
 
 
 def test_images_that_do_not_go_with_the_ticket(files, capsys):
-    code, _, err = call(capsys, "--ticket", files[0], "--data", DEFAULT_DATA)
+    data = bundled.FOLDER / bundled.SAMPLES["fashion-mnist"]
+    code, _, err = call(capsys, "--ticket", files[0], "--data", data)
     assert code == 2 and "[1, 28, 28]" in err and "[1, 8, 8]" in err
 
 
@@ -219,7 +220,7 @@ def test_a_failing_compiler_is_an_error(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("SPIKETICKET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CXX", "/bin/false")
     monkeypatch.setattr(sim_board, "gateware", lambda _: "module top(input clk); endmodule")
-    assert sim_board.main(["--build", "--preset", "tiny"]) == 2
+    assert main(["sim", "build", "--preset", "tiny"]) == 2
     assert "failed in false" in capsys.readouterr().err
     assert not list((tmp_path / "cache").glob("*"))
 

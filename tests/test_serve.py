@@ -69,7 +69,7 @@ def test_link_over_a_file(tiny_library, tmp_path):
     with pytest.raises(SpikeTicketError, match="cannot be made"):
         Board(TINY, library=tiny_library, link=tmp_path / "no" / "folder")
     assert (tmp_path / "file").read_text() == "precious"
-    assert main(["--preset", "tiny", "--link", str(tmp_path / "file")]) == 2
+    assert main(["sim", "serve", "--preset", "tiny", "--link", str(tmp_path / "file")]) == 2
 
 
 def test_a_second_board_on_a_link_is_refused(tiny_library, tmp_path, capsys):
@@ -77,7 +77,7 @@ def test_a_second_board_on_a_link_is_refused(tiny_library, tmp_path, capsys):
     with Board(TINY, library=tiny_library, link=link) as first:
         with pytest.raises(SpikeTicketError, match="where a board is served already; end that one"):
             Board(TINY, library=tiny_library, link=link)
-        assert main(["--preset", "tiny", "--link", str(link)]) == 2
+        assert main(["sim", "serve", "--preset", "tiny", "--link", str(link)]) == 2
         assert "served already" in capsys.readouterr().err
         with Accelerator(SerialTransport(str(link)), TINY) as accelerator:
             accelerator.identify()

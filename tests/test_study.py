@@ -10,11 +10,11 @@ import pytest
 
 from hw.config import PRESETS, CoreConfig
 from sw import area
+from sw.cli.app import main
 from sw.core.cycles import CAUSES
 from sw.errors import SpikeTicketError
 from sw.integer.network import INPUT, InputSpec, Network
-from sw.study import __main__ as command
-from sw.study import areas, gather, report, storage, workloads
+from sw.study import areas, gather, report, run, storage, workloads
 from sw.study.column import Column
 from sw.study.dataflow import deal, loads
 from sw.study.events import Events
@@ -150,7 +150,7 @@ def test_block_rams(width, depth, blocks):
 
 
 def test_area_command(capsys):
-    assert area.main(["--json"]) == 0
+    assert main(["bench", "area", "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
     assert set(table) == set(PRESETS)
     assert all(entry["lut"] > 0 for entry in table.values())
@@ -158,7 +158,7 @@ def test_area_command(capsys):
 
 def test_study_command(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "workloads", lambda *_: {"small": small})
-    assert command.main(["--tables", "comparison", "causes", "--json", "--plot",
+    assert main(["bench", "study", "--tables", "comparison", "causes", "--json", "--plot",
                          str(tmp_path)]) == 0
     result = json.loads(capsys.readouterr().out)
     flows = {row["dataflow"] for row in result["comparison"]}
@@ -173,14 +173,14 @@ def test_study_command(capsys, tmp_path, monkeypatch):
 def test_update_replaces_tables_only(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- study ladder -->\nold\n<!-- end -->\nafter\n")
-    command.update(page, {"ladder": [{"a": 1, "b": "x"}], "other": []})
+    run.update(page, {"ladder": [{"a": 1, "b": "x"}], "other": []})
     assert page.read_text() == ("before\n<!-- study ladder -->\n| a | b |\n|---|---|\n| 1 | x |\n"
                                 "<!-- end -->\nafter\n")
     page.write_text("<!-- study ladder -->")
     with pytest.raises(SpikeTicketError, match="no <!-- end -->"):
-        command.update(page, {"ladder": []})
+        run.update(page, {"ladder": []})
 
 
 def test_unknown_workload_is_refused(capsys):
-    assert command.main(["--only", "nothing"]) == 2
+    assert main(["bench", "study", "--only", "nothing"]) == 2
     assert "no workload 'nothing'" in capsys.readouterr().err

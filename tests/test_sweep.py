@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from sw import sweep
+from sw.cli.app import main
 from sw.errors import SpikeTicketError
 from sw.sweeps import plots as sweep_plots
 from sw.sweeps.plan import DEFAULT_RUN, Cell, read_plan
@@ -85,7 +86,8 @@ def test_a_sweep_is_resumed_and_extended(tmp_path):
 def test_a_killed_sweep_goes_on(tmp_path):
     config, out = tmp_path / "sweep.yaml", tmp_path / "out"
     config.write_text(yaml.safe_dump({**GRID, "base": {"sleep": 0.3}}))
-    command = [sys.executable, "-m", "sw.sweep", "--config", str(config), "--out", str(out),
+    command = [sys.executable, "-m", "sw.cli", "find", "sweep", "--config",
+               str(config), "--out", str(out),
                "--pool", "processes", "--jobs", "1", "--run", RUN]
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -105,7 +107,8 @@ def test_workers_end_with_their_sweep(tmp_path):
     """Only the sweep itself is killed, as by `kill PID`: no worker trains on for nobody."""
     config, out = tmp_path / "sweep.yaml", tmp_path / "out"
     config.write_text(yaml.safe_dump({**GRID, "base": {"sleep": 60}}))
-    process = subprocess.Popen([sys.executable, "-m", "sw.sweep", "--config", str(config), "--out",
+    process = subprocess.Popen([sys.executable, "-m", "sw.cli", "find", "sweep", "--config",
+                                str(config), "--out",
                                 str(out), "--pool", "processes", "--jobs", "2", "--run", RUN],
                                cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
@@ -220,16 +223,16 @@ def test_command(tmp_path, capsys):
     config = tmp_path / "sweep.yaml"
     config.write_text(yaml.safe_dump({**GRID, "seed": [0]}))
     common = ["--config", str(config), "--out", str(tmp_path / "out")]
-    assert sweep.main([*common, "--list"]) == 0
-    assert sweep.main(common) == 2  # the file names code to run
+    assert main(["find", "sweep", *common, "--list"]) == 0
+    assert main(["find", "sweep", *common]) == 2  # the file names code to run
     common += ["--run", RUN]
     assert "0 done, 0 failed, 4 to do" in capsys.readouterr().out
-    assert sweep.main([*common, "--json", "--pool", "processes", "--jobs", "1"]) == 0
+    assert main(["find", "sweep", *common, "--json", "--pool", "processes", "--jobs", "1"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert len(printed["rows"]) == 4 and len(printed["plots"]) == 2
-    assert sweep.main([*common, "--plot-only"]) == 0
+    assert main(["find", "sweep", *common, "--plot-only"]) == 0
     assert "4 done" in capsys.readouterr().out
-    assert sweep.main([*common, "--plot-only", "--metric", "loss"]) == 2
+    assert main(["find", "sweep", *common, "--plot-only", "--metric", "loss"]) == 2
     assert "metric 'loss'" in capsys.readouterr().err
-    assert sweep.main(["--config", str(tmp_path / "none.yaml")]) == 2
+    assert main(["find", "sweep", "--config", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml: cannot be read" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import pytest
 from hw.config import PRESETS
 from sw import export, ticket
 from sw.board.driver import Accelerator
+from sw.cli.app import main
 from sw.compile import image_file
 from sw.errors import SpikeTicketError
 from sw.integer import reference
@@ -117,8 +118,8 @@ def test_a_difference_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("arguments, message", [
     ({"path": "none"}, "neither a file nor bundled"),
-    ({"board": "x"}, "board 'x' is not one of"),
-    ({"preset": "x"}, "preset 'x' is not one of"),
+    ({"board": "x"}, "board 'x' is unknown; choose from"),
+    ({"preset": "x"}, "preset 'x' is unknown; choose from"),
     ({"samples": 0}, "samples 0 are below 1"),
 ])
 def test_bad_values_are_named(arguments, message):
@@ -143,10 +144,10 @@ def test_masks_that_are_none(tmp_path):
 
 def test_command(tmp_path, capsys):
     run.search(CNN, TRAIN, TEST, tmp_path)
-    assert export.main([str(tmp_path), "--data", "noise", "--json"]) == 0
+    assert main(["export", str(tmp_path), "--data", "noise", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["image"] == str(tmp_path / "image.npz") and shown["memories"]
-    assert export.main([str(tmp_path), "--data", "noise", "--out", str(tmp_path / "b.npz")]) == 0
+    assert main(["export", str(tmp_path), "--data", "noise", "--out", str(tmp_path / "b.npz")]) == 0
     assert "compared" in capsys.readouterr().out and (tmp_path / "b.npz").exists()
-    assert export.main([str(tmp_path / "none")]) == 2
+    assert main(["export", str(tmp_path / "none")]) == 2
     assert "neither a file nor bundled" in capsys.readouterr().err

@@ -10,10 +10,10 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 
 from sw import ticket
+from sw.cli.app import main
 from sw.errors import SpikeTicketError
 from sw.imports.load_module import maker
 from sw.integer.spikingjelly import IntegerNetwork
-from sw.tickets import __main__ as cli
 from sw.tickets import checkpoint, run, training
 from sw.tickets.classifier import Classifier, find_way
 from sw.tickets.config import RunConfig
@@ -208,7 +208,7 @@ def test_from_given_weights_to_a_ticket(file, net, tmp_path, capsys):
     arguments = ["--network", f"{file}:Net", "--network-args", "T=2", "--data", str(data),
                  "--weights", str(tmp_path / "w.pth"), "--distil", "0.5", "--threads", "1",
                  "--json", "--out", str(out), *options]
-    assert cli.main(arguments) == 0
+    assert main(["find", *arguments]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (result["epochs_dense"], result["epochs_ticket"]) == (0, 3)
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
@@ -310,6 +310,6 @@ def test_command_refuses_in_one_line(file, tmp_path, capsys):
             (["--validation", "0.7"], "validation 0.7")):
         settings = ["--data", str(data), "--timesteps", "2"] if "3" not in arguments else [
             "--data", str(data)]
-        assert cli.main([*settings, *arguments, "--out", str(tmp_path / "o")]) == 2
+        assert main(["find", *settings, *arguments, "--out", str(tmp_path / "o")]) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1

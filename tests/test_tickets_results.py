@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sw import sweep
+from sw.cli.app import main
 from sw.errors import SpikeTicketError
-from sw.results import __main__ as cli
-from sw.results import page, tables, tickets
+from sw.results import page, run, tables, tickets
 from sw.sweeps.plan import read_plan
 from sw.tickets.config import RunConfig
 
@@ -54,7 +54,7 @@ def collected(tmp_path_factory):
     rows = sweep.run_plan(read_plan(docs / "sweeps" / "tiny.yaml"), root / "runs" / "tiny",
                           pool="processes", jobs=1)
     assert {row["status"] for row in rows} == {"done"}
-    assert cli.main(["--docs", str(docs), "--collect", str(root / "runs")]) == 0
+    assert main(["look", "results", "--docs", str(docs), "--collect", str(root / "runs")]) == 0
     return docs, rows
 
 
@@ -90,11 +90,12 @@ def test_the_page(collected, capsys):
     assert (docs / "img" / "results-tiny-accuracy-sparsity.svg").exists()
     assert (docs / "img" / "results-tiny-overlap.svg").exists()
     capsys.readouterr()
-    assert cli.main(["--docs", str(docs), "--check"]) == 0
+    assert main(["look", "results", "--docs", str(docs), "--check"]) == 0
     (docs / "results.md").write_text(text.replace("0.0", "0.1"))
-    assert cli.main(["--docs", str(docs), "--check"]) == 1
+    assert main(["look", "results", "--docs", str(docs), "--check"]) == 1
     assert "is not what the tables give" in capsys.readouterr().out
-    assert cli.main(["--docs", str(docs)]) == 0 and (docs / "results.md").read_text() == text
+    assert main(["look", "results", "--docs", str(docs)]) == 0
+    assert (docs / "results.md").read_text() == text
 
 
 @pytest.mark.parametrize("field, message", [
@@ -125,14 +126,15 @@ def test_a_cell_shows_the_longest_runs(tmp_path):
 
 def test_what_is_missing_is_named(collected, tmp_path, capsys):
     docs, _ = collected
-    assert cli.main(["--docs", str(tmp_path)]) == 2
+    assert main(["look", "results", "--docs", str(tmp_path)]) == 2
     assert "template.md: missing" in capsys.readouterr().err
-    assert cli.main(["--docs", str(docs), "--collect", str(tmp_path)]) == 2
+    assert main(["look", "results", "--docs", str(docs), "--collect", str(tmp_path)]) == 2
     assert "no finished cell" in capsys.readouterr().err
     copy = tmp_path / "docs"
     shutil.copytree(docs, copy)
     (copy / "results" / "tickets.yaml").write_text("tiny: {a: method=scores}")
-    assert cli.main(["--docs", str(copy), "--collect", str(docs.parent / "runs")]) == 2
+    assert main(["look", "results", "--docs", str(copy), "--collect",
+                 str(docs.parent / "runs")]) == 2
     assert "'method=scores' are 4 finished cells, not one" in capsys.readouterr().err
     (copy / "results" / "tickets.yaml").write_text("tiny: [1]")
     with pytest.raises(SpikeTicketError, match="tiny must be labels with settings"):
@@ -148,7 +150,7 @@ def test_the_papers_tables_are_whole():
 
 
 def test_the_committed_page_is_what_its_tables_give():
-    assert (DOCS / "results.md").read_text() == cli.page(DOCS)
+    assert (DOCS / "results.md").read_text() == run.page(DOCS)
 
 
 @pytest.mark.parametrize("path", sorted((DOCS / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)

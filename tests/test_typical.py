@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sw import bundled, ticket, typical
+from sw.cli.app import main
 from sw.data import datasets
 from sw.errors import SpikeTicketError
 from sw.integer.network import InputSpec, Layer, Network, Neuron, Synapses
@@ -78,7 +79,7 @@ def test_the_command_writes_them_into_a_ticket(tmp_path, capsys):
     pack = tmp_path / "images.npz"
     x = datasets.for_network(source.network, bundled.data_for(source), limit=12)
     np.savez(pack, x_train=x.images, y_train=x.labels, x_test=x.images, y_test=x.labels)
-    assert typical.main([str(tmp_path / "t.safetensors"), "--data", str(pack)]) == 0
+    assert main(["import", "typical", str(tmp_path / "t.safetensors"), "--data", str(pack)]) == 0
     written = ticket.load(tmp_path / "t.safetensors")
     assert len(typical.unpack(written)) == typical.COUNT and "8 typical" in capsys.readouterr().out
     assert {k: v for k, v in written.metadata.items() if k != typical.KEY} == facts

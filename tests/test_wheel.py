@@ -73,8 +73,16 @@ def test_the_main_job_runs_from_the_wheel(bare, tmp_path):
     assert said["spikes_compared"] > 0 and said["spike_mismatches"] == 0
 
 
+def test_the_command_is_installed(bare, tmp_path):
+    spiketicket = bare.parent / "spiketicket"
+    assert "Run a ticket" in python(spiketicket, folder=tmp_path)
+    assert python(spiketicket, "--version", folder=tmp_path).strip()
+    planned = json.loads(python(spiketicket, "plan", "fmnist-scnn", "--json", folder=tmp_path))
+    assert planned["fits"]
+
+
 @pytest.mark.parametrize("command", [
-    ("hw.build", "--list"), ("hw.build", "--board", "ulx3s_85f", "--plan-only"),
+    ("hw.build", "--list"), ("sw.cli", "build", "--board", "ulx3s_85f", "--plan-only"),
     ("sw.plan", "fmnist-scnn", "--board", "arty_a7"), ("sw.run_inference", "--list")])
 def test_commands_run_from_the_wheel_and_write_nothing_beside_it(bare, tmp_path, command):
     site = next(bare.parents[1].glob("lib/python*/site-packages"))

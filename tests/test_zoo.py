@@ -9,8 +9,8 @@ import torch
 from spikingjelly.activation_based import neuron
 from torch import nn
 
-from sw.imports.zoo import __main__ as command
-from sw.imports.zoo import check, page
+from sw.cli.app import main
+from sw.imports.zoo import check, page, run
 from sw.imports.zoo.all import entries
 from sw.imports.zoo.compare import compare, overheard
 from sw.imports.zoo.entry import Entry
@@ -28,7 +28,7 @@ SOME = (
     "qkformer", "spike-driven", "sew-gesture-and", "tet-vgg-static", "csnn-voting", "nmnist",
     "ten-lines", "ten-lines-function", "ann2snn", "separable", "dense", "normalised", "centred",
     "weight-norm", "prune-masks", "shared", "data-parallel", "nir/snntorch", "nir/norse")
-"""A way of writing each; `python -m sw.imports.zoo` runs all and writes docs/zoo.md."""
+"""A way of writing each; `spiketicket import zoo` runs all and writes docs/zoo.md."""
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -100,28 +100,28 @@ def test_thin_keeps_the_class_and_divides_its_channels():
 
 def test_the_command_and_its_page(tmp_path, capsys):
     target = tmp_path / "zoo.md"
-    assert command.main(["--only", "ten-lines", "--only", "sj/masnn", "--quick", "--json",
+    assert main(["import", "zoo", "--only", "ten-lines", "--only", "sj/masnn", "--quick", "--json",
                          "--page", str(target)]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["name"] for row in rows} == {"ten-lines", "ten-lines-function", "sj/masnn"}
     assert all(row["right"] for row in rows)
     text = target.read_text()
     assert text.startswith("# The zoo") and "refused: " in text
-    assert command.main(["--list", "--only", "csnn"]) == 0
+    assert main(["import", "zoo", "--list", "--only", "csnn"]) == 0
     assert "csnn-voting" in capsys.readouterr().out
-    assert command.main(["--only", "spikfromer"]) == 2
-    assert "did you mean 'spikformer'?" in capsys.readouterr().err
+    assert main(["import", "zoo", "--only", "spikfromer"]) == 2
+    assert "did you mean spikformer" in capsys.readouterr().err
 
 
 def test_rows_are_kept_and_left_out_of_the_next_run(tmp_path, capsys, monkeypatch):
     kept = tmp_path / "rows"
     arguments = ["--only", "ten-lines", "--quick", "--rows", str(kept), "--json"]
-    assert command.main(arguments) == 0
+    assert main(["import", "zoo", *arguments]) == 0
     first = capsys.readouterr().out
     monkeypatch.setattr(check, "check", None)           # nothing is run again
-    assert command.main(arguments) == 0 and capsys.readouterr().out == first
+    assert main(["import", "zoo", *arguments]) == 0 and capsys.readouterr().out == first
     kept.write_text("{}")
-    assert command.main(arguments) == 2
+    assert main(["import", "zoo", *arguments]) == 2
     assert "not a file of finished rows" in capsys.readouterr().err
 
 
@@ -131,8 +131,8 @@ def test_a_row_that_is_wrong_fails_the_command(monkeypatch, capsys):
         return nn.Sequential(nn.Flatten(), nn.Linear(8, 6), neuron.IFNode(), nn.Linear(6, 3))
     good = Entry("good", "", make, (2, 2, 2), feed="steps", refusal="the moon")
     bad = Entry("bad", "", lambda: nn.Sequential(make(), nn.Softmax(1)), (2, 2, 2), feed="steps")
-    monkeypatch.setattr(command, "entries", lambda: [good, bad])
-    assert command.main([]) == 1
+    monkeypatch.setattr(run, "entries", lambda: [good, bad])
+    assert main(["import", "zoo"]) == 1
     out = capsys.readouterr().out
     assert "not as they should be: good (its own), bad (its own)" in out
 

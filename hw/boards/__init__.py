@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 
 from hw.config import PRESETS, CoreConfig
@@ -86,10 +85,3 @@ BOARDS: dict[str, Board] = {board.name: board for board in (
 """Boards by the names that `--board` takes."""
 
 DEFAULT_BOARD = "sim"
-
-
-def nearest(name: str, names: list[str] | tuple[str, ...]) -> str:
-    """For a message about an unknown name: the nearest names, or all."""
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return (f"did you mean {' or '.join(close)}?" if close
-            else f"choose from {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""Bitstreams for real boards: `python -m hw.build --help`."""
+"""Bitstreams for real boards: `spiketicket build --help`."""
 
 from sw.starting import quiet_interrupt
 

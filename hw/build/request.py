@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hw.boards import BOARDS, DEVICES, Board, nearest
+from hw.boards import BOARDS, DEVICES, Board
 from hw.config import PRESETS, CoreConfig
 from hw.registers import DEFAULT_BAUD, MIN_DIVISOR
-from sw.errors import SpikeTicketError
+from sw.errors import SpikeTicketError, did_you_mean
 
 from .clocking import parameters
 from .design import platform_of
@@ -51,16 +51,16 @@ def request(board: str, *, preset: str | None = None, clock_mhz: float | None = 
     """
     buildable = [name for name, known in BOARDS.items() if known.part]
     if board not in buildable:
-        raise SpikeTicketError(f"--board {board!r} is unknown; {nearest(board, buildable)}")
+        raise SpikeTicketError(f"--board {board!r} is unknown; {did_you_mean(board, buildable)}")
     found = BOARDS[board]
     chosen = preset or found.preset
     if chosen not in PRESETS:
-        raise SpikeTicketError(f"--preset {chosen!r} is unknown; {nearest(chosen, list(PRESETS))}")
+        raise SpikeTicketError(f"--preset {chosen!r} is unknown; {did_you_mean(chosen, PRESETS)}")
     hertz = found.clock_hz if clock_mhz is None else round(clock_mhz * 1e6)
     unknown = sorted(set(changes or ()) - set(PRESETS[chosen].as_dict()))
     if unknown:
         raise SpikeTicketError(f"--set {unknown[0]}: no such parameter; "
-                               f"{nearest(unknown[0], list(PRESETS[chosen].as_dict()))}")
+                               f"{did_you_mean(unknown[0], PRESETS[chosen].as_dict())}")
     try:
         config = replace(PRESETS[chosen], **({"clock_hz": hertz} | (changes or {})))
     except ValueError as error:
@@ -86,7 +86,7 @@ def _short_hash(value: object) -> str:
 def _check_toolchain(toolchain: str, family: str) -> None:
     if toolchain not in TOOLCHAINS:
         raise SpikeTicketError(f"--toolchain {toolchain!r} is unknown; "
-                               f"{nearest(toolchain, TOOLCHAINS)}")
+                               f"{did_you_mean(toolchain, TOOLCHAINS)}")
     fits = {"ecp5": ("auto", "trellis"), "xc7": ("auto", "vivado", "open", "archive")}[family]
     if toolchain not in fits:
         raise SpikeTicketError(f"--toolchain {toolchain} does not build for this board's FPGA; "

@@ -1,6 +1,6 @@
 """Bounded and inductive proofs of the gateware's stream rules; see `docs/verification.md`.
 
-    python -m sim.formal --list
+    spiketicket check proofs --list
 
 To add one, write a function with `@proof(...)` in a module of this package that `load` names.
 """

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from hw.boards import BOARDS, nearest
+from hw.boards import BOARDS
 from hw.config import PRESETS, CoreConfig
 from hw.registers import DEFAULT_BAUD
 
 from .. import ports
-from ..errors import SpikeTicketError
+from ..errors import SpikeTicketError, did_you_mean
 from . import identities, rates
 from .transport import SerialTransport, Transport
 from .usb_ports import Port, named
@@ -66,7 +66,7 @@ def _simulated(name: str) -> CoreConfig:
         return PRESETS[name]
     if name in BOARDS:
         return BOARDS[name].config
-    raise SpikeTicketError(f"simulated board {name!r} is unknown; {nearest(name, list(PRESETS))}")
+    raise SpikeTicketError(f"simulated board {name!r} is unknown; {did_you_mean(name, PRESETS)}")
 
 
 def _first_rate(port: Port, manifest: Manifest) -> int:

@@ -225,7 +225,7 @@ def _remedy(error: Exception) -> str:
                 if sys.platform.startswith("linux") else "close the program that uses it")
     if "exclusively lock" in text or "busy" in text or "temporarily unavailable" in text:
         return "another program uses it: close that first"
-    return "name the board's port with --port (python -m sw.ports lists them)"
+    return "name the board's port with --port (spiketicket boards lists them)"
 
 
 def _usb_address(port: str) -> tuple | None:

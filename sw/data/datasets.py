@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import SpikeTicketError, did_you_mean, note
+from ..errors import SpikeTicketError, did_you_mean, near, note
 from . import array_sets, cifar, event_packs, event_sets, folders, idx, jpeg_packs, objects
 from . import picture_sets as pictures
 from .arrays import open_npz
@@ -174,8 +174,8 @@ def load(what: object, split: str = "test", root: str | Path | None = None,
     known = Options.__dataclass_fields__
     for key in more:
         if key not in known:
-            raise SpikeTicketError(f"data option {key!r} is unknown{did_you_mean(key, known)}; "
-                                   f"known: {', '.join(known)}")
+            raise SpikeTicketError(f"data option {key!r} is unknown; "
+                                   f"{did_you_mean(key, known)}")
     options = Options(**{**(asdict(options) if options else {}), **more})
     request, notes = DataRequest(what, split, root, options), Notes()
     loader = next((one for one in LOADERS if one.accepts(request)), None)
@@ -217,9 +217,9 @@ def _unknown(what: object) -> SpikeTicketError:
         return SpikeTicketError(f"{path}: {kind}; a data set is "
                                 f"{', '.join(one.takes for one in LOADERS[1:])}")
     beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = did_you_mean(path.name, [*beside, *(NAMES if path.name == what else ())])
+    close = near(path.name, [*beside, *(NAMES if path.name == what else ())])
     return SpikeTicketError(f"data set {what!r} is unknown: neither a name nor a path that is "
-                            f"there{near}; give "
+                            f"there; {f'did you mean {close[0]}? ' if close else ''}give "
                             f"{', '.join(one.takes for one in LOADERS[1:])}")
 
 

@@ -2,7 +2,7 @@
 
     from sw.html_report import write
     values, checked = run("fmnist-scnn")
-    write("run.html", values, checked, "python -m sw.run_inference --report run.html")
+    write("run.html", values, checked, "spiketicket run --report run.html")
 
 `facts` computes what the page says, `pictures` draws what it shows, `page` puts both into
 `page.html`, which holds the layout. docs/report.md says what each part means.

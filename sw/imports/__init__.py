@@ -29,7 +29,7 @@ _PLACES = {"Agreement": "floats", "Imported": "integers", "calibrate": "calibrat
 
 
 def __getattr__(name: str):
-    """Imported when it is asked for, so that `python -m sw.imports` can be interrupted while
+    """Imported when it is asked for, so that `spiketicket import` can be interrupted while
     PyTorch is loading."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

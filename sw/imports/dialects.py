@@ -14,9 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.boards import nearest
-
-from ..errors import SpikeTicketError
+from ..errors import SpikeTicketError, did_you_mean
 
 SNAP = 1e-6
 """Decays that near to k/256, and gains that near to 1, are that: files hold float32 numbers."""
@@ -132,7 +130,7 @@ def dialect(name: str, *, norm_input: bool | None = None, confirm: bool = False,
     norm_input: that of sinabs' LIF neurons. What is said is not open any more; confirm: nothing is.
     """
     if name not in DIALECTS:
-        raise SpikeTicketError(f"dialect {name!r}: {nearest(str(name), tuple(DIALECTS))}")
+        raise SpikeTicketError(f"dialect {name!r}: {did_you_mean(str(name), DIALECTS)}")
     given = {k: v for k, v in changes.items() if v is not None}
     said = set(given)
     if norm_input is not None:

@@ -1,14 +1,10 @@
 """Train a small SpikingJelly network and import it: how near are the integers, by width?
 
 Prints, for weights of 2 to 8 bits, the labels that float and integer network share, both
-accuracies, and the same with corrected biases (`sw.imports.calibrate`).
+accuracies, and the same with corrected biases (`calibration`): `spiketicket import widths`.
 """
 
 from __future__ import annotations
-
-import argparse
-import json
-import sys
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +12,7 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
 
 from ..data import datasets
-from ..errors import SpikeTicketError, command
+from ..errors import SpikeTicketError
 from .calibration import calibrate
 from .floats import compare
 from .spikingjelly import from_spikingjelly
@@ -25,12 +21,6 @@ TIMESTEPS = 4
 BATCH = 50
 CALIBRATION = 200
 WIDTHS = (2, 3, 4, 6, 8)
-
-EXAMPLES = """\
-examples:
-  python -m sw.imports.example --data fashion-mnist        # about a minute on one core
-  python -m sw.imports.example --train-images 20000 --epochs 5 --test-images 2000 --json
-"""
 
 
 def network(channels: int, classes: int, side: int) -> nn.Sequential:
@@ -60,35 +50,23 @@ def train(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, epochs: in
     functional.reset_net(net)
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m sw.imports.example", description=__doc__,
-                                epilog=EXAMPLES,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--data", default="fashion-mnist", help="images (default: %(default)s)")
-    p.add_argument("--data-root", metavar="FOLDER")
-    for name, default in (("train-images", 2000), ("test-images", 200), ("epochs", 2),
-                          ("seed", 0)):
-        p.add_argument(f"--{name}", type=int, default=default, metavar="N",
-                       help="(default: %(default)s)")
-    p.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    return p
+def run(name: str, root: str | None, train_images: int, test_images: int, epochs: int, seed: int,
+        show: bool = True) -> list[dict]:
+    """A row for each width: bits, and what `floats.compare` finds, "rounded" and "calibrated".
 
-
-@command
-def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
-    if min(options.train_images, options.test_images, options.epochs) < 1:
-        raise SpikeTicketError("--train-images, --test-images and --epochs must be above 0")
+    name, root: of `sw.data.datasets.load`. show: print each row when it is there. Raises
+    SpikeTicketError.
+    """
     torch.set_num_threads(1)    # maps are small, and sums have one order
-    torch.manual_seed(options.seed)
-    data = datasets.load(options.data, "train", options.data_root, limit=options.train_images)
-    test = datasets.load(options.data, "test", options.data_root, limit=options.test_images)
+    torch.manual_seed(seed)
+    data = datasets.load(name, "train", root, limit=train_images)
+    test = datasets.load(name, "test", root, limit=test_images)
     if not data.static or data.images.shape[2] != data.images.shape[3]:
-        raise SpikeTicketError(f"--data {options.data} is not a set of square images")
+        raise SpikeTicketError(f"--data {name} is not a set of square images")
     channels, side = data.images.shape[1:3]
     net = network(channels, int(data.labels.max()) + 1, side)
     train(net, torch.from_numpy(data.images.copy()).float() / 255,
-          torch.from_numpy(data.labels.copy()), options.epochs)
+          torch.from_numpy(data.labels.copy()), epochs)
     rows = []
     for bits in WIDTHS:
         imported = from_spikingjelly(net, (channels, side, side), TIMESTEPS, bits=bits)
@@ -96,11 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
         rows.append({"bits": bits,
                      **{name: compare(found, test.images, test.labels).facts() for name, found in
                         (("rounded", imported), ("calibrated", corrected))}})
-        if not options.json:
+        if show:
             _print(rows[-1], first=len(rows) == 1)
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    return 0
+    return rows
 
 
 def _print(row: dict, first: bool) -> None:
@@ -110,7 +86,3 @@ def _print(row: dict, first: bool) -> None:
     print(f"{row['bits']:>4}  {a['equal_labels']:>12.1%}  {a['accuracy_float']:>14.1%}  "
           f"{a['accuracy_integer']:>8.1%}  | {b['equal_labels']:>17.1%}  "
           f"{b['accuracy_integer']:>8.1%}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

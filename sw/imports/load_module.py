@@ -23,9 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hw.boards import nearest
-
-from ..errors import SpikeTicketError
+from ..errors import SpikeTicketError, did_you_mean
 
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights")
 """Names under which checkpoints keep the state dict, the likeliest first."""
@@ -155,7 +153,7 @@ def _choices(file: ModuleType, path: Path, name: str) -> str:
                 "makes one")
     if not name:
         return f"name the network in it, {path}:NAME; choose from {', '.join(own)}"
-    return f"there is no {name!r} in it; {nearest(name, own)}"
+    return f"there is no {name!r} in it; {did_you_mean(name, own)}"
 
 
 def _place(error: BaseException, path: Path) -> str:

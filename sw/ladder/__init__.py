@@ -1,1 +1,1 @@
-"""What sparse weights, sparse spikes and gated patches save, in cycles: `python -m sw.ladder`."""
+"""What sparse weights, spikes and gated patches save, in cycles: `spiketicket bench ladder`."""

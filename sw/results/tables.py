@@ -108,8 +108,8 @@ def read(path: Path) -> list[Row]:
             return [{key: text if key == "cell" else _value(text)  # "12e345678901" is a cell
                      for key, text in row.items()} for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SpikeTicketError(f"{path}: cannot be read ({error}); python -m sw.results --collect "
-                               "writes it") from error
+        raise SpikeTicketError(f"{path}: cannot be read ({error}); "
+                               "spiketicket look results --collect writes it") from error
 
 
 def _value(text: str | None) -> str | float | bool | None:

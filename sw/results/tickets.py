@@ -89,8 +89,8 @@ def markdown(path: Path) -> str:
     try:
         held = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise SpikeTicketError(f"{path}: cannot be read ({error}); python -m sw.results --collect "
-                               "writes it") from error
+        raise SpikeTicketError(f"{path}: cannot be read ({error}); "
+                               "spiketicket look results --collect writes it") from error
     text = ["| ticket | removed | SOP per image | SpikingJelly's count | dense | µJ |",
             "|---|---|---|---|---|---|"]
     for label, entry in held["tickets"].items():

@@ -1,4 +1,4 @@
 """The trade study behind the core's architecture: dataflows, workloads, areas, and the decision.
 
-`python -m sw.study` prints the tables of `docs/architecture.md`.
+`spiketicket bench study` prints the tables of `docs/architecture.md`.
 """

@@ -168,7 +168,7 @@ def _photo(rng: np.random.Generator, channels: int, height: int, width: int) -> 
 
 NMNIST_PLANES = (0.250, 0.178, 0.178)
 """Fraction of active (polarity, y, x) of the three bit planes of N-MNIST event counts, T = 4 bins
-of a recording: measured by `python -m sw.study --nmnist nmnist_test100.npz --only nmnist`."""
+of a recording: measured by `spiketicket bench study --nmnist nmnist_test100.npz --only nmnist`."""
 
 
 def nmnist(path: Path | None = None, activity: float = 0.1, density: float = 0.05,

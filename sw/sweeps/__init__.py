@@ -1,1 +1,1 @@
-"""Parts of `python -m sw.sweep`: cells of the grid, pools that run them, table, plots."""
+"""Parts of `spiketicket find sweep`: cells of the grid, pools that run them, table, plots."""

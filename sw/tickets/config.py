@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import typing
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from ..errors import SpikeTicketError
+from ..errors import SpikeTicketError, did_you_mean
 from ..imports.load_module import is_module_name
 from ..integer.network import MAX_TIMESTEPS
 from .masks import SCOPES
@@ -29,6 +30,11 @@ LATE = ("epochs_integer", "epochs_unshifted", "bits", "lr_integer", "distil_inte
 """Settings that the integer stages alone read; with other ones the stages before need not run
 again."""
 
+CHOICES = {"method": METHODS, "scope": SCOPES, "layers": LAYERS, "ranking": RANKINGS,
+           "place": PLACES, "loss": LOSSES, "draws": DRAWS, "rewind": REWINDS,
+           "device": ("auto", "cpu", "cuda")}
+"""Settings that are one of some names."""
+
 MAX_YAML_BYTES = 1 << 16
 MAX_ROUNDS = 1000
 
@@ -38,20 +44,20 @@ class RunConfig:
     """Everything that determines a search; a checkpoint of another one is refused.
 
     method: "dense" (no ticket), "imp" (magnitude pruning with rewinding), "scores" (trained
-    scores on frozen weights), "random" (the control: fresh weights under a random mask, or under
-    `masks`, the masks.safetensors of another search), "patches" (a Spikeformer on part of the
-    patches), "ecpt" (Algorithm 1: connections and patches).
+    scores on frozen weights), "random" (the control: fresh weights under a random mask),
+    "patches" (a Spikeformer on part of the patches), "ecpt" (Algorithm 1: connections and patches).
+    masks: for "random", the masks.safetensors of another search instead of random ones.
     model (or network): a name of ours (`sw.nets.build`), or FILE.py:NAME, a class, function or
     module in a file of yours; network_args: "KEY=VALUE ..." for the class or function. weights: a
     .pth, .pt or .safetensors file: this trained network is the dense one, and the teacher.
     data, data_root: see `sw.data.datasets.load`. train_images, test_images: use only the first N.
-    seed: of all that is random; a stage's draws are told apart by its name, or (draws: "numbers")
-    by its number, as searches before version 1 did.
+    seed: of all that is random. draws: a stage's are told apart by its name ("names"), or by its
+    number ("numbers"), as searches before version 1 did.
     validation: fraction of the training samples that no stage trains on, equal in every class; the
     figures of every epoch are on it. The test samples are looked at once, at the end.
 
-    timesteps: T. decay: lambda, the share of the membrane that stays per timestep, or tau, which
-    makes it 1 - 1 / tau; theta, surrogate: of the neurons of our networks; yours has its own.
+    timesteps: T. decay: lambda, the share of the membrane that stays per timestep. tau: instead of
+    it, decay = 1 - 1 / tau. theta, surrogate: of the neurons of our networks; yours has its own.
 
     sparsity: fraction of the connections removed in the end. scope: rank them over all layers
     ("global"; "lamp": relative to their layer's size) or in each ("layer"); scores always rank in
@@ -59,10 +65,10 @@ class RunConfig:
     a score ticket, and all weights of method "dense", are +-alpha.
     prune_rate: fraction of the survivors removed per round of imp; the last round ends at
     `sparsity`. rewind: "epoch": the dense network is trained here, and survivors return to its
-    weights after `rewind_epoch`; "weights": they return to the given `weights`, and no dense
-    network is trained (None: that, where there are `weights`). early_bird:
-    end a round when its mask has settled. early_time: search at the T' < T of the KL rule, or at
-    search_timesteps; the last round runs at T.
+    weights of an epoch; "weights": they return to the given `weights`, and no dense network is
+    trained (None: that, where there are `weights`). rewind_epoch: epoch of training that survivors
+    return to. early_bird: end a round when its mask has settled. early_time: search at a T' < T;
+    the last round runs at T. search_timesteps: this T' (None: by the KL rule).
 
     patch_sparsity: fraction of the patches dropped. ranking: "spikes" (counts of the network
     itself), "input" (pixels or events), "selector" (counts of a pretrained embedding), "random".
@@ -75,10 +81,10 @@ class RunConfig:
     epochs_round, epochs_final: of imp's rounds and its last one. epochs_connections: of the patch
     embedding with its own head (N_c; also the selector's). epochs_rounded: of the ticket of imp
     with weights rounded to `bits` and batch norms still in place. epochs_integer: fine-tuning in
-    integers, with weights of `bits` (2..8; binary tickets have 1); in the last epochs_unshifted of
-    them no image is shifted. dense_integer: also turn imp's
-    dense network into integers, in the same way, and measure it. lr, lr_scores, lr_integer: peaks
-    of Adam's learning rate.
+    integers. epochs_unshifted: the last of these, in which no image is shifted. bits: of the
+    weights, 2..8 (binary tickets have 1). dense_integer: also turn imp's dense network into
+    integers, in the same way, and measure it. lr, lr_scores, lr_integer: peaks of Adam's learning
+    rate. batch_size: samples of an update.
 
     loss: "cross-entropy" of the logits, or "mse" of the rates of output neurons against 1 and 0.
     distil: share (0..1) of the dense network's soft labels in the loss of all later stages;
@@ -152,11 +158,10 @@ class RunConfig:
         if self.epochs is None:
             ticket = self.epochs_final + self.epochs_rounded + self.epochs_integer
             object.__setattr__(self, "epochs", ticket if self.method == "imp" else 10)
-        for name, known in (("method", METHODS), ("scope", SCOPES), ("layers", LAYERS),
-                            ("ranking", RANKINGS), ("place", PLACES), ("loss", LOSSES),
-                            ("draws", DRAWS), ("device", ("auto", "cpu", "cuda"))):
+        for name, known in CHOICES.items():
             value = getattr(self, name)
-            _need(value in known, f"{name} {value!r} is not one of {', '.join(known)}")
+            _need(value in known or (name, value) == ("rewind", None),
+                  f"{name} {value!r} is unknown; {did_you_mean(str(value), known)}")
         for name in ("sparsity", "patch_sparsity"):
             value = getattr(self, name)
             _need(0 <= value < 1, f"{name} {value} is outside 0..1 (0.9 removes 90 %)")
@@ -187,8 +192,6 @@ class RunConfig:
         _need(self.weights is not None or self.method == "imp"
               or not (self.distil or self.distil_integer),
               f"method {self.method!r} trains no dense network to distil from; give weights")
-        _need(self.rewind is None or self.rewind in REWINDS,
-              f"rewind {self.rewind!r} is not one of {', '.join(REWINDS)}")
         _need(self.rewind != "weights" or self.weights is not None,
               "rewind 'weights' needs trained weights; give weights, or rewind 'epoch'")
         _need(not self.network_args or is_module_name(self.model),
@@ -242,6 +245,16 @@ class RunConfig:
         return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False)
 
 
+def helps() -> dict[str, str]:
+    """What each setting means, as `RunConfig` says it."""
+    names = "|".join(field.name for field in dataclasses.fields(RunConfig))
+    _, *parts = re.split(rf"(?<![\w(])((?:{names})(?:, (?:{names}))*)(?: \(or network\))?: ",
+                         " ".join(RunConfig.__doc__.split()))
+    return {name: text.strip().rstrip(".;") for group, text in zip(parts[::2], parts[1::2],
+                                                                   strict=True)
+            for name in group.split(", ")}
+
+
 def from_dict(values: dict, where: str = "configuration") -> RunConfig:
     """A configuration of the given fields. Raises SpikeTicketError for an unknown one."""
     known = {f.name for f in dataclasses.fields(RunConfig)}
@@ -249,8 +262,8 @@ def from_dict(values: dict, where: str = "configuration") -> RunConfig:
         values = {("model" if key == "network" else key): value for key, value in values.items()}
     for key in values:
         if key not in known:
-            raise SpikeTicketError(f"{where}: no setting is called {key!r}; there are "
-                                   f"{', '.join(sorted(known))}")
+            raise SpikeTicketError(f"{where}: no setting is called {key!r}; "
+                                   f"{did_you_mean(key, sorted(known))}")
     try:
         return RunConfig(**values)
     except SpikeTicketError as error:

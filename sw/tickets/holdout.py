@@ -3,27 +3,19 @@ pack has.
 
 Every recording of all packs of the set is taken once, training and test split alike, in their
 order. The new pack's name has no split in it, so that `sw.data.datasets.load` takes every fourth
-recording of a class for testing and the others for training (`sw.data.event_sets.load_pack`).
+recording of a class for testing and the others for training (`sw.data.event_sets.load_pack`):
+`spiketicket find pack`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from ..data import events
-from ..errors import SpikeTicketError, command
+from ..errors import SpikeTicketError
 from .checkpoint import replace
-
-EXAMPLES = """\
-examples:
-  SPIKETICKET_DATA=FOLDER python -m sw.tickets.holdout nmnist_*.npz --out runs/nmnist-all.npz
-  python -m sw.tickets --data runs/nmnist-all.npz:size=16,fit=resize --model 16p-32p-64
-"""
 
 
 def join(paths: list[str | Path], out: str | Path) -> dict:
@@ -73,24 +65,3 @@ def join(paths: list[str | Path], out: str | Path) -> dict:
     replace(out, write)
     test = sum(int(n) // 4 for n in np.unique(labels, return_counts=True)[1])
     return {"recordings": len(labels), "twice": twice, "test": test}
-
-
-@command
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns its exit code (2: bad input, 130: interrupted)."""
-    p = argparse.ArgumentParser(prog="python -m sw.tickets.holdout", description=__doc__,
-                                epilog=EXAMPLES,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("packs", nargs="+", metavar="PACK", help=".npz event packs, in this order")
-    p.add_argument("--out", required=True, metavar="FILE", help="the new pack")
-    p.add_argument("--json", action="store_true", help="print the counts as one JSON object")
-    args = p.parse_args(argv)
-    counts = join(args.packs, args.out)
-    print(json.dumps(counts) if args.json else
-          f"{args.out}: {counts['recordings']} recordings ({counts['twice']} were there twice), "
-          f"{counts['test']} of them for testing")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

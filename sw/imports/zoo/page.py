@@ -9,7 +9,7 @@ from .check import WIDTHS, Verdict
 HEAD = """\
 # The zoo: what imports
 
-Written by `python -m sw.imports.zoo --page docs/zoo.md`; do not edit.
+Written by `spiketicket import zoo --page docs/zoo.md`; do not edit.
 
 Every model class of SpikingJelly 2.0.0's `activation_based.model` (names that begin with `sj/`:
 small inputs, the class's own forward function, channels divided where it fixes them at up to 4,096)
@@ -22,7 +22,7 @@ family a file), with random weights and thresholds set so that every layer both 
 * **8 bits, 4 bits**: random float weights rounded to that width, without fine-tuning: fraction of
   equal spikes, mean over the layers.
 * **fits**: the smallest preset that holds the whole-number network, or what the compiler says.
-  `python -m sw.plan` says the same for a board.
+  `spiketicket plan` says the same for a board.
 """
 
 

@@ -1,26 +1,17 @@
 """Write docs/results.md: the papers' tables beside what was run here.
 
 Figures come from docs/results/*.csv, words from docs/results/template.md; nothing of ours is typed
-by hand. --collect reads finished sweeps and writes those tables and the plots first.
+by hand. `collect` reads finished sweeps and writes those tables and the plots first.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-from ..errors import SpikeTicketError, command
+from ..errors import SpikeTicketError
 from . import tables, tickets
 from .page import Page
-
-ROOT = Path(__file__).parents[2]
-EXAMPLES = """\
-examples:
-  python -m sw.results                          # docs/results.md from the stored tables
-  python -m sw.results --check                  # exit code 1 if it is not what they give
-  python -m sw.results --collect runs/sweeps    # from runs/sweeps/NAME, for docs/sweeps/NAME.yaml
-"""
 
 
 def collect(sweeps: Path, docs: Path) -> list[Path]:
@@ -46,7 +37,7 @@ def collect(sweeps: Path, docs: Path) -> list[Path]:
             files += tickets.store(name, chosen, sweeps / name, docs)
     if not files:
         raise SpikeTicketError(f"{sweeps}: no finished cell of a sweep of {docs / 'sweeps'}; run "
-                               "python -m sw.sweep --config docs/sweeps/NAME.yaml --out "
+                               "spiketicket find sweep --config docs/sweeps/NAME.yaml --out "
                                f"{sweeps}/NAME")
     return files
 
@@ -59,21 +50,17 @@ def page(docs: Path) -> str:
     return Page(docs / "results", docs / "sweeps").render(template.read_text())
 
 
-@command
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns its exit code (1: --check found another page, 2: bad input)."""
-    p = argparse.ArgumentParser(prog="python -m sw.results", description=__doc__, epilog=EXAMPLES,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--collect", type=Path, metavar="SWEEPS", help="folder of the sweeps' folders")
-    p.add_argument("--docs", type=Path, default=ROOT / "docs", help="default: %(default)s")
-    p.add_argument("--check", action="store_true", help="write nothing")
-    args = p.parse_args(argv)
-    target = args.docs / "results.md"
-    if args.collect:
-        for path in collect(args.collect, args.docs):
+def run(docs: Path, sweeps: Path | None = None, check: bool = False) -> int:
+    """Write the page (check: only compare it); the exit code, 1 where it is another.
+
+    sweeps: collect these first. Raises SpikeTicketError.
+    """
+    target = docs / "results.md"
+    if sweeps:
+        for path in collect(sweeps, docs):
             print(f"wrote {path}", file=sys.stderr)
-    text = page(args.docs)
-    if args.check:
+    text = page(docs)
+    if check:
         same = target.is_file() and target.read_text() == text
         print(f"{target} is {'' if same else 'not '}what the tables give")
         return int(not same)
@@ -81,7 +68,3 @@ def main(argv: list[str] | None = None) -> int:
     replace(target, lambda part: part.write_text(text))
     print(f"wrote {target}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,153 @@
+"""`spiketicket bench`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from hw.boards import DEFAULT_BOARD
+from hw.config import PRESETS
+
+from .. import bundled
+from .app import verb
+from .options import (
+    TICKET,
+    Board,
+    Data,
+    Json,
+    Preset,
+    Ticket,
+    flag,
+    number,
+    one_of,
+    out_folder,
+    put,
+)
+
+TABLES = ("comparison", "comparison-100t", "causes", "parameters", "event-driven", "sensitivity",
+          "ladder", "formats")
+WORKLOADS = ("ticket", "vgg9", "spikformer-95", "spikformer-98.6", "nmnist")
+
+app = verb("bench")
+
+
+@app.command
+def link(*, ticket: Annotated[list[str] | None, TICKET] = None,
+         baud: Annotated[list[int] | None, number("a rate instead of 3 and 12 Mbaud; may be "
+                                                  "repeated", 100_000, 25_000_000)] = None,
+         images: Annotated[int, number("images of each ticket", 1)] = 8,
+         json: Json = False) -> None:
+    """How fast tickets load and inputs run over the link, by cycles of the simulated board.
+
+    examples:
+      spiketicket bench link  # every bundled ticket; 3, 12 Mbaud
+      spiketicket bench link --ticket fmnist-scnn --baud 3000000 --images 30
+
+    The gateware runs, and gives and takes a byte whenever a UART would. Cycles
+    are exact, for a host that answers at once; docs/link.md ("Speed") says what
+    each figure is.
+    """
+    from .. import link_speed
+    rows = link_speed.rows(ticket, baud, images)
+    put(rows, json, lambda found: link_speed.print_table(found["tickets"]))
+
+
+@app.command
+def pool(members: Annotated[list[str], Parameter(
+             help="sim, sim:PRESET, auto, a board's name, a port; BOARD@HOST for a board of "
+                  "another computer (Ray)")], *,
+         ticket: Ticket = bundled.DEFAULT, data: Data = None,
+         images: Annotated[int, number("images to run", 1)] = 100,
+         ray: Annotated[str | None, Parameter(
+             help="Ray cluster of boards with a host (default: start one here)")] = None,
+         json: Json = False) -> None:
+    """A ticket on several boards at once: images/s, and who did how many.
+
+    example: spiketicket bench pool sim sim /dev/ttyUSB1 --images 200
+    """
+    from .. import pool as pools
+    values = pools.measure(members, ticket, data, images, ray)
+    put(values, json, pools.show)
+
+
+@app.command
+def ladder(ticket: Ticket = bundled.DEFAULT, *, data: Data = None,
+           images: Annotated[int, number("samples, the first ones", 1)] = 4,
+           board: Board = DEFAULT_BOARD, preset: Preset = None,
+           plot: Annotated[str | None, Parameter(
+               help="ladder and sweeps: .svg, .png or .pdf")] = None,
+           patches: Annotated[str | None, Parameter(
+               help="samples with the patches that were kept: .svg, .png or .pdf")] = None,
+           json: Json = False) -> None:
+    """What spike skip, weight skip and the patch gate save in cycles, rung by rung.
+
+    dense (every weight stored, every neuron active, every patch kept) -> spike
+    skip -> weight skip -> both -> + patch gate. Then kept patches, density and
+    activity are swept, each alone, with the slope of log(cycles) over log(x): 1
+    means that half of it takes half the cycles. Activity: from every neuron
+    active downwards, and spike rate: from the samples' own downwards. Cycles are
+    those of the exact cycle model; the core's memories are made large enough for
+    the dense network.
+
+    examples:
+      spiketicket bench ladder  # bundled CNN ticket
+      spiketicket bench ladder fmnist-spikeformer --plot ladder.svg --patches patches.png
+      spiketicket bench ladder my.safetensors --data n-mnist:size=32 --images 8 --json
+    """
+    from ..ladder import run
+    found = run.run(ticket, data, images=images, board=board, preset=preset, plot=plot,
+                        patches=patches, progress=not json)
+    put(found.as_dict(), json, lambda _: run.show(found))
+
+
+@app.command
+def area(*, measure: Annotated[bool, flag(
+             "synthesise the blocks with Yosys instead (takes minutes)")] = False,
+         json: Json = False) -> None:
+    """Resources of the presets on the boards' 7-series FPGAs, before synthesis.
+
+    LUTs are Yosys' estimate of logic cells plus LUTRAM and shift registers;
+    placed designs differ by some per cent.
+    """
+    from .. import area as areas
+    result = areas.measure() if measure else areas.presets()
+    put(result, json, lambda found: areas.show(found, devices=not measure))
+
+
+@app.command
+def study(*, tables: Annotated[list[one_of(TABLES)] | None, Parameter(
+              help="which tables (default: all)", consume_multiple=True)] = None,
+          only: Annotated[list[one_of(WORKLOADS)] | None, Parameter(
+              help="which workloads (default: all)", consume_multiple=True)] = None,
+          ticket: Annotated[Path | None, Parameter(
+              help="ticket file of the workload of that name (default: the bundled one)")] = None,
+          image: Annotated[int, number("first of four test images, or N-MNIST recording", 0)] = 0,
+          nmnist: Annotated[Path | None, Parameter(
+              help=".npz of N-MNIST recordings (default: synthetic events alike)")] = None,
+          preset: Annotated[one_of(sorted(PRESETS)), Parameter(
+              help="core of the tables that show one")] = "a35t",
+          update: Annotated[Path | None, Parameter(
+              help="replace the tables between `study` comments in a Markdown file")] = None,
+          plot: Annotated[Path | None, out_folder("write the plots as SVG")] = None,
+          json: Json = False) -> None:
+    """The trade study: dataflows compared on real tickets, as docs/architecture.md shows them.
+
+    examples:
+      spiketicket bench study  # all tables, about 2 minutes
+      spiketicket bench study --tables comparison --only ticket
+      spiketicket bench study --update docs/architecture.md --plot docs/img
+      spiketicket bench study --nmnist nmnist_test100.npz --only nmnist --tables comparison
+    """
+    from ..study import run
+    result = run.run(tables or TABLES, only or WORKLOADS, ticket=ticket, image=image,
+                     nmnist=nmnist, config=PRESETS[preset])
+    if update:
+        run.update(update, result)
+    if plot:
+        from ..study.plots import write_plots
+        for path in write_plots(result, plot):
+            print(f"wrote {path}", file=sys.stderr)
+    put(result, json, run.show)
