@@ -9,10 +9,11 @@ import time
 
 import pytest
 
-from sim.serve import Board, main
+from sim.serve import Board
 from sw.board import board_clock
 from sw.board.driver import Accelerator
 from sw.board.transport import SerialTransport
+from sw.cli.app import main
 from sw.errors import SpikeTicketError
 
 from .tiny_board import TINY, random_case

@@ -8,8 +8,10 @@ import json
 import pytest
 
 from sim import uart_soak
-from sim.uart_soak import CLOCK_HZ, ERROR, JITTER, RATES, Case
+from sim.uart_soak import RATES, Case
 from sw.cli.app import main
+
+CLOCK_HZ, ERROR, JITTER = 100_000_000, 0.02, 0.05
 
 
 @pytest.fixture(scope="module")
