@@ -35,6 +35,12 @@ from .integer.gate import Gate, Select
 from .integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
 from .integer.shapes import Pair
 
+TORCH = (b"PK\x03\x04", b"\x80\x02")
+"""How files of torch.save begin, new and old ones."""
+
+BECOMES = ("a network and its weights become one with spiketicket import, or with a search: "
+           "spiketicket find --network FILE.py:NAME --weights FILE")
+
 FORMAT = "spiketicket-1"
 WIDER = "spiketicket-2"
 """The same with T above 16, or windows, strides or paddings of two numbers, [rows, columns]."""
@@ -156,8 +162,14 @@ def from_bytes(data: bytes, where: str = "ticket") -> Ticket:
         meta = json.loads(data[8:8 + length]).get("__metadata__") or {}
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         # TypeError, KeyError, AttributeError: a dtype that numpy does not have, by version
+        if data.startswith(TORCH):
+            raise SpikeTicketError(f"{where}: a file of torch.save, not a ticket; "
+                                   f"{BECOMES}") from None
         raise SpikeTicketError(f"{where}: truncated, damaged or not a safetensors file "
                                f"({' '.join(str(error).split())})") from error
+    if "format" not in meta or meta["format"] == "pt":
+        raise SpikeTicketError(f"{where}: tensors without a network ({len(tensors)}, such as "
+                               f"{next(iter(tensors), 'none')!r:.60}), not a ticket; {BECOMES}")
     if meta.get("format") not in (FORMAT, WIDER):
         raise SpikeTicketError(f"{where}: not a ticket of this version (format "
                                f"{meta.get('format', 'missing')!r}, expected {FORMAT!r} or "

@@ -15,6 +15,7 @@ from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.integer.gate import Gate, Select
 from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
+from sw.plots import analysis as plots
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -185,3 +186,25 @@ def test_command_names_what_is_missing(tmp_path, capsys):
     assert "no such ticket" in capsys.readouterr().err
     assert main(["look", "analysis", str(tmp_path / "t.safetensors"), "--images", "-1"]) == 2
     assert "--images -1" in capsys.readouterr().err
+
+
+def test_networks_of_other_layers_are_not_joined_by_a_line():
+    """Each network has a row of its own; its tickets share one."""
+    def entry(*layers):
+        return {"sparsity_by_layer": dict.fromkeys(layers, 0.9),
+                "layers": {name: {"spike_rate": 0.1} for name in layers[:-1]}}
+    figure = plots._layers({"a": entry("conv1", "readout"), "b": entry("stem", "block", "readout"),
+                            "c": entry("conv1", "readout")})
+    lefts = figure.axes[::2]
+    assert len(lefts) == 2
+    assert [[len(line.get_xdata()) for line in axis.lines] for axis in lefts] == [[2, 2], [3]]
+    assert [axis.get_title(loc="left") for axis in lefts] == ["a, c", "b"]
+
+
+def test_the_colour_of_an_overlap_is_what_chance_does_not_explain():
+    pairs = [{"a": "a", "b": "b", "jaccard": 0.33, "chance": 0.33},
+             {"a": "a", "b": "c", "jaccard": 0.5, "chance": 0.33}, {"a": "b", "b": "c"}]
+    figure = plots._overlap({"tickets": {"a": 0, "b": 0, "c": 0}, "overlap": pairs})
+    shown = figure.axes[0].images[0].get_array()
+    assert shown[0, 0] == 0 and shown[1, 0] == pytest.approx(17)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["33.0\n(33.0)", "50.0\n(33.0)"]

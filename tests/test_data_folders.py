@@ -47,6 +47,13 @@ def test_a_single_folder_is_split_and_says_so(tmp_path):
     assert len(train) == 24 and "every 4th file of a class" in train.notes[0]
 
 
+def test_too_few_files_for_a_split_are_counted(tmp_path):
+    lay(tmp_path, ".", ["0", "1"], each=2)
+    with pytest.raises(SpikeTicketError, match="its 4 files in folders of 2 classes leave none to "
+                       "the test split, which has every 4th"):
+        datasets.load(tmp_path, "test")
+
+
 def test_a_class_that_a_split_lacks_does_not_shift_the_others(tmp_path):
     lay(tmp_path, "train", ["ant", "bee", "cow"])
     lay(tmp_path, "test", ["cow", "bee"], each=1)

@@ -187,8 +187,8 @@ def test_series_average_seeds_and_split_by_the_other_axes():
     rows = [{"sparsity": s, "timesteps": t, "seed": seed, "acc": 1 - s + 0.1 * seed + t,
              "status": "done"} for s in (0.2, 0.5) for t in (1, 2) for seed in (0, 1)]
     lines = sweep_plots.series(rows, "sparsity", ("sparsity", "timesteps", "seed"), "acc")
-    assert set(lines) == {"timesteps 1", "timesteps 2"}
-    x, mean, spread, seeds = lines["timesteps 1"][0]
+    assert set(lines) == {"T = 1", "T = 2"}
+    x, mean, spread, seeds = lines["T = 1"][0]
     assert (x, seeds) == (0.2, 2) and mean == pytest.approx(1.85)
     assert spread == pytest.approx(0.1 / 2 ** 0.5)
     one_axis = rows[:2] + [{**r, "sparsity": 0.9} for r in rows[:2]]
@@ -201,7 +201,7 @@ def test_labels_do_not_repeat_themselves():
     rows = [{"sparsity": s, "method": m, "rounds": r, "acc": 0.5}
             for s in (0.2, 0.5) for m, r in (("scores", 1), ("imp", 4))]
     lines = sweep_plots.series(rows, "sparsity", ("method", "rounds", "sparsity"), "acc")
-    assert set(lines) == {"method scores", "method imp"}
+    assert set(lines) == {"trained scores", "IMP"}
     rows += [{**row, "rounds": 8} for row in rows[1::2]]
     lines = sweep_plots.series(rows, "sparsity", ("method", "rounds", "sparsity"), "acc")
     assert set(lines) == {"rounds 1", "rounds 4", "rounds 8"}
@@ -214,9 +214,30 @@ def test_plots_of_patches_are_kept_apart(tmp_path):
                                                      tmp_path)]
     assert names == ["accuracy-sparsity.svg", "accuracy-sparsity-at-patches.svg",
                      "accuracy-patches.svg"]
-    assert "connection sparsity, patch ratio fixed" in (tmp_path / names[1]).read_text()
+    assert "30 % of the patches dropped" in (tmp_path / names[1]).read_text()
     with pytest.raises(SpikeTicketError, match="metric 'loss' is no column"):
         sweep_plots.write_plots(rows, (), tmp_path, "loss")
+
+
+def test_a_plot_says_what_it_is_of(tmp_path):
+    """Data, network, chance and the dense network; words, not keys, in the legend."""
+    rows = [{"sparsity": s, "method": "scores", "binary": b, "model": "16p-32p-64",
+             "data": "runs/nmnist-all.npz:size=16,fit=resize", "accuracy_ticket": 0.9 - s / 2,
+             "status": "done"} for s in (0.5, 0.95) for b in (True, False)]
+    rows += [{**rows[0], "method": "dense", "binary": False, "accuracy_ticket": 0.923}]
+    axes = ("method", "binary", "sparsity")
+    [path] = sweep_plots.write_plots(rows, axes, tmp_path)
+    text = path.read_text()
+    for words in ("N-MNIST at 16x16, 16p-32p-64", "real weights", "chance, 10 %",
+                  "dense network, 92.3 %", "connections removed (%)"):
+        assert words in text
+    assert "binary True" not in text and "accuracy_ticket" not in text
+    for row in rows:
+        row["accuracy_ticket"] = 0.9
+    assert "chance, 10 %, is below the axis" in sweep_plots.write_plots(
+        rows, axes, tmp_path)[0].read_text()
+    other = [{**row, "data": "my.npz"} for row in rows]
+    assert "chance" not in sweep_plots.write_plots(other, axes, tmp_path)[0].read_text()
 
 
 def test_command(tmp_path, capsys):

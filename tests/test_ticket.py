@@ -17,6 +17,7 @@ from sw.errors import SpikeTicketError
 from sw.integer.attention import Attention
 from sw.integer.gate import Gate, Select
 from sw.integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
+from sw.tickets.config import RunConfig
 
 
 def small_network() -> Network:
@@ -187,16 +188,33 @@ def test_foreign_files(tmp_path, content):
         ticket.load(path)
 
 
-def test_a_pickled_checkpoint_is_not_run(tmp_path):
-    torch.save({"w": torch.zeros(2)}, tmp_path / "x.pt")
-    with pytest.raises(SpikeTicketError, match=r"x\.pt"):
-        ticket.load(tmp_path / "x.pt")
+def test_weights_of_a_network_are_no_ticket(tmp_path):
+    """A state dict, in either of torch's ways, is named as what it is, with the way to a ticket."""
+    state = {"0.weight": torch.zeros(2, 2)}
+    torch.save(state, tmp_path / "new.pth")         # pickles: not run, whatever is in them
+    torch.save({"model": state}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    for name, meta in (("w", None), ("hub", {"format": "pt"})):
+        (tmp_path / f"{name}.safetensors").write_bytes(
+            save({"0.weight": np.zeros((2, 2), np.float32)}, meta))
+    for name, what in (("new.pth", "a file of torch.save"), ("old.pt", "a file of torch.save"),
+                       ("w.safetensors", r"tensors without a network \(1, such as '0.weight'\)"),
+                       ("hub.safetensors", "tensors without a network")):
+        with pytest.raises(SpikeTicketError,
+                           match=f"{name}: {what}.*, not a ticket; .*spiketicket import"):
+            ticket.load(tmp_path / name)
+
+
+def test_names_of_bundled_tickets_are_guessed():
+    with pytest.raises(SpikeTicketError, match=r"did you mean fmnist-scnn or fmnist-scnn-wide"):
+        bundled.find("fmnist-scn")
+    with pytest.raises(SpikeTicketError, match=r"did you mean imp\?"):
+        RunConfig(method="imb")
 
 
 def test_another_safetensors(tmp_path):
     path = tmp_path / "model.safetensors"
-    path.write_bytes(save({"w": np.zeros(3, np.float32)}, {"format": "pt"}))
-    with pytest.raises(SpikeTicketError, match=r"not a ticket of this version \(format 'pt'"):
+    path.write_bytes(save({"w": np.zeros(3, np.float32)}, {"format": "other-1"}))
+    with pytest.raises(SpikeTicketError, match=r"not a ticket of this version \(format 'other-1'"):
         ticket.load(path)
 
 

@@ -85,7 +85,7 @@ def test_the_page(collected, capsys):
     mean = sum(row["accuracy_ticket"] for row in rows[:2]) / 2
     assert lines[1].startswith(f"{100 * mean:.1f} ± ") and lines[1].endswith(" not run")
     assert lines[2] == "0.0" and lines[3].split()[0] == f"{100 * rows[-1]['sparsity_mask']:.2f}"
-    assert lines[4] == "| sparsity | 0.5 | 0.9 |"
+    assert lines[4] == "| connections removed | 50 % | 90 % |"
     assert "| a and b | " in text and "| convs.0.node | convs.1.node | readout |" in text
     assert (docs / "img" / "results-tiny-accuracy-sparsity.svg").exists()
     assert (docs / "img" / "results-tiny-overlap.svg").exists()
@@ -119,9 +119,14 @@ def test_a_cell_shows_the_longest_runs(tmp_path):
     for name in ("fmnist", "nmnist"):
         (tmp_path / f"{name}-cnn.csv").write_text(head)
     lines = page.Page(tmp_path, DOCS / "sweeps").render("{{table1}}").splitlines()
-    cells = {line.split(" | ")[0].strip("| "): line.split(" | ")[1] for line in lines[2:]}
-    assert "**75.0**" in cells["BinWSNN-ConnS"] and "15 epochs, 1 seed" in cells["BinWSNN-ConnS"]
-    assert cells["SNN-ConnS"].endswith("ours: not run")
+    cells = {row: dict(zip(lines[0].split(" | ")[1:], rest, strict=True))
+             for row, *rest in (line.strip("| ").split(" | ") for line in lines[2:14])
+             if row.startswith("**ours**")}
+    assert cells["**ours**, CIFAR-10"]["BinWSNN-ConnS |"] == "**75.0**"
+    assert cells["**ours**, CIFAR-10"]["SNN-ConnS"] == "not run"
+    assert lines[-1] == ("* `8p-9`, 99 weights, CIFAR-10 (JPEG q75), 10 samples, 1 seed; epochs: "
+                         "BinWSNN-ConnS 15")
+    assert all(len(cell) < 30 for line in lines if "|" in line for cell in line.split("|"))
 
 
 def test_what_is_missing_is_named(collected, tmp_path, capsys):

@@ -140,6 +140,11 @@ def find(root: Path, split: str, suffixes: Collection[str], notes: Notes) -> Cla
     if not splits:
         notes.add(root, f"no folders train and test: every {EVERY}th file of a class, in order of "
                         "name, is for testing, the others are for training")
+    held = sum(len(files_of(folder, suffixes, Notes())) for folder in classes[base].values())
+    if not rows and held:
+        raise SpikeTicketError(f"{base}: its {held} files in folders of {len(names)} classes leave "
+                               f"none to the {split} split, which has every {EVERY}th of a class; "
+                               "make folders train/CLASS and test/CLASS, or add files")
     if not rows:
         raise SpikeTicketError(f"{base}: no file of the {split} split in the folders of "
                                f"{len(names)} classes; names end in {', '.join(suffixes)}")

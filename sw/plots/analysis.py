@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "spiketicket", "font.size": 8,
+STYLE = {"svg.fonttype": "none", "svg.hashsalt": "spiketicket", "font.size": 9,
          "axes.spines.top": False, "axes.spines.right": False}
 
 
@@ -23,13 +23,20 @@ def write_all(result: dict, folder: Path) -> list[Path]:
     os.replace(part, path)
     with matplotlib.rc_context(STYLE):
         paths = [path, _save(_layers(result["tickets"]), folder / "layers.svg")]
-        if any("jaccard" in pair for pair in result["overlap"]):
-            paths.append(_save(_overlap(result), folder / "overlap.svg"))
+        paths += write_overlap(result, folder / "overlap.svg")
         for name, entry in result["tickets"].items():
             for gate, found in entry.get("patches", {}).items():
                 stem = "".join(c if c.isalnum() else "-" for c in f"patches-{name}-{gate}")
                 paths.append(_save(_patches(found, f"{name}, {gate}"), folder / f"{stem}.svg"))
     return paths
+
+
+def write_overlap(result: dict, path: Path) -> list[Path]:
+    """The picture of shared survivors alone; [] where no two tickets can be compared."""
+    if not any("jaccard" in pair for pair in result["overlap"]):
+        return []
+    with matplotlib.rc_context(STYLE):
+        return [_save(_overlap(result), path)]
 
 
 def _save(figure: Figure, path: Path) -> Path:
@@ -40,44 +47,60 @@ def _save(figure: Figure, path: Path) -> Path:
 
 
 def _layers(tickets: dict[str, dict]) -> Figure:
-    """Sparsity of every layer, and spike rates where images were run; one line per ticket."""
-    figure = Figure(figsize=(7, 2.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    """Sparsity of every layer, and spike rates where images were run: a row for each network, a
+    line per ticket of it. Networks of other layers have nothing that a line could join."""
+    networks: dict[tuple[str, ...], dict[str, dict]] = {}
     for name, entry in tickets.items():
-        layers = entry["sparsity_by_layer"]
-        left.plot(list(layers), [100 * v for v in layers.values()], marker="o", markersize=3,
-                  label=name)
-        rates = {n: row["spike_rate"] for n, row in entry.get("layers", {}).items()
-                 if row["spike_rate"] is not None}
-        right.plot(list(rates), list(rates.values()), marker="o", markersize=3, label=name)
-    left.set(ylabel="weights removed (%)", ylim=(None, 100))
-    right.set(ylabel="spikes per neuron and timestep", ylim=(0, None))
-    for axis in (left, right):
-        axis.tick_params(axis="x", rotation=60)
-    left.legend(frameon=False, fontsize=6)
+        networks.setdefault(tuple(entry["sparsity_by_layer"]), {})[name] = entry
+    longest = max(map(len, networks))
+    figure = Figure(figsize=(max(8, 4 + 0.45 * longest), 3.2 * len(networks)),
+                    layout="constrained")
+    rows = figure.subplots(len(networks), 2, squeeze=False)
+    for (left, right), its in zip(rows, networks.values(), strict=True):
+        for name, entry in its.items():
+            layers = entry["sparsity_by_layer"]
+            left.plot(list(layers), [100 * v for v in layers.values()], marker="o", markersize=4,
+                      label=name)
+            rates = {n: row["spike_rate"] for n, row in entry.get("layers", {}).items()
+                     if row["spike_rate"] is not None}
+            right.plot(list(rates), list(rates.values()), marker="o", markersize=4, label=name)
+        left.set(ylabel="weights removed (%)", ylim=(None, 100))
+        left.set_title(", ".join(its) if len(its) < 3 else f"{len(its)} tickets of one shape",
+                       fontsize=9, loc="left")
+        right.set(ylabel="spikes per neuron and timestep", ylim=(0, None))
+        if not right.lines or not any(len(line.get_xdata()) for line in right.lines):
+            right.set_axis_off()        # no images were run
+        for axis in (left, right):
+            axis.tick_params(axis="x", rotation=60)
+        left.legend(frameon=False, fontsize=8)
     return figure
 
 
 def _overlap(result: dict) -> Figure:
-    """Shared survivors of every pair of tickets, and what chance would share below the diagonal."""
+    """Survivors that each pair of tickets shares, with what chance would share; the colour is the
+    difference, so that a pair no more alike than random masks is white."""
     names = list(result["tickets"])
-    shares = np.full((len(names), len(names)), np.nan)
+    excess = np.full((len(names), len(names)), np.nan)
+    texts = {}
     for pair in result["overlap"]:
         if "jaccard" in pair:
-            i, j = names.index(pair["a"]), names.index(pair["b"])
-            shares[i, j], shares[j, i] = pair["jaccard"], pair["chance"]
-    side = 1.6 + 0.5 * len(names)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+            a, b = sorted((names.index(pair["a"]), names.index(pair["b"])))
+            excess[b, a] = 100 * (pair["jaccard"] - pair["chance"])
+            texts[b, a] = f"{100 * pair['jaccard']:.1f}\n({100 * pair['chance']:.1f})"
+    excess = excess[1:, :-1]
+    limit = max(5.0, float(np.nanmax(np.abs(excess))))
+    side = 2.4 + 0.62 * (len(names) - 1)
+    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
     axis = figure.subplots()
-    shown = axis.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    for (i, j), value in np.ndenumerate(shares):
-        if not np.isnan(value):
-            axis.text(j, i, f"{100 * value:.0f}", ha="center", va="center",
-                      color="white" if value > 0.6 else "black")
-    axis.set_xticks(range(len(names)), names, rotation=60, ha="right")
-    axis.set_yticks(range(len(names)), names)
-    axis.set_title("survivors shared (%); below: by chance", fontsize=8)
-    figure.colorbar(shown, ax=axis, shrink=0.7)
+    shown = axis.imshow(excess, vmin=-limit, vmax=limit, cmap="RdBu")
+    for (row, column), text in texts.items():
+        dark = abs(excess[row - 1, column]) > 0.6 * limit
+        axis.text(column, row - 1, text, ha="center", va="center", fontsize=8,
+                  color="white" if dark else "black")
+    axis.set_xticks(range(len(names) - 1), names[:-1], rotation=60, ha="right")
+    axis.set_yticks(range(len(names) - 1), names[1:])
+    axis.set_title("survivors shared (%), in brackets by chance", fontsize=9)
+    figure.colorbar(shown, ax=axis, shrink=0.7, label="points above chance")
     return figure
 
 
@@ -100,7 +123,7 @@ def _patches(found: dict, title: str) -> Figure:
         axes[row, column].set_title(name, fontsize=7)
         shown = axes[row + 1, column].imshow(share, vmin=0, vmax=1, cmap="viridis", extent=edge)
     total = found["grid"][0] * found["grid"][1]
-    figure.suptitle(f"{title}: share of images that keep a patch ({found['keep']} of {total})",
+    figure.suptitle(f"{title}: share of images that keep a patch ({found['keep']} of {total} kept)",
                     fontsize=8)
     figure.colorbar(shown, ax=list(axes.ravel()), shrink=0.6)
     return figure

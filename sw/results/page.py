@@ -20,15 +20,13 @@ import statistics
 from pathlib import Path
 
 from ..errors import SpikeTicketError
+from ..sweeps import labels
 from ..sweeps.plan import read_plan
 from ..sweeps.plots import series
 from . import tables, tickets
 from .tables import Row
 
 FIELD = re.compile(r"\{\{([^{}]*)\}\}")
-NAMES = {"fashion-mnist": "Fashion-MNIST", "mnist": "MNIST", "cifar10": "CIFAR-10 (JPEG q75)",
-         "n-mnist": "N-MNIST", "nmnist-all.npz": "N-MNIST"}
-ABSENT = "not run: the set is not at hand"
 OURS_1 = {  # row of Table 1: settings of ours
     "SNN dense": "method=dense binary=False", "BinWSNN dense": "method=dense binary=True",
     "SNN-ConnS": "method=scores binary=False sparsity=0.5",
@@ -99,8 +97,9 @@ class Page:
             its = [row for row in rows if row["model"] == model]
             parts.append(f"`{model}`, {its[0]['weights']:,.0f} weights")
         first = rows[0]
-        return (f"{'; '.join(parts)}; {data_name(first)}, {first['images_train']:,.0f} training "
-                f"and {first['images_test']:,.0f} test samples")
+        return (f"{'; '.join(parts)}; {labels.data_name(first['data'])}, "
+                f"{first['images_train']:,.0f} training and "
+                f"{first['images_test']:,.0f} test samples")
 
     def field_sweep(self, name: str, axis: str) -> str:
         """Lines of a sweep along a setting, as a Markdown table."""
@@ -110,7 +109,8 @@ class Page:
         if not lines:
             return "(not run yet)"
         points = sorted({x for line in lines.values() for x, *_ in line})
-        text = [f"| {axis} | " + " | ".join(f"{x:g}" for x in points) + " |",
+        text = [f"| {labels.axis(axis)} | "
+                + " | ".join(labels.at(axis, x) for x in points) + " |",
                 "|---" * (len(points) + 1) + "|"]
         for label, line in lines.items():
             at = {x: tables.percent((m, s, n)) for x, m, s, n in line}
@@ -133,21 +133,22 @@ class Page:
                  for row in self.rows("cifar10", "method=imp early_time=False")}
         rounds = tables.read(self.folder / "cifar10-rounds.csv") if cells else []
         plain = [row for row in rounds if str(row["cell"]) in cells]
-        text = ["| sparsity | " + " | ".join(f"{c}, {d}: Kim et al." for d, c in columns)
-                + " | ours, sparsity | ours |", "|---" * (len(columns) + 3) + "|"]
+        text = ["| removed | " + " | ".join(f"{c}, {d}" for d, c in columns)
+                + " | ours: removed | ours |", "|---" * (len(columns) + 3) + "|"]
         ours = [r for r in plain if r["stage"] != "dense"]
-        note = self._note(next(iter(cells.values()))) if cells else ""
         for i, wanted in enumerate(dict.fromkeys(row["row"] for row in curve)):
             theirs = {(r["data"], r["column"]): r["value"] for r in curve if r["row"] == wanted}
             mine = ours[i] if i < len(ours) else None
             text.append(f"| {100 * wanted:.1f} % | "
                         + " | ".join(f"{theirs.get(c, '')}" for c in columns)
-                        + (f" | {100 * mine['sparsity']:.1f} % | {100 * mine['accuracy']:.1f}"
-                           f"{note} |" if mine else " | | not run |"))
+                        + (f" | {100 * mine['sparsity']:.1f} % | **{100 * mine['accuracy']:.1f}** |"
+                           if mine else " | | not run |"))
         dense = next((r for r in plain if r["stage"] == "dense"), None)
         if dense:
             text.append("| dense | " + " | ".join("" for _ in columns)
-                        + f" | 0 % | {100 * dense['accuracy']:.1f}{note} |")
+                        + f" | 0 % | **{100 * dense['accuracy']:.1f}** |")
+        if cells:
+            text += ["", f"Ours: {self._note([next(iter(cells.values()))])}."]
         return "\n".join(text)
 
     def field_analysis(self, name: str) -> str:
@@ -156,8 +157,9 @@ class Page:
     def field_pictures(self, name: str) -> str:
         """The sweep's plots, and which patches its tickets keep, as far as there are any."""
         files = sorted((self.folder.parent / "img").glob(f"results-{name}-*.svg"))
-        return "\n".join(f"![{file.stem}](img/{file.name})" for file in files
-                         if "-layers" not in file.name)
+        shown = [f"![{file.stem.removeprefix('results-').replace('-', ' ')}](img/{file.name})"
+                 for file in files if "-layers" not in file.name]
+        return "\n".join(shown)
 
     def field_beyond(self, *names: str) -> str:
         """Dense network, ticket and integer ticket of each sweep, over its seeds."""
@@ -174,8 +176,8 @@ class Page:
                     ("ticket, float", gone, kept, "ticket"),
                     (f"**ticket, {row.get('bits', 4):.0f}-bit integers**", gone, kept, "integer")):
                 text.append(f"| {what} | `{row['model']}`, {row['weights']:,.0f} weights | "
-                            f"{data_name(row)}, {row['images_train']:,.0f} samples | {removed} | "
-                            f"{patches} of {whole} | "
+                            f"{labels.data_name(row['data'])}, {row['images_train']:,.0f} samples "
+                            f"| {removed} | {patches} of {whole} | "
                             f"{tables.percent(tables.mean(rows, f'accuracy_{key}'), 2)} |")
         return "\n".join(text)
 
@@ -188,46 +190,43 @@ class Page:
 
     # -- parts ------------------------------------------------------------------------------------
 
-    def _note(self, row: Row) -> str:
-        """Network, data and length of a run, for a cell of a table."""
-        return (f"<br><sub>`{row['model']}`, {row['weights']:,.0f} weights, {data_name(row)}, "
-                f"{row['images_train']:,.0f} samples</sub>")
+    def _note(self, rows: list[Row]) -> str:
+        """Network, data and seeds of runs."""
+        row, seeds = rows[0], len({row.get("seed") for row in rows})
+        return (f"`{row['model']}`, {row['weights']:,.0f} weights, "
+                f"{labels.data_name(row['data'])}, {row['images_train']:,.0f} samples, "
+                f"{seeds} seed{'s' * (seeds > 1)}")
 
     def _beside(self, source: str, ours: dict[str, str], kind: str) -> str:
-        """A table of the paper with our cells in it; kind: "cnn" or "spikeformer"."""
-        paper = [r for r in tables.read(self.folder / "paper.csv") if r["source"] == source]
-        sets = list(dict.fromkeys(str(row["data"]) for row in paper))
-        extra = {"Fashion-MNIST": f"fmnist-{kind}", "N-MNIST": f"nmnist-{kind}"}
-        text = ["| | " + " | ".join([*sets, *extra]) + " |",
-                "|---" * (len(sets) + len(extra) + 1) + "|"]
-        for row, conditions in ours.items():
-            cells = []
-            for data in sets:
-                theirs = [r for r in paper if r["row"] == row and r["data"] == data]
-                cell = "paper " + ", ".join(f"{r['column']} {r['value']:.2f}" for r in theirs)
-                mine = self._ours("cifar10", conditions, kind) if data == "CIFAR10" else ABSENT
-                cells.append(f"{cell}<br>ours: {mine}")
-            cells += [self._ours(name, conditions, kind) for name in extra.values()]
-            text.append(f"| {row} | " + " | ".join(cells) + " |")
-        return "\n".join(text)
+        """A table of the paper, one figure a cell, with rows of ours, and what these ran.
 
-    def _ours(self, name: str, conditions: str, kind: str) -> str:
-        """What was trained, and the mean over seeds of a sweep's runs with most epochs."""
+        kind: "cnn" or "spikeformer".
+        """
+        paper = [r for r in tables.read(self.folder / "paper.csv") if r["source"] == source]
+        text = ["| | " + " | ".join(ours) + " |", "|---" * (1 + len(ours)) + "|"]
+        for data, network in dict.fromkeys((r["data"], r["column"]) for r in paper):
+            theirs = {r["row"]: f"{r['value']:.2f}" for r in paper
+                      if (r["data"], r["column"]) == (data, network)}
+            text.append(f"| {data}, {network} | "
+                        + " | ".join(theirs.get(row, "") for row in ours) + " |")
+        ran = []
+        for data, name in (("CIFAR-10", "cifar10"), ("Fashion-MNIST", f"fmnist-{kind}"),
+                           ("N-MNIST", f"nmnist-{kind}")):
+            runs = {row: self._ours(name, conditions, kind) for row, conditions in ours.items()}
+            means = [tables.mean(rows) for rows in runs.values()]
+            text.append(f"| **ours**, {data} | " + " | ".join(
+                f"**{tables.percent(mean)}**" if mean else "not run" for mean in means) + " |")
+            notes: dict[str, list[str]] = {}
+            for row, rows in runs.items():
+                if rows:
+                    notes.setdefault(self._note(rows), []).append(
+                        f"{row} {rows[0]['epochs_trained']:.0f}")
+            ran += [f"* {note}; epochs: {', '.join(epochs)}" for note, epochs in notes.items()]
+        return "\n".join([*text, *(["", "Ours:", "", *ran] if ran else [])])
+
+    def _ours(self, name: str, conditions: str, kind: str) -> list[Row]:
+        """A sweep's runs with these settings that have most epochs, one for each seed."""
         rows = [row for row in self.rows(name, f"{conditions} {MAIN}")
                 if str(row["model"]).startswith("spikeformer") == (kind == "spikeformer")]
         longest = max((row["epochs_trained"] for row in rows), default=0)
-        rows = [row for row in rows if row["epochs_trained"] == longest]
-        found = tables.mean(rows)
-        if found is None:
-            return "not run"
-        seeds = f"{longest:.0f} epochs, {found[2]} seed{'s' * (found[2] > 1)}"
-        note = self._note(rows[0]).replace("</sub>", f", {seeds}</sub>")
-        return f"**{tables.percent(found)}**{note}"
-
-
-def data_name(row: Row) -> str:
-    """The data set of a row, and the size it was brought to."""
-    name, _, options = str(row["data"]).partition(":")
-    name = name.rsplit("/", 1)[-1]
-    size = dict(part.split("=", 1) for part in options.split(",") if "=" in part).get("size")
-    return NAMES.get(name, name) + (f" at {size}x{size}" if size else "")
+        return [row for row in rows if row["epochs_trained"] == longest]

@@ -1,7 +1,7 @@
 """Write docs/results.md: the papers' tables beside what was run here.
 
-Figures come from docs/results/*.csv, words from docs/results/template.md; nothing of ours is typed
-by hand. `collect` reads finished sweeps and writes those tables and the plots first.
+Figures and plots come from docs/results/*.csv and *.json, words from docs/results/template.md;
+nothing of ours is typed by hand. `collect` reads finished sweeps and writes those tables first.
 """
 
 from __future__ import annotations
@@ -15,23 +15,14 @@ from .page import Page
 
 
 def collect(sweeps: Path, docs: Path) -> list[Path]:
-    """Tables and plots of every docs/sweeps/NAME.yaml that has finished cells in sweeps/NAME."""
-    from ..sweeps.plan import read_plan
-    from ..sweeps.plots import write_plots
+    """Tables of every docs/sweeps/NAME.yaml that has finished cells in sweeps/NAME, and what the
+    chosen tickets are made of."""
     files = []
     for file in sorted((docs / "sweeps").glob("*.yaml")):
         folder = sweeps / file.stem
         if not any(folder.glob("cells/*/result.json")):
             continue
         files += tables.collect(folder, file, docs / "results")
-        plan = read_plan(file)
-        rows = [{**row, "status": "done"}
-                for row in tables.read(docs / "results" / f"{file.stem}.csv")]
-        plots = folder / "plots"
-        for path in write_plots(rows, plan.axes, plots, plan.metric):
-            target = docs / "img" / f"results-{file.stem}-{path.name}"
-            target.write_bytes(path.read_bytes())
-            files.append(target)
     for name, chosen in tickets.read_choice(docs / "results" / "tickets.yaml").items():
         if (docs / "results" / f"{name}.csv").is_file() and (sweeps / name).is_dir():
             files += tickets.store(name, chosen, sweeps / name, docs)
@@ -39,6 +30,26 @@ def collect(sweeps: Path, docs: Path) -> list[Path]:
         raise SpikeTicketError(f"{sweeps}: no finished cell of a sweep of {docs / 'sweeps'}; run "
                                "spiketicket find sweep --config docs/sweeps/NAME.yaml --out "
                                f"{sweeps}/NAME")
+    return files
+
+
+def plots(docs: Path) -> list[Path]:
+    """Draw the plots of every stored table, and the overlap of every stored analysis."""
+    from ..plots import analysis
+    from ..sweeps.plan import read_plan
+    from ..sweeps.plots import write_plots
+    files = []
+    for file in sorted((docs / "sweeps").glob("*.yaml")):
+        table = docs / "results" / f"{file.stem}.csv"
+        if table.is_file():
+            plan = read_plan(file)
+            rows = [{**row, "status": "done"} for row in tables.read(table)]
+            files += write_plots(rows, plan.axes, docs / "img", plan.metric,
+                                 f"results-{file.stem}-")
+        stored = table.with_suffix(".json")
+        if stored.is_file():
+            files += analysis.write_overlap(tickets.read_stored(stored),
+                                            docs / "img" / f"results-{file.stem}-overlap.svg")
     return files
 
 
@@ -64,6 +75,8 @@ def run(docs: Path, sweeps: Path | None = None, check: bool = False) -> int:
         same = target.is_file() and target.read_text() == text
         print(f"{target} is {'' if same else 'not '}what the tables give")
         return int(not same)
+    for path in plots(docs):
+        print(f"wrote {path}", file=sys.stderr)
     from ..tickets.checkpoint import replace
     replace(target, lambda part: part.write_text(text))
     print(f"wrote {target}")

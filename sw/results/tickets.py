@@ -60,7 +60,7 @@ def store(name: str, chosen: dict[str, str], sweep: Path, docs: Path) -> list[Pa
     result = analysis.analyse([s for s, _ in subjects], subjects[0][1], images=IMAGES)
     files = []
     for path in analysis_plots.write_all(result, sweep / "analysis"):
-        if path.suffix != ".json" and path.name != "layers.svg":  # the page has it as a table
+        if path.name.startswith("patches-"):    # the page has layers as a table, draws overlap
             target = docs / "img" / f"results-{name}-{path.name}"
             shutil.copyfile(path, target)
             files.append(target)
@@ -82,15 +82,22 @@ def _short(value):
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def markdown(path: Path) -> str:
-    """The stored analysis as tables: one of the tickets, one of their common survivors."""
+def read_stored(path: Path) -> dict:
+    """What `store` wrote; without tickets where it has not. Raises SpikeTicketError."""
     if not path.exists() and path.with_suffix(".csv").exists():
-        return "(not run yet)"
+        return {"tickets": {}, "overlap": []}
     try:
-        held = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise SpikeTicketError(f"{path}: cannot be read ({error}); "
                                "spiketicket look results --collect writes it") from error
+
+
+def markdown(path: Path) -> str:
+    """The stored analysis as tables: one of the tickets, one of their common survivors."""
+    held = read_stored(path)
+    if not held["tickets"]:
+        return "(not run yet)"
     text = ["| ticket | removed | SOP per image | SpikingJelly's count | dense | µJ |",
             "|---|---|---|---|---|---|"]
     for label, entry in held["tickets"].items():
