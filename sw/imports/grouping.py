@@ -6,7 +6,7 @@ are one cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -19,6 +19,10 @@ POOLS = ("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_poo
          "adaptive_max_pool3d", "amax", "max", "maximum")
 PRODUCTS = ("mul", "mul_")
 COMPARISONS = ("ge", "gt", "le", "lt")
+SAME_VALUES = {"_to_copy", "view", "_unsafe_view", "_reshape_alias", "alias", "clone", "detach",
+               "squeeze", "unsqueeze", "expand", "permute", "transpose", "select", "slice"}
+"""Operations whose results are their operand's values."""
+
 WATCHED = {**dict.fromkeys(POOLS, "max_pool"), **dict.fromkeys(PRODUCTS, "product"),
            **dict.fromkeys(COMPARISONS, "neuron")}
 
@@ -38,14 +42,16 @@ class Seen:
 
 
 def operations(seen: list[Seen], tape: Tape, steps: int, batch: int, order: str,
-               marked: Mapping[int, Axes], modules: Mapping[str, tuple[str, str]]) -> list[Cut]:
+               marked: Mapping[int, Axes], inputs: Sequence[int],
+               modules: Mapping[str, tuple[str, str]]) -> list[Cut]:
     """The cuts among these operations.
 
-    order: as in `Axes.of`. marked: axes of the input and of what neurons made, by operation.
+    order: as in `Axes.of`. marked: axes of the input and of what neurons made, by operation;
+    inputs: those of the input.
     modules: class and package by path.
     """
     groups: dict[tuple, list[tuple[Seen, Event]]] = {}
-    for one in _once(seen, tape):
+    for one in _once(seen, tape, set(marked) - set(inputs)):
         kind, event = WATCHED[one.op.name], _event(one, tape, steps, batch, order)
         if event is not None and event.made.kind == "tb" and order == "bt":
             event = _told_apart(event, tape, marked)
@@ -78,11 +84,16 @@ def owner(modules: Mapping[str, tuple[str, str]], path: str) -> tuple[str, str]:
     return path, kind
 
 
-def _once(seen: list[Seen], tape: Tape) -> list[Seen]:
-    """Without comparisons that repeat an earlier one, or its contrary, on equal values."""
+def _once(seen: list[Seen], tape: Tape, spikes: set[int]) -> list[Seen]:
+    """Without comparisons that repeat an earlier one, or its contrary, on equal values, and without
+    those of spikes (`where(spikes > 0, reset, membrane)`). spikes: of neurons, by operation."""
     kept: list[Seen] = []
+    spikes = set(spikes)
     for one in seen:
         if WATCHED[one.op.name] == "neuron":
+            if _of_spikes(one, tape, frozenset(spikes)):
+                continue
+            spikes.add(one.index)
             level, sign, strict = threshold(one.op, tape)
             value = one.at_call[0]
             first = next((k for k in kept if WATCHED[k.op.name] == "neuron" and _level(
@@ -97,6 +108,13 @@ def _once(seen: list[Seen], tape: Tape) -> list[Seen]:
                     continue
         kept.append(one)
     return kept
+
+
+def _of_spikes(one: Seen, tape: Tape, spikes: frozenset[int]) -> bool:
+    """Whether a comparison's operand is what one neuron made, as it was."""
+    found = tape.needed(compared(one.op, tape), spikes, one.index)
+    between = [tape.ops[i].name for i in found if i not in spikes]
+    return len(found) - len(between) == 1 and set(between) <= SAME_VALUES
 
 
 def _level(first: Tensor | None, second: Tensor | None) -> bool:

@@ -302,14 +302,15 @@ def _changed(func, args: tuple, kwargs: dict) -> list[Tensor]:
 
 
 def lines() -> tuple[str, ...]:
-    """file:line of every frame that is not a library's, innermost first."""
+    """file:line of every frame that is not a library's, innermost first; none where libraries
+    only lie between the importer and the operation."""
     found, frame = [], sys._getframe(2)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if name.startswith("sw.imports"):
             if found:
-                break                   # what called the importer
+                return tuple(found)     # the rest called the importer
         elif name.split(".")[0] not in LIBRARIES:
             found.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
         frame = frame.f_back
-    return tuple(found)
+    return ()
