@@ -17,8 +17,8 @@ RESETS = ("product", "where", "mask", "index", "subtract")
 
 
 class Written(nn.Module):
-    """Two layers of neurons; charge: "leak" v b + x, "tau" v + (x - (v - r)) (1 - b), "mean" v b + x (1 - b).
-    """
+    """Two layers of neurons. charge: "leak" v b + x, "tau" v + (x - (v - r)) (1 - b), "mean"
+    v b + x (1 - b)."""
 
     def __init__(self, beta, theta, charge, reset, strict, rest, gain):
         super().__init__()
