@@ -31,7 +31,7 @@ from tqdm import tqdm
 from . import bundled, ticket
 from .core import energy
 from .data import datasets
-from .errors import SpikeTicketError
+from .errors import BadInput
 from .integer import reference
 from .integer.network import Layer, Network
 from .overlap import Masks, masks_of, overlap
@@ -69,8 +69,8 @@ def open_subject(path: str | Path) -> Subject:
     elif found is not None:
         held = masks_of(found.network)
     else:
-        raise SpikeTicketError(f"{path}: holds neither ticket.safetensors nor masks.safetensors; "
-                               "give a ticket or the folder of a finished search")
+        raise BadInput(f"{path}: holds neither ticket.safetensors nor masks.safetensors; "
+                       "give a ticket or the folder of a finished search")
     return Subject(path.resolve().name, held, found.network if found else None,
                    found.metadata if found else {})
 
@@ -93,7 +93,7 @@ def data_of(subject: Subject, data: str | None, root: str | None, images: int) -
     """The first test images for a network, in its input's shape."""
     name = data or subject.info.get("data")
     if not name:
-        raise SpikeTicketError(f"{subject.name}: does not say its data set; give --data")
+        raise BadInput(f"{subject.name}: does not say its data set; give --data")
     return datasets.for_network(subject.network, name, "test", root, images)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from .errors import SpikeTicketError
+from .errors import BadInput
 
 _PART = 1 << 20
 
@@ -20,7 +20,7 @@ def read(path: str | Path, limit: int, what: str) -> bytes:
     try:
         status = path.stat()
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)):
-            raise SpikeTicketError(f"{path}: is no file, so not {what}")
+            raise BadInput(f"{path}: is no file, so not {what}")
         size, parts = status.st_size, []
         if size <= limit:
             with path.open("rb") as file:
@@ -30,8 +30,8 @@ def read(path: str | Path, limit: int, what: str) -> bytes:
                     size += len(part)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or error
-        raise SpikeTicketError(f"{path}: cannot be read ({reason}); name {what}") from None
+        raise BadInput(f"{path}: cannot be read ({reason}); name {what}") from None
     if size > limit:
-        raise SpikeTicketError(f"{path}: more than the {limit:,} bytes that {what} may have; is it "
-                               "one?")
+        raise BadInput(f"{path}: more than the {limit:,} bytes that {what} may have; is it "
+                       "one?")
     return b"".join(parts)

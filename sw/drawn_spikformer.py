@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from . import ticket
 from .data import datasets
-from .errors import SpikeTicketError
+from .errors import BadInput
 from .integer import reference
 from .integer.folding import fold
 from .integer.gate import Gate
@@ -50,7 +50,7 @@ def drawn_network(depth: int = 4, width: int = 384, heads: int = 12, side: int =
             num_classes=classes, embed_dims=width, num_heads=heads, depths=depth,
             spiking_neuron=lambda **more: neuron.LIFNode(tau=2.0, **more))
     except (ValueError, AssertionError) as error:
-        raise SpikeTicketError(f"SpikingJelly has no such Spikformer ({error})") from error
+        raise BadInput(f"SpikingJelly has no such Spikformer ({error})") from error
     weights = {name: m.weight for name, m in model.named_modules()
                if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Linear)}
     with torch.no_grad():

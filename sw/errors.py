@@ -31,7 +31,8 @@ class SpikeTicketError(Exception):
 
 
 class BadInput(SpikeTicketError):
-    """An argument, file, network or data set that cannot be taken as it is."""
+    """An argument, file, network or data set that cannot be taken as it is. (A network that is too
+    large for a core is `sw.compile.fit.DoesNotFit`.)"""
 
 
 class Difference(SpikeTicketError):
@@ -42,6 +43,12 @@ class Difference(SpikeTicketError):
 
 class ProgramMissing(SpikeTicketError):
     """A program or package that the work needs is not installed."""
+
+
+class ProgramFailed(SpikeTicketError):
+    """A program that the work runs ended with an error. said: its own message, "" for none."""
+
+    said = ""
 
 
 class BoardError(SpikeTicketError):

@@ -27,7 +27,7 @@ from .compile.compiler import compile_network
 from .compile.image import Image
 from .core import cores, machine
 from .data import datasets
-from .errors import BadInput, SpikeTicketError, did_you_mean
+from .errors import BadInput, did_you_mean
 from .integer import reference
 from .integer.gate import check_masks
 from .integer.network import INPUT, Network
@@ -48,7 +48,7 @@ def find(path: str | Path) -> Path:
         reason = str(json.loads((folder / "result.json").read_text())["not_exported"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise SpikeTicketError(f"{folder}: holds no ticket.safetensors ({reason})")
+    raise BadInput(f"{folder}: holds no ticket.safetensors ({reason})")
 
 
 def export(path: str | Path, out: str | Path | None = None, *, board: str = DEFAULT_BOARD,
@@ -67,7 +67,7 @@ def export(path: str | Path, out: str | Path | None = None, *, board: str = DEFA
     if preset is not None and preset not in PRESETS:
         raise BadInput(f"preset {preset!r} is unknown; {did_you_mean(preset, PRESETS)}")
     if samples < 1:
-        raise SpikeTicketError(f"samples {samples} are below 1")
+        raise BadInput(f"samples {samples} are below 1")
     file = find(path)
     found = ticket.load(file)
     network = found.network
@@ -114,8 +114,8 @@ def tokens_for(network: Network, path: Path, count: int) -> np.ndarray | None:
         try:
             masks = np.load(path, allow_pickle=False)[:count]
         except (OSError, ValueError, IndexError) as error:
-            raise SpikeTicketError(f"{path}: not the masks of a search ({error}); remove it to "
-                                   "compare on random ones") from error
+            raise BadInput(f"{path}: not the masks of a search ({error}); remove it to "
+                           "compare on random ones") from error
     else:
         order = np.random.default_rng(0).random((count, gate.tokens)).argsort(1)
         masks = order < gate.keep
@@ -159,8 +159,8 @@ def compare(network: Network, image: Image, inputs: np.ndarray,
 def _equal(name: str, found: np.ndarray, want: np.ndarray, where: str) -> None:
     wrong = int((found != want).sum())
     if wrong:
-        raise SpikeTicketError(f"{name}: {wrong} of {want.size} values on {where} differ from the "
-                               "reference; please report this ticket")
+        raise BadInput(f"{name}: {wrong} of {want.size} values on {where} differ from the "
+                       "reference; please report this ticket")
 
 
 def show(result: dict) -> None:

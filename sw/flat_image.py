@@ -36,7 +36,7 @@ from .compile.compiler import compile_network
 from .compile.image import Image
 from .core import cores
 from .data import datasets
-from .errors import SpikeTicketError
+from .errors import BadInput
 from .integer import reference
 
 WORDS_A_LINE = 12
@@ -45,8 +45,8 @@ WORDS_A_LINE = 12
 def to_text(image: Image) -> str:
     """The file of an image. Raises SpikeTicketError where inputs need more than their values."""
     if image.gate is not None and image.gate.mode in ("host", "input"):
-        raise SpikeTicketError(f"network {image.name!r}: its patch gate (mode {image.gate.mode}) "
-                               "needs a host that chooses patches; use sw.Accelerator")
+        raise BadInput(f"network {image.name!r}: its patch gate (mode {image.gate.mode}) "
+                       "needs a host that chooses patches; use sw.Accelerator")
     channels, height, width = image.input_shape
     name = re.sub(r"[^\w.-]", "_", image.name, flags=re.ASCII)[:60] or "network"
     config, lanes = image.config, registers.map_lanes(image.config)
@@ -90,8 +90,8 @@ def _replace(path: Path, data: bytes) -> None:
         part.write_bytes(data)
         part.replace(path)
     except OSError as error:
-        raise SpikeTicketError(f"{path}: cannot be written ({error.strerror}); choose another "
-                               "--out") from error
+        raise BadInput(f"{path}: cannot be written ({error.strerror}); choose another "
+                       "--out") from error
 
 
 def export(name: str, out: Path, *, board: str = DEFAULT_BOARD, preset: str | None = None,

@@ -30,7 +30,7 @@ from .board.batches import Framing, Wanted
 from .board.connect import connect
 from .board.driver import Accelerator, Inference
 from .board.transport import Transport
-from .errors import SpikeTicketError
+from .errors import BadInput
 from .integer import reference
 from .integer.gate import check_masks
 from .integer.network import Network
@@ -94,9 +94,9 @@ def run_live(ticket_path: str, where: str, *, board: str, port: str | None = Non
     found = ticket.load(bundled.find(ticket_path))
     network, wanted = found.network, Wanted.of(found.network)
     if window_ms is not None and not 0.001 <= window_ms <= 1e9:
-        raise SpikeTicketError(f"--window {window_ms:g} is outside 0.001..1e9 ms")
+        raise BadInput(f"--window {window_ms:g} is outside 0.001..1e9 ms")
     if window_ms is not None and wanted.static:
-        raise SpikeTicketError(f"--window cuts event files; ticket {wanted.name!r} takes images")
+        raise BadInput(f"--window cuts event files; ticket {wanted.name!r} takes images")
     source = Source(where, wanted, Framing.of(found.metadata),
                     None if window_ms is None else round(1e3 * window_ms))
     if masks is not None or any(gate.mode == "host" for gate in network.gates.values()):
@@ -138,8 +138,8 @@ def _results(accelerator: Accelerator, inputs: Iterator[tuple[str, np.ndarray]],
     def arrays() -> Iterator[np.ndarray]:
         for index, (name, array) in enumerate(inputs):
             if masks is not None and index >= len(masks):
-                raise SpikeTicketError(f"{name}: input {index + 1}, but --masks holds "
-                                       f"{len(masks)}; give a mask for each input")
+                raise BadInput(f"{name}: input {index + 1}, but --masks holds "
+                               f"{len(masks)}; give a mask for each input")
             taken.append((name, array, time.perf_counter()))
             yield array
 

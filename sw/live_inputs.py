@@ -18,7 +18,7 @@ from .data.image_arrays import pixels
 from .data.image_fit import fit_images
 from .data.notes import Notes
 from .data.pictures import SUFFIXES, read_picture
-from .errors import SpikeTicketError
+from .errors import BadInput
 
 STDIN = "-"
 
@@ -72,16 +72,16 @@ class Source:
         if path.is_dir():
             found = [one for one in folders.entries(path) if one.is_file() and self._reads(one)]
             if not found:
-                raise SpikeTicketError(f"--input {path}: no file that ends in "
-                                       f"{', '.join(self._suffixes())}")
+                raise BadInput(f"--input {path}: no file that ends in "
+                               f"{', '.join(self._suffixes())}")
         elif path.is_file():
             found = [path]
             if not self._reads(path):
-                raise SpikeTicketError(f"--input {path}: ticket {self.wanted.name!r} takes files "
-                                       f"that end in {', '.join(self._suffixes())}")
+                raise BadInput(f"--input {path}: ticket {self.wanted.name!r} takes files "
+                               f"that end in {', '.join(self._suffixes())}")
         else:
-            raise SpikeTicketError(f"--input {path}: no such file or folder; '-' reads standard "
-                                   "input")
+            raise BadInput(f"--input {path}: no such file or folder; '-' reads standard "
+                           "input")
         for one in found:
             yield from self._of_file(one)
 
@@ -95,7 +95,7 @@ class Source:
 
     def _of_file(self, path: Path) -> Iterator[tuple[str, np.ndarray]]:
         if not path.stat().st_size:
-            raise SpikeTicketError(f"{path}: the file is empty; copy it again or remove it")
+            raise BadInput(f"{path}: the file is empty; copy it again or remove it")
         if path.suffix.lower() == ".npy":
             shape, fortran, dtype = npy_header(path)
             if dtype == np.uint8 and not fortran and self.shape in (shape, shape[1:]):
@@ -120,8 +120,8 @@ class Source:
         array = read_npy(path)
         dimensions = len(self.shape)
         if array.dtype.names:
-            raise SpikeTicketError(f"{path}: holds events ({', '.join(array.dtype.names)}), but "
-                                   f"ticket {self.wanted.name!r} takes images")
+            raise BadInput(f"{path}: holds events ({', '.join(array.dtype.names)}), but "
+                           f"ticket {self.wanted.name!r} takes images")
         if self.wanted.static:
             one = array.ndim == 2 or (array.ndim == 3 and (
                 array.shape[0] == self.shape[0] or array.shape[2] in (1, 3, 4)))
@@ -129,9 +129,9 @@ class Source:
         elif array.ndim in (dimensions, dimensions + 1):
             found = pixels(array if array.ndim > dimensions else array[None], str(path), self.notes)
         else:
-            raise SpikeTicketError(f"{path}: an array of {array.dtype} {list(array.shape)} is "
-                                   f"neither events nor frames {list(self.shape)}; save events "
-                                   "as a structured array of x, y, t, p (t in microseconds)")
+            raise BadInput(f"{path}: an array of {array.dtype} {list(array.shape)} is "
+                           f"neither events nor frames {list(self.shape)}; save events "
+                           "as a structured array of x, y, t, p (t in microseconds)")
         for index, values in enumerate(found):
             name = path.name if len(found) == 1 else f"{path.name}[{index}]"
             yield name, self._fitted(values, path) if self.wanted.static else _of_shape(
@@ -150,8 +150,8 @@ class Source:
         """A picture, uint8 [C, H, W], as the ticket takes it."""
         channels, height, width = self.wanted.input_shape
         if channels not in (1, 3):
-            raise SpikeTicketError(f"{path}: ticket {self.wanted.name!r} takes {channels} "
-                                   "channels, a picture has 1 or 3")
+            raise BadInput(f"{path}: ticket {self.wanted.name!r} takes {channels} "
+                           "channels, a picture has 1 or 3")
         if values.shape[1] * width != values.shape[2] * height:
             self.notes.add(path, f"not in the proportion of {width} x {height}; stretched")
         fitted = fit_images(values[None], (width, height), "resize", channels, str(path))[0]
@@ -160,8 +160,8 @@ class Source:
 
 def _of_shape(values: np.ndarray, shape: tuple[int, ...], path: Path) -> np.ndarray:
     if values.shape != shape:
-        raise SpikeTicketError(f"{path}: frames of {list(values.shape)}, not {list(shape)}; build "
-                               "them with the ticket's timesteps and size")
+        raise BadInput(f"{path}: frames of {list(values.shape)}, not {list(shape)}; build "
+                       "them with the ticket's timesteps and size")
     return values
 
 
@@ -190,8 +190,8 @@ def _exactly(stream: BinaryIO, size: int, source: str, index: int, ends: bool = 
         if not more:
             if ends and not data:
                 return b""
-            raise SpikeTicketError(f"{source}: ends within frame {index}, {size - len(data)} bytes "
-                                   "too early; send whole frames")
+            raise BadInput(f"{source}: ends within frame {index}, {size - len(data)} bytes "
+                           "too early; send whole frames")
         data += more
     return bytes(data)
 
@@ -208,12 +208,12 @@ def _frames_of(stream: BinaryIO, shape: tuple[int, ...], source: str, index: int
         except Exception:  # numpy parses it as Python text: a dozen error types
             found = None
     if found is None:
-        raise SpikeTicketError(f"{source}: the .npy header of frame {index} cannot be read; write "
-                               "it with numpy.save")
+        raise BadInput(f"{source}: the .npy header of frame {index} cannot be read; write "
+                       "it with numpy.save")
     if dtype != np.uint8 or order or found not in (shape, (*found[:1], *shape)):
-        raise SpikeTicketError(f"{source}: an array of {dtype} {list(found)}"
-                               f"{' in Fortran order' if order else ''}, not uint8 "
-                               f"{list(shape)} or [N, {', '.join(map(str, shape))}]")
+        raise BadInput(f"{source}: an array of {dtype} {list(found)}"
+                       f"{' in Fortran order' if order else ''}, not uint8 "
+                       f"{list(shape)} or [N, {', '.join(map(str, shape))}]")
     return 1 if found == shape else found[0]
 
 

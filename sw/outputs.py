@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from .errors import SpikeTicketError
+from .errors import BadInput
 
 
 def folder(name: str | Path) -> Path:
@@ -24,7 +24,7 @@ def file(name: str | Path) -> Path:
     """A file that is there or can be made. Raises SpikeTicketError."""
     path = Path(name)
     if path.is_dir():
-        raise SpikeTicketError(f"{path}: is a folder; name a file in it")
+        raise BadInput(f"{path}: is a folder; name a file in it")
     _check(path, path.parent)
     return path
 
@@ -34,10 +34,10 @@ def _check(path: Path, there: Path) -> None:
     while not there.exists() and there != there.parent:
         there = there.parent
     if not there.is_dir():
-        raise SpikeTicketError(f"{path}: {there} is a file, not a folder; choose another place")
+        raise BadInput(f"{path}: {there} is a file, not a folder; choose another place")
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise SpikeTicketError(f"{path}: nothing can be written to {there} ({error.strerror}); "
-                               "choose another place") from None
+        raise BadInput(f"{path}: nothing can be written to {there} ({error.strerror}); "
+                       "choose another place") from None

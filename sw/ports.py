@@ -14,7 +14,7 @@ from .board.readback import identify
 from .board.session import Session
 from .board.transport import SerialTransport
 from .board.usb_ports import Port, find, named
-from .errors import SpikeTicketError
+from .errors import BadInput, BoardSilent, SpikeTicketError
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def ask(port: Port, rates: Iterable[int] = ()) -> Answer:
                           found.preset, found.clock_hz, baud, found.simulated)
         except SpikeTicketError as error:
             trouble = str(error)
-            if "no answer" not in trouble:  # it did answer: another rate would not help
+            if not isinstance(error, BoardSilent):  # it did answer: another rate would not help
                 break
         finally:
             transport.close()
@@ -76,12 +76,12 @@ def choose(board: str | None = None) -> Answer:
         return replace(live[0], board=live[0].board or board or "")
     what = f"board {board}" if board else "supported board"
     if live:
-        raise SpikeTicketError(f"{len(live)} boards answer: "
-                               f"{', '.join(answer.port.device for answer in live)}; name one")
+        raise BadInput(f"{len(live)} boards answer: "
+                       f"{', '.join(answer.port.device for answer in live)}; name one")
     said = "; ".join(f"{answer.port.device}: {answer.trouble or 'is ' + answer.board}"
                      for answer in answers)
-    raise SpikeTicketError(f"no {what} answers ({said or 'no USB bridge of one is plugged in'}); "
-                           "plug it in, program its bitstream, or use the simulated board: sim")
+    raise BoardSilent(f"no {what} answers ({said or 'no USB bridge of one is plugged in'}); "
+                      "plug it in, program its bitstream, or use the simulated board: sim")
 
 
 def print_answers(answers: list[Answer]) -> None:

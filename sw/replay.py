@@ -26,7 +26,7 @@ from hw.registers import identity
 
 from . import bounded
 from .board.transport import Transport
-from .errors import SpikeTicketError, shown
+from .errors import BadInput, SpikeTicketError, shown
 
 FORMAT, VERSION = "spiketicket-recording", 1
 MAX_BYTES = 100 << 20
@@ -88,8 +88,8 @@ class RecordingTransport(Transport):
                 part.write_text("\n".join(self._lines) + "\n")
                 os.replace(part, self.path)
             except OSError as error:
-                raise SpikeTicketError(f"{self.path}: recording cannot be written "
-                                       f"({error})") from None
+                raise BadInput(f"{self.path}: recording cannot be written "
+                               f"({error})") from None
             finally:
                 self.inner.close()
 
@@ -159,8 +159,8 @@ class ReplayTransport(Transport):
         return value
 
     def _departs(self, how: str) -> SpikeTicketError:
-        return SpikeTicketError(f"{self.path}: the session departs from the recording at line "
-                                f"{self._at + 2}: {how}; record it again with this version")
+        return BadInput(f"{self.path}: the session departs from the recording at line "
+                        f"{self._at + 2}: {how}; record it again with this version")
 
 
 def read_recording(path: Path) -> tuple[dict, list[tuple[str, object]]]:
@@ -171,7 +171,7 @@ def read_recording(path: Path) -> tuple[dict, list[tuple[str, object]]]:
     try:
         lines = bounded.read(path, MAX_BYTES, "a recording").decode().splitlines()
     except UnicodeDecodeError as error:
-        raise SpikeTicketError(f"{path}: recording cannot be read ({error})") from None
+        raise BadInput(f"{path}: recording cannot be read ({error})") from None
     calls: list[tuple[str, object]] = []
     head = None
     try:
@@ -179,8 +179,8 @@ def read_recording(path: Path) -> tuple[dict, list[tuple[str, object]]]:
         calls.extend(_call(json.loads(line)) for line in lines[1:])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         number = 1 if head is None else len(calls) + 2
-        raise SpikeTicketError(f"{path}: line {number} is not of a recording "
-                               f"({' '.join(str(error).split())})") from None
+        raise BadInput(f"{path}: line {number} is not of a recording "
+                       f"({' '.join(str(error).split())})") from None
     return head, calls
 
 

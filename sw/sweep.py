@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .errors import SpikeTicketError
+from .errors import BadInput, ProgramMissing
 from .sweeps.plan import Plan
 from .sweeps.pools import has_ray, on_processes, on_ray
 from .sweeps.table import finished, rows_of, write_cell, write_table
@@ -29,14 +29,14 @@ def run_plan(todo: Plan, out: str | Path, *, pool: str = "auto", jobs: int | Non
     cores / threads). address: of a Ray cluster, "auto" for the one this host belongs to.
     """
     if pool not in ("auto", "ray", "processes"):
-        raise SpikeTicketError(f"pool {pool!r} is not auto, ray or processes")
+        raise BadInput(f"pool {pool!r} is not auto, ray or processes")
     if address and pool == "processes":
-        raise SpikeTicketError(f"--address {address} is Ray's; leave out --pool processes")
+        raise ProgramMissing(f"--address {address} is Ray's; leave out --pool processes")
     if (address or pool == "ray") and not has_ray():
-        raise SpikeTicketError("Ray is not installed; pip install 'spiketicket[sweep]', or "
-                               "--pool processes")
+        raise ProgramMissing("Ray is not installed; pip install 'spiketicket[sweep]', or "
+                             "--pool processes")
     if threads < 1 or (jobs is not None and jobs < 1):
-        raise SpikeTicketError(f"jobs {jobs} and threads {threads} must be at least 1")
+        raise BadInput(f"jobs {jobs} and threads {threads} must be at least 1")
     from .tickets.checkpoint import locked
     out = Path(out)
     (out / "cells").mkdir(parents=True, exist_ok=True)

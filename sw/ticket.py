@@ -29,7 +29,7 @@ from safetensors.numpy import load as _decode
 from safetensors.numpy import save as _encode
 
 from . import bounded
-from .errors import SpikeTicketError, shown
+from .errors import BadInput, SpikeTicketError, shown
 from .integer.attention import MAX_TOKENS, Attention, ColumnAttention
 from .integer.gate import Gate, Select
 from .integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
@@ -138,7 +138,7 @@ def save(path: str | Path, network: Network, metadata: dict | None = None) -> No
         part.write_bytes(data)
         os.replace(part, path)
     except OSError as error:
-        raise SpikeTicketError(f"{path}: ticket cannot be written ({error})") from error
+        raise BadInput(f"{path}: ticket cannot be written ({error})") from error
 
 
 def load(path: str | Path) -> Ticket:
@@ -149,8 +149,8 @@ def load(path: str | Path) -> Ticket:
     """
     path = Path(path)
     if not path.exists():
-        raise SpikeTicketError(f"{path}: no such ticket; spiketicket run --list "
-                               "names the bundled ones")
+        raise BadInput(f"{path}: no such ticket; spiketicket run --list "
+                       "names the bundled ones")
     return from_bytes(bounded.read(path, MAX_FILE_BYTES, "a ticket"), str(path))
 
 
@@ -163,34 +163,34 @@ def from_bytes(data: bytes, where: str = "ticket") -> Ticket:
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         # TypeError, KeyError, AttributeError: a dtype that numpy does not have, by version
         if data.startswith(TORCH):
-            raise SpikeTicketError(f"{where}: a file of torch.save, not a ticket; "
-                                   f"{BECOMES}") from None
-        raise SpikeTicketError(f"{where}: truncated, damaged or not a safetensors file "
-                               f"({' '.join(str(error).split())})") from error
+            raise BadInput(f"{where}: a file of torch.save, not a ticket; "
+                           f"{BECOMES}") from None
+        raise BadInput(f"{where}: truncated, damaged or not a safetensors file "
+                       f"({' '.join(str(error).split())})") from error
     if "format" not in meta or meta["format"] == "pt":
-        raise SpikeTicketError(f"{where}: tensors without a network ({len(tensors)}, such as "
-                               f"{next(iter(tensors), 'none')!r:.60}), not a ticket; {BECOMES}")
+        raise BadInput(f"{where}: tensors without a network ({len(tensors)}, such as "
+                       f"{next(iter(tensors), 'none')!r:.60}), not a ticket; {BECOMES}")
     if meta.get("format") not in (FORMAT, WIDER):
-        raise SpikeTicketError(f"{where}: not a ticket of this version (format "
-                               f"{meta.get('format', 'missing')!r}, expected {FORMAT!r} or "
-                               f"{WIDER!r})")
+        raise BadInput(f"{where}: not a ticket of this version (format "
+                       f"{meta.get('format', 'missing')!r}, expected {FORMAT!r} or "
+                       f"{WIDER!r})")
     if set(meta) != {"format", "network", "info", "sha256"}:
-        raise SpikeTicketError(f"{where}: metadata keys {sorted(meta)} are not a ticket's")
+        raise BadInput(f"{where}: metadata keys {sorted(meta)} are not a ticket's")
     if _digest(meta, tensors) != meta["sha256"]:
-        raise SpikeTicketError(f"{where}: checksum mismatch, the ticket is damaged; copy it again")
+        raise BadInput(f"{where}: checksum mismatch, the ticket is damaged; copy it again")
     try:
         network = _network(_printable(json.loads(meta["network"])), tensors)
         if meta["format"] == FORMAT != _format(network):
-            raise SpikeTicketError(f"format {FORMAT!r} has up to 16 timesteps, and one number for "
-                                   f"rows and columns; this network needs {WIDER!r}")
+            raise BadInput(f"format {FORMAT!r} has up to 16 timesteps, and one number for "
+                           f"rows and columns; this network needs {WIDER!r}")
         info = _printable(json.loads(meta["info"]), _lines)
         if not isinstance(info, dict):
-            raise SpikeTicketError("info is not a JSON object")
+            raise BadInput("info is not a JSON object")
     except SpikeTicketError as error:
-        raise SpikeTicketError(f"{where}: {error}") from error
+        raise BadInput(f"{where}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
-        raise SpikeTicketError(f"{where}: the network's description is not valid "
-                               f"({type(error).__name__}: {error})") from error
+        raise BadInput(f"{where}: the network's description is not valid "
+                       f"({type(error).__name__}: {error})") from error
     return Ticket(network, info)
 
 
@@ -224,7 +224,7 @@ def _digest(meta: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
 
 def _int(value: object, what: str) -> int:
     if type(value) is not int or abs(value) > 1 << 31:
-        raise SpikeTicketError(f"{what} is {value!r}, not an integer of 32 bits")
+        raise BadInput(f"{what} is {value!r}, not an integer of 32 bits")
     return value
 
 
@@ -236,7 +236,7 @@ def _pair(value: object, what: str) -> int | Pair:
 
 def _str(value: object, what: str) -> str:
     if not isinstance(value, str):
-        raise SpikeTicketError(f"{what} is {value!r}, not a string")
+        raise BadInput(f"{what} is {value!r}, not a string")
     return value
 
 
@@ -244,7 +244,7 @@ def _network(described: dict, tensors: dict[str, np.ndarray]) -> Network:
     """Rebuild the network; `tensors` is emptied on the way, so that leftovers show."""
     spec = described["input"]
     if type(spec["static"]) is not bool:
-        raise SpikeTicketError(f"input static is {spec['static']!r}, not true or false")
+        raise BadInput(f"input static is {spec['static']!r}, not true or false")
     spec = InputSpec(*(_int(spec[k], f"input {k}")
                        for k in ("channels", "height", "width", "bits")), static=spec["static"])
     layers = []
@@ -264,7 +264,7 @@ def _network(described: dict, tensors: dict[str, np.ndarray]) -> Network:
         for key in ("bias", "threshold"):
             array = _take(tensors, f"layer.{i}.{key}", np.int64)
             if array.size and (array.min() < -(1 << 31) or array.max() > 1 << 31):
-                raise SpikeTicketError(f"{where}: {key} exceeds 32 bits")
+                raise BadInput(f"{where}: {key} exceeds 32 bits")
             arrays.append(array)
         neuron, pool = layer["neuron"], layer["pool"]
         if neuron is not None:
@@ -276,7 +276,7 @@ def _network(described: dict, tensors: dict[str, np.ndarray]) -> Network:
         layers.append(Layer(layer["name"], synapses, *arrays, neuron, pool,
                             _attention(layer.get("attention"), where)))
     if tensors:
-        raise SpikeTicketError(f"arrays that no layer uses: {', '.join(sorted(tensors))}")
+        raise BadInput(f"arrays that no layer uses: {', '.join(sorted(tensors))}")
     return Network(spec, _int(described["timesteps"], "timesteps"), tuple(layers),
                    _str(described["name"], "name"),
                    tuple(_str(x, "label") for x in described["labels"]))
@@ -288,7 +288,7 @@ def _attention(described: dict | None, where: str) -> Attention | ColumnAttentio
     kinds = {name: kind for kind, name in ATTENTION_KINDS.items()}
     kind = _str(described["kind"], f"{where}: attention")
     if kind not in kinds:
-        raise SpikeTicketError(f"{where}: attention {kind!r} is not one of {', '.join(kinds)}")
+        raise BadInput(f"{where}: attention {kind!r} is not one of {', '.join(kinds)}")
     maps = (_str(described[k], f"{where}: {k}") for k in ("query", "key", "value"))
     if kind == "column":
         return ColumnAttention(*maps)
@@ -299,7 +299,7 @@ def _gate(name: str, described: dict, key: str, where: str,
           tensors: dict[str, np.ndarray]) -> Gate:
     rows, columns = (_int(n, f"{where}: grid") for n in described["grid"])
     if not (1 <= rows <= MAX_TOKENS and 1 <= columns <= MAX_TOKENS):
-        raise SpikeTicketError(f"{where}: grid of {rows}x{columns} tokens is not a gate's")
+        raise BadInput(f"{where}: grid of {rows}x{columns} tokens is not a gate's")
     mask = None
     if described["mode"] == "static":
         mask = _bits(_take(tensors, key, np.uint8), rows * columns, "tokens", where)
@@ -311,26 +311,26 @@ def _gate(name: str, described: dict, key: str, where: str,
 def _bits(packed: np.ndarray, count: int, what: str, where: str) -> np.ndarray:
     """The first `count` bits as bool [count]; refuses other lengths and set bits behind them."""
     if packed.shape != ((count + 7) // 8,):
-        raise SpikeTicketError(f"{where}: mask of {packed.size} bytes for {count} {what}")
+        raise BadInput(f"{where}: mask of {packed.size} bytes for {count} {what}")
     bits = np.unpackbits(packed, bitorder="little")
     if bits[count:].any():
-        raise SpikeTicketError(f"{where}: mask has bits beyond its {count} {what}")
+        raise BadInput(f"{where}: mask has bits beyond its {count} {what}")
     return bits[:count].astype(bool)
 
 
 def _synapses(syn: dict, key: str, where: str, tensors: dict[str, np.ndarray]) -> Synapses:
     shape = tuple(_int(n, f"{where}: weight shape") for n in syn["shape"])
     if len(shape) != 4 or min(shape) < 1:
-        raise SpikeTicketError(f"{where}: weight shape {list(shape)} is not [C_out, C_in, kh, kw]")
+        raise BadInput(f"{where}: weight shape {list(shape)} is not [C_out, C_in, kh, kw]")
     count = shape[0] * shape[1] * shape[2] * shape[3]
     if count > MAX_WEIGHTS:
-        raise SpikeTicketError(f"{where}: {count} weights are more than {MAX_WEIGHTS}")
+        raise BadInput(f"{where}: {count} weights are more than {MAX_WEIGHTS}")
     packed = _take(tensors, f"{key}.mask", np.uint8)
     values = _take(tensors, f"{key}.values", np.int8)
     alive = _bits(packed, count, "weights", where)
     if values.shape != (int(alive.sum()),) or not values.all():
-        raise SpikeTicketError(f"{where}: {values.size} values for {int(alive.sum())} surviving "
-                               "weights, or one of them is zero")
+        raise BadInput(f"{where}: {values.size} values for {int(alive.sum())} surviving "
+                       "weights, or one of them is zero")
     weight = np.zeros(count, np.int8)
     weight[alive] = values
     return Synapses(weight.reshape(shape), tuple(_str(s, f"{where}: source")
@@ -341,9 +341,9 @@ def _synapses(syn: dict, key: str, where: str, tensors: dict[str, np.ndarray]) -
 
 def _take(tensors: dict[str, np.ndarray], key: str, dtype: type) -> np.ndarray:
     if key not in tensors:
-        raise SpikeTicketError(f"array {key} is missing")
+        raise BadInput(f"array {key} is missing")
     array = tensors.pop(key)
     if array.dtype != dtype or array.ndim != 1:
-        raise SpikeTicketError(f"array {key} is {array.dtype} {list(array.shape)}, "
-                               f"not {np.dtype(dtype)} [n]")
+        raise BadInput(f"array {key} is {array.dtype} {list(array.shape)}, "
+                       f"not {np.dtype(dtype)} [n]")
     return array

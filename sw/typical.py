@@ -19,7 +19,7 @@ import numpy as np
 
 from . import ticket
 from .data import datasets
-from .errors import SpikeTicketError
+from .errors import BadInput
 from .integer import reference
 from .integer.network import INPUT, Network
 from .ticket import Ticket
@@ -42,8 +42,8 @@ def choose(network: Network, inputs: np.ndarray, masks: np.ndarray | None = None
     """Indices of `count` inputs [N, ...] (as of `sw.integer.reference.run`) that together are like
     all of them; masks as the gate needs them."""
     if len(inputs) < count:
-        raise SpikeTicketError(f"{len(inputs)} samples are fewer than the {count} typical ones "
-                               "that a ticket carries")
+        raise BadInput(f"{len(inputs)} samples are fewer than the {count} typical ones "
+                       "that a ticket carries")
     rows = []
     for start in range(0, len(inputs), BATCH):
         part = slice(start, start + BATCH)
@@ -83,12 +83,12 @@ def unpack(found: Ticket) -> np.ndarray | None:
         data = zlib.decompressobj().decompress(base64.b64decode(text, validate=True),
                                                COUNT * size + 1)
     except (TypeError, ValueError, binascii.Error, zlib.error) as error:
-        raise SpikeTicketError(f"ticket {network.name!r}: its {KEY} are damaged "
-                               f"({' '.join(str(error).split())})") from error
+        raise BadInput(f"ticket {network.name!r}: its {KEY} are damaged "
+                       f"({' '.join(str(error).split())})") from error
     values = np.frombuffer(data, np.uint8)
     if not len(values) or len(values) % size or values.max() >> spec.bits:
-        raise SpikeTicketError(f"ticket {network.name!r}: its {KEY} are no inputs of "
-                               f"{'x'.join(map(str, shape))} with {spec.bits} bits")
+        raise BadInput(f"ticket {network.name!r}: its {KEY} are no inputs of "
+                       f"{'x'.join(map(str, shape))} with {spec.bits} bits")
     return values.reshape(-1, *shape)
 
 
@@ -113,8 +113,8 @@ def add(path: Path, data: str, root: str | None = None) -> str:
     found = ticket.load(path)
     network = found.network
     if any(gate.mode == "host" for gate in network.gates.values()):
-        raise SpikeTicketError(f"{path}: its gate takes tokens from the host, which samples alone "
-                               "do not say; a search adds typical inputs to such a ticket")
+        raise BadInput(f"{path}: its gate takes tokens from the host, which samples alone "
+                       "do not say; a search adds typical inputs to such a ticket")
     inputs = datasets.for_network(network, data, "train", root, SEEN).images
     chosen = choose(network, inputs)
     ticket.save(path, network, {**found.metadata, KEY: pack(inputs[chosen])})

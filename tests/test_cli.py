@@ -15,7 +15,19 @@ from cyclopts import App
 from cyclopts.command_spec import CommandSpec
 
 from sw.cli.app import TREE, application, main
-from sw.errors import BoardSilent, Difference, SpikeTicketError, WrongBoard, command
+from sw.compile.fit import DoesNotFit
+from sw.errors import (
+    BadInput,
+    BoardError,
+    BoardSilent,
+    Difference,
+    LineDamaged,
+    ProgramFailed,
+    ProgramMissing,
+    SpikeTicketError,
+    WrongBoard,
+    command,
+)
 
 ROOT = Path(__file__).parents[1]
 VERBS = [name for verbs in TREE.values() for name in verbs]
@@ -152,8 +164,14 @@ def test_old_doors_lead_to_the_same_room(module, words, capsys):
     assert done.returncode == 0 and done.stdout == capsys.readouterr().out
 
 
+def test_errors_are_one_tree():
+    for kind in (BadInput, Difference, ProgramMissing, ProgramFailed, BoardError, DoesNotFit):
+        assert issubclass(kind, SpikeTicketError)
+    assert all(issubclass(kind, BoardError) for kind in (BoardSilent, WrongBoard, LineDamaged))
+
+
 @pytest.mark.parametrize(("error", "code"), [
-    (SpikeTicketError("x"), 2), (Difference("x"), 1), (BoardSilent("x"), 2), (WrongBoard("x"), 2)])
+    (SpikeTicketError("x"), 2), (BadInput("x"), 2), (BoardSilent("x"), 2), (Difference("x"), 1)])
 def test_an_errors_class_says_the_exit_code(error, code, capsys):
     @command
     def fails() -> int:

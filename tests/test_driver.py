@@ -17,7 +17,7 @@ from sw.board.opening import open_transport
 from sw.board.protocol import Request, Run, Write, words
 from sw.board.transport import SerialTransport
 from sw.compile.compiler import compile_network
-from sw.errors import SpikeTicketError
+from sw.errors import BoardSilent, SpikeTicketError, WrongBoard
 from sw.integer import reference
 from sw.integer.network import InputSpec, Layer, Network, Synapses
 
@@ -83,7 +83,7 @@ def test_read_map_after_inference(transport, cases):
 
 
 def test_identity_is_checked(transport):
-    with pytest.raises(SpikeTicketError, match="identity"):
+    with pytest.raises(WrongBoard, match="identity"):
         Accelerator(transport, PRESETS["a35t"]).__enter__()
     with pytest.raises(SpikeTicketError, match="not a SpikeTicket manifest"):
         Accelerator(transport, {"format": "other"})
@@ -180,7 +180,7 @@ def test_silent_board_is_an_error_within_seconds(transport, cases):
         board.load(image)
         line.mute = True
         start = time.monotonic()
-        with pytest.raises(SpikeTicketError, match="no answer; check cable"):
+        with pytest.raises(BoardSilent, match="no answer; check cable"):
             board.infer(inputs)
         assert time.monotonic() - start < 20
         line.mute = False
@@ -258,7 +258,7 @@ def test_serial_port(served, cases):
 
 
 def test_port_that_is_not_there_or_vanishes():
-    with pytest.raises(SpikeTicketError, match="/dev/nothing: cannot be opened"):
+    with pytest.raises(BoardSilent, match="/dev/nothing: cannot be opened"):
         SerialTransport("/dev/nothing")
     with pytest.raises(SpikeTicketError, match="needs its port"):
         open_transport("arty_a7")

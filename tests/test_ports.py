@@ -12,7 +12,7 @@ from sw.board import identities, opening, usb_ports
 from sw.board.driver import Accelerator
 from sw.board.transport import SerialTransport
 from sw.cli.app import main
-from sw.errors import SpikeTicketError
+from sw.errors import BoardSilent, SpikeTicketError
 
 TINY = PRESETS["tiny"]
 
@@ -84,7 +84,7 @@ def test_several_boards_or_none_that_answers(served, listed):
     listed([info(served.port, *usb), info("/dev/nothing", *usb)])
     assert ports.choose().port.device == served.port
     listed([info("/dev/nothing", *usb)])
-    with pytest.raises(SpikeTicketError, match="/dev/nothing: cannot be opened"):
+    with pytest.raises(BoardSilent, match="/dev/nothing: cannot be opened"):
         ports.choose()
     live = ports.Answer(ports.Port("/dev/a"), "", "1" * 16)
     with pytest.MonkeyPatch.context() as patch:
@@ -134,7 +134,7 @@ def test_a_port_that_vanishes_and_comes_back(served, tmp_path, monkeypatch):
         with pytest.raises(SpikeTicketError, match="the board is gone"):
             board.identify()
         link.unlink()
-        with pytest.raises(SpikeTicketError, match="cannot be opened"):
+        with pytest.raises(BoardSilent, match="cannot be opened"):
             board.identify()
         moved = tmp_path / "moved"
         moved.symlink_to(served.port)

@@ -34,7 +34,7 @@ from sw.board.protocol import (
     digest,
     encode_frame,
 )
-from sw.errors import SpikeTicketError
+from sw.errors import WrongBoard
 
 
 def reply_frame(words=(), **values):
@@ -151,10 +151,10 @@ def test_what_advances_an_epoch(request_, chained):
 
 
 def test_reply_of_another_version():
-    with pytest.raises(SpikeTicketError, match="protocol 9"):
+    with pytest.raises(WrongBoard, match="protocol 9"):
         Reply.decode(reply_frame(version=9))
     old = np.array([2 | 1 << 4 | 4 << 8, 1, 0], np.uint32)  # "VERSION", in the words of protocol 2
-    with pytest.raises(SpikeTicketError, match="speaks protocol 2, this host 3"):
+    with pytest.raises(WrongBoard, match="speaks protocol 2, this host 3"):
         Reply.decode(encode_frame(old)[:-1])
 
 

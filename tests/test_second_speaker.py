@@ -14,7 +14,7 @@ from sw.board import session as sessions
 from sw.board.driver import Accelerator
 from sw.board.protocol import Read, Request, Run, Write, encode_frame, words
 from sw.board.transport import SerialTransport
-from sw.errors import SpikeTicketError
+from sw.errors import BoardSilent, SpikeTicketError
 
 from .tiny_board import TINY, random_case
 
@@ -171,7 +171,7 @@ def test_a_second_host_at_a_served_board(tiny_library, case):
     with Board(TINY, library=tiny_library) as served, \
             Accelerator(SerialTransport(served.port), TINY) as board:
         board.load(image)
-        with pytest.raises(SpikeTicketError, match="another program uses it"):
+        with pytest.raises(BoardSilent, match="another program uses it"):
             SerialTransport(served.port)
         other = os.open(served.port, os.O_RDWR | os.O_NOCTTY)
         frame = Request(Write(Space.WEIGHT, 3, words([0x1234_5678])), sync=True).frame(77)

@@ -9,7 +9,7 @@ from hw.registers import Register, Space
 from sw.board.driver import Accelerator
 from sw.board.protocol import Read, Request, Write, words
 from sw.board.session import Session
-from sw.errors import SpikeTicketError
+from sw.errors import BoardSilent, LineDamaged, SpikeTicketError
 
 from .faulty import FaultyTransport
 from .tiny_board import TINY, random_case
@@ -98,7 +98,7 @@ def test_strict_ends_at_the_first_trouble(transport):
     session = Session(line, TINY.clock_hz)
     session.ask(PROBE)
     line.events[line.writes + 1] = lambda: transport.write(b"xyz\0")  # a damaged frame before it
-    with session.strict(), pytest.raises(SpikeTicketError, match="damaged, 1 times in a row"):
+    with session.strict(), pytest.raises(LineDamaged, match="damaged, 1 times in a row"):
         session.ask(PROBE)
     line.events[line.writes + 2] = lambda: transport.write(b"xyz\0")
     assert len(session.ask(PROBE).words) == 1 and session.statistics.recoveries >= 1
@@ -126,7 +126,7 @@ def test_no_job_for_too_long_is_an_error(transport):
     session.ask(PROBE)
     line.deaf = True
     began = time.monotonic()
-    with pytest.raises(SpikeTicketError, match=r"no answer, [0-9]+ times in a row"):
+    with pytest.raises(BoardSilent, match=r"no answer, [0-9]+ times in a row"):
         session.ask(Request(read=Read(Space.REGISTER, 0, len(Register))))
     assert 5 < line.seconds < 30 and time.monotonic() - began < 20
     line.deaf = False

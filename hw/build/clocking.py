@@ -12,7 +12,7 @@ from amaranth import ClockDomain, ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from sw.errors import SpikeTicketError
+from sw.errors import BadInput
 
 TOLERANCE = 1e-3
 """Largest deviation from the clock asked for, as a part of it."""
@@ -82,10 +82,10 @@ def solve(ranges: PllRanges, input_hz: int, output_hz: int) -> PllParameters:
             if best is None or cost < best[0]:
                 best = cost, found
     if best is None:
-        raise SpikeTicketError(f"--clock: {ranges.name} makes no {output_hz / 1e6:g} MHz from "
-                               f"{input_hz / 1e6:g} MHz; choose a clock of 10 to 400 MHz")
+        raise BadInput(f"--clock: {ranges.name} makes no {output_hz / 1e6:g} MHz from "
+                       f"{input_hz / 1e6:g} MHz; choose a clock of 10 to 400 MHz")
     if best[0][0] > TOLERANCE * output_hz:
-        raise SpikeTicketError(
+        raise BadInput(
             f"--clock: {ranges.name} makes no {output_hz / 1e6:g} MHz from {input_hz / 1e6:g} MHz; "
             f"the nearest is {best[1].output_hz / 1e6:g} MHz")
     return best[1]

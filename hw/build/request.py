@@ -10,7 +10,7 @@ from pathlib import Path
 from hw.boards import BOARDS, DEVICES, Board
 from hw.config import PRESETS, CoreConfig
 from hw.registers import DEFAULT_BAUD, MIN_DIVISOR
-from sw.errors import SpikeTicketError, did_you_mean
+from sw.errors import BadInput, did_you_mean
 
 from .clocking import parameters
 from .design import platform_of
@@ -51,20 +51,20 @@ def request(board: str, *, preset: str | None = None, clock_mhz: float | None = 
     """
     buildable = [name for name, known in BOARDS.items() if known.part]
     if board not in buildable:
-        raise SpikeTicketError(f"--board {board!r} is unknown; {did_you_mean(board, buildable)}")
+        raise BadInput(f"--board {board!r} is unknown; {did_you_mean(board, buildable)}")
     found = BOARDS[board]
     chosen = preset or found.preset
     if chosen not in PRESETS:
-        raise SpikeTicketError(f"--preset {chosen!r} is unknown; {did_you_mean(chosen, PRESETS)}")
+        raise BadInput(f"--preset {chosen!r} is unknown; {did_you_mean(chosen, PRESETS)}")
     hertz = found.clock_hz if clock_mhz is None else round(clock_mhz * 1e6)
     unknown = sorted(set(changes or ()) - set(PRESETS[chosen].as_dict()))
     if unknown:
-        raise SpikeTicketError(f"--set {unknown[0]}: no such parameter; "
-                               f"{did_you_mean(unknown[0], PRESETS[chosen].as_dict())}")
+        raise BadInput(f"--set {unknown[0]}: no such parameter; "
+                       f"{did_you_mean(unknown[0], PRESETS[chosen].as_dict())}")
     try:
         config = replace(PRESETS[chosen], **({"clock_hz": hertz} | (changes or {})))
     except ValueError as error:
-        raise SpikeTicketError(f"--set: {error}") from None
+        raise BadInput(f"--set: {error}") from None
     family = DEVICES[found.device].family
     _check_toolchain(toolchain, family)
     parameters(family, round(platform_of(found).default_clk_frequency), config.clock_hz)
@@ -85,21 +85,21 @@ def _short_hash(value: object) -> str:
 
 def _check_toolchain(toolchain: str, family: str) -> None:
     if toolchain not in TOOLCHAINS:
-        raise SpikeTicketError(f"--toolchain {toolchain!r} is unknown; "
-                               f"{did_you_mean(toolchain, TOOLCHAINS)}")
+        raise BadInput(f"--toolchain {toolchain!r} is unknown; "
+                       f"{did_you_mean(toolchain, TOOLCHAINS)}")
     fits = {"ecp5": ("auto", "trellis"), "xc7": ("auto", "vivado", "open", "archive")}[family]
     if toolchain not in fits:
-        raise SpikeTicketError(f"--toolchain {toolchain} does not build for this board's FPGA; "
-                               f"choose from {', '.join(fits)}")
+        raise BadInput(f"--toolchain {toolchain} does not build for this board's FPGA; "
+                       f"choose from {', '.join(fits)}")
 
 
 def _check_baud(baud: int, board: Board, config: CoreConfig) -> None:
     fastest = min(board.max_baud, config.clock_hz * 16 // MIN_DIVISOR)
     if not 9_600 <= baud <= fastest:
-        raise SpikeTicketError(f"--baud {baud} is outside 9600..{fastest}, what {board.name}'s "
-                               f"USB bridge and a clock of {config.clock_hz / 1e6:g} MHz take")
+        raise BadInput(f"--baud {baud} is outside 9600..{fastest}, what {board.name}'s "
+                       f"USB bridge and a clock of {config.clock_hz / 1e6:g} MHz take")
     divisor = round(16 * config.clock_hz / baud)
     error = 16 * config.clock_hz / divisor / baud - 1
     if abs(error) > 0.01:
-        raise SpikeTicketError(f"--baud {baud} is missed by {error:.1%} at a clock of "
-                               f"{config.clock_hz / 1e6:g} MHz (bit time in 1/16 cycles)")
+        raise BadInput(f"--baud {baud} is missed by {error:.1%} at a clock of "
+                       f"{config.clock_hz / 1e6:g} MHz (bit time in 1/16 cycles)")

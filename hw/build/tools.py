@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from sw.errors import SpikeTicketError
+from sw.errors import ProgramFailed, ProgramMissing, SpikeTicketError
 
 EXTRA = "pip install 'spiketicket[build]', or pip install -e '.[build]' in this folder"
 
@@ -91,7 +91,7 @@ def need(name: str) -> Tool:
     found = find(name)
     if found is None:
         oldest = f" {'.'.join(map(str, OLDEST[name]))} or newer" if name in OLDEST else ""
-        raise SpikeTicketError(f"{name}{oldest} not found on PATH; get it: {INSTALL[name]}")
+        raise ProgramMissing(f"{name}{oldest} not found on PATH; get it: {INSTALL[name]}")
     return found
 
 
@@ -135,8 +135,10 @@ def run(tool: Tool, arguments: Sequence[str | Path | int], folder: Path, log: st
                 watch(line)
         code = process.wait()
     if code:
-        raise SpikeTicketError(f"{tool.name} failed with exit code {code}: "
-                               f"{message or 'no message'} (log: {folder / (errors or log)})")
+        error = ProgramFailed(f"{tool.name} failed with exit code {code}: "
+                              f"{message or 'no message'} (log: {folder / (errors or log)})")
+        error.said = message
+        raise error
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sw.errors import SpikeTicketError
+from sw.errors import ProgramFailed, SpikeTicketError
 
 from . import tools
 
@@ -151,8 +151,8 @@ def synthesise(rtlil: str, family: str, top: str, folder: Path, *, name: str = "
         (folder / f"{name}.ys").write_text(text)
         try:
             tools.run(yosys, ["-s", f"{name}.ys"], folder, log.name, watch=watch)
-        except SpikeTicketError as error:
-            if "no message" not in str(error):
+        except ProgramFailed as error:
+            if error.said:
                 raise
         if netlist.exists():
             return opened(family, top, folder, name=name)

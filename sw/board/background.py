@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput, SpikeTicketError
 from .protocol import Reply
 from .session import Job, Session
 
@@ -70,8 +70,8 @@ class Background:
         SpikeTicketError where it was closed."""
         me = threading.get_ident()
         if self._thread is not None and self._thread.ident == me:
-            raise SpikeTicketError("a future's callback runs in the board's own thread and cannot "
-                                   "ask the board; do that where the result is waited for")
+            raise BadInput("a future's callback runs in the board's own thread and cannot "
+                           "ask the board; do that where the result is waited for")
         if self._owner == me:  # again within
             yield self._session
             return
@@ -107,8 +107,8 @@ class Background:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise SpikeTicketError(f"{self._session.transport.name}: the connection was closed; "
-                                   "open it again")
+            raise BadInput(f"{self._session.transport.name}: the connection was closed; "
+                           "open it again")
 
     def _work(self) -> None:
         while True:

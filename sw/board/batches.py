@@ -17,7 +17,7 @@ from ..data.data_options import split_name
 from ..data.event_arrays import from_array
 from ..data.event_sets import SETS
 from ..data.events import Events, frames
-from ..errors import SpikeTicketError, note
+from ..errors import BadInput, SpikeTicketError, note
 from ..integer.network import Network
 from ..plan import recorded_activity
 from ..ticket import Ticket
@@ -55,8 +55,8 @@ def compiled(what: Loadable, config: CoreConfig) -> tuple[Image, Framing]:
     what = opened(what)
     if isinstance(what, Image):
         if what.config != config:
-            raise SpikeTicketError(f"network {what.name!r} was compiled for another core; compile "
-                                   "it for the board's configuration")
+            raise BadInput(f"network {what.name!r} was compiled for another core; compile "
+                           "it for the board's configuration")
         return what, Framing()
     if isinstance(what, Ticket):
         image = compile_network(what.network, config, recorded_activity(what))
@@ -69,8 +69,8 @@ def opened(what: Loadable) -> Ticket | Network | Image:
     if isinstance(what, str | Path):
         return ticket.load(bundled.find(str(what)))
     if not isinstance(what, Ticket | Network | Image):
-        raise SpikeTicketError(f"cannot load a {type(what).__name__}; give a ticket's file or "
-                               "name, a Ticket, a Network or an Image")
+        raise BadInput(f"cannot load a {type(what).__name__}; give a ticket's file or "
+                       "name, a Ticket, a Network or an Image")
     return what
 
 
@@ -105,8 +105,8 @@ def as_batch(image: Image | Wanted, batch: object, framing: Framing) -> np.ndarr
         parts = [_array(part) for part in batch]
         shapes = {part.shape for part in parts}
         if len(shapes) > 1:
-            raise SpikeTicketError(f"inputs of shapes {' and '.join(map(str, sorted(shapes)))} "
-                                   "are in one batch; give one shape")
+            raise BadInput(f"inputs of shapes {' and '.join(map(str, sorted(shapes)))} "
+                           "are in one batch; give one shape")
         array = np.stack(parts) if parts else np.zeros((0, *_shape(image)), np.uint8)
     else:
         array = _array(batch)
@@ -137,10 +137,10 @@ def _checked(image: Image | Wanted, array: np.ndarray) -> np.ndarray:
             hint = f"; whole numbers from 0 to {(1 << image.input_bits) - 1}, not fractions"
         elif array.shape == shape:
             hint = "; add an axis for the batch: batch[None]"
-        raise SpikeTicketError(f"input is {array.dtype} {list(array.shape[1:])}; network "
-                               f"{image.name!r} takes uint8 {list(shape)}{hint}")
+        raise BadInput(f"input is {array.dtype} {list(array.shape[1:])}; network "
+                       f"{image.name!r} takes uint8 {list(shape)}{hint}")
     if array.size and int(array.max()) >> image.input_bits:
-        raise SpikeTicketError(f"input value {array.max()} needs more than {image.input_bits} bits")
+        raise BadInput(f"input value {array.max()} needs more than {image.input_bits} bits")
     return array
 
 
@@ -152,9 +152,9 @@ def _is_events(value: object) -> bool:
 def _framed(image: Image | Wanted, stream: Events | np.ndarray, framing: Framing) -> np.ndarray:
     channels, height, width = image.input_shape
     if image.static or channels != 2:
-        raise SpikeTicketError(f"network {image.name!r} takes "
-                               f"{'images' if image.static else f'{channels} channels'}, not "
-                               "event streams (OFF and ON)")
+        raise BadInput(f"network {image.name!r} takes "
+                       f"{'images' if image.static else f'{channels} channels'}, not "
+                       "event streams (OFF and ON)")
     if not isinstance(stream, Events):
         stream = from_array(stream, "events", framing.sensor or (width, height))
         for line in stream.notes:

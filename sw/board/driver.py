@@ -28,7 +28,7 @@ from hw.config import CoreConfig
 
 from ..compile.image import Image
 from ..compile.listing import read_program
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from ..integer.gate import check_masks
 from . import identities, rates, readback
 from .background import Background
@@ -83,7 +83,7 @@ class Accelerator:
             self._config = (manifest if manifest is None or isinstance(manifest, CoreConfig)
                             else registers.manifest_config(manifest))
         except ValueError as error:
-            raise SpikeTicketError(str(error)) from None
+            raise BadInput(str(error)) from None
         self.transport = transport
         self.trials: list[rates.Trial] = []
         self._held: _Held | None = None
@@ -153,7 +153,7 @@ class Accelerator:
     def config(self) -> CoreConfig:
         """The board's configuration."""
         if self._config is None:
-            raise SpikeTicketError("the board was not asked yet what it is; call connect() first")
+            raise BadInput("the board was not asked yet what it is; call connect() first")
         return self._config
 
     @property
@@ -247,7 +247,7 @@ class Accelerator:
         Results that are there are given before the next input is waited for.
         """
         if ahead < 0:
-            raise SpikeTicketError(f"ahead {ahead} is negative")
+            raise BadInput(f"ahead {ahead} is negative")
         each = iter(masks) if masks is not None else None
         waiting: deque[Future[Inference]] = deque()
         try:
@@ -319,7 +319,7 @@ class Accelerator:
         with self._background.exclusive() as session:
             image = self._loaded().image
             if image.gate is None:
-                raise SpikeTicketError(f"network {image.name!r} has no patch gate")
+                raise BadInput(f"network {image.name!r} has no patch gate")
             kept = readback.read_mask(session, image)
             self._check_maps()
         return kept
@@ -327,14 +327,14 @@ class Accelerator:
     def _loaded(self) -> _Held:
         held = self._held
         if held is None:
-            raise SpikeTicketError("no network is loaded; call load() first")
+            raise BadInput("no network is loaded; call load() first")
         return held
 
     def _still(self, held: _Held) -> None:
         """Raises SpikeTicketError if another network has been loaded. For the session's owner."""
         if self.image is not held.image:
-            raise SpikeTicketError(f"network {held.image.name!r} was replaced before this batch "
-                                   "was sent; give it again")
+            raise BadInput(f"network {held.image.name!r} was replaced before this batch "
+                           "was sent; give it again")
 
     def _jobs(self, held: _Held, batch: object, masks: np.ndarray | None, counters: bool,
               sizes: list[tuple[int, int]]) -> Iterator[Job]:
@@ -354,8 +354,8 @@ class Accelerator:
 
     def _known_map(self, image: Image, name: str) -> None:
         if name not in image.maps:
-            raise SpikeTicketError(f"network {image.name!r} has no map {name!r}; it has "
-                                   f"{', '.join(image.maps)}")
+            raise BadInput(f"network {image.name!r} has no map {name!r}; it has "
+                           f"{', '.join(image.maps)}")
 
     def _read_map(self, session: Session, image: Image, name: str) -> np.ndarray:
         found = readback.read_map(session, image, name)
@@ -364,7 +364,7 @@ class Accelerator:
 
     def _check_maps(self) -> None:
         if self._session.resets != self._maps_since:
-            raise SpikeTicketError(
+            raise BadInput(
                 f"{self.transport.name}: the board lost its maps, or nothing was run yet (a reset "
                 "or another network or program takes them); run the input again")
 

@@ -16,7 +16,7 @@ from hw.boards import BOARDS
 from hw.config import PRESETS, CoreConfig
 
 from .. import bounded
-from ..errors import SpikeTicketError
+from ..errors import BadInput, SpikeTicketError
 
 MAX_MANIFEST = 1 << 20
 """Bytes of a manifest at most; those there are take some thousands."""
@@ -49,10 +49,10 @@ def read_manifest(path: str | Path) -> Known:
         if build_id:
             registers.build_number(build_id)
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise SpikeTicketError(f"{path}: not a manifest for this version "
-                               f"({' '.join(str(error).split())})") from None
+        raise BadInput(f"{path}: not a manifest for this version "
+                       f"({' '.join(str(error).split())})") from None
     if not isinstance(board, str) or type(baud) is not int or not 1 <= baud <= 100_000_000:
-        raise SpikeTicketError(f"{path}: board {board!r} or baud {baud!r} is no such thing")
+        raise BadInput(f"{path}: board {board!r} or baud {baud!r} is no such thing")
     return Known(config, _preset(config), board, build_id, baud)
 
 

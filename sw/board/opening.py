@@ -10,7 +10,7 @@ from hw.config import PRESETS, CoreConfig
 from hw.registers import DEFAULT_BAUD
 
 from .. import ports
-from ..errors import SpikeTicketError, did_you_mean
+from ..errors import BadInput, did_you_mean
 from . import identities, rates
 from .transport import SerialTransport, Transport
 from .usb_ports import Port, named
@@ -55,7 +55,7 @@ def open_transport(board: str, port: str | None = None, baud: int = DEFAULT_BAUD
 
         return SimTransport(config or BOARDS[board].config, progress=progress)
     if port is None:
-        raise SpikeTicketError(f"board {board!r} needs its port: --port /dev/ttyUSB1, for example")
+        raise BadInput(f"board {board!r} needs its port: --port /dev/ttyUSB1, for example")
     return SerialTransport(port, baud)
 
 
@@ -66,7 +66,7 @@ def _simulated(name: str) -> CoreConfig:
         return PRESETS[name]
     if name in BOARDS:
         return BOARDS[name].config
-    raise SpikeTicketError(f"simulated board {name!r} is unknown; {did_you_mean(name, PRESETS)}")
+    raise BadInput(f"simulated board {name!r} is unknown; {did_you_mean(name, PRESETS)}")
 
 
 def _first_rate(port: Port, manifest: Manifest) -> int:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import ProgramMissing, SpikeTicketError
 from .batches import Loadable
 from .inference import Inference
 
@@ -42,8 +42,8 @@ class Cluster:
         try:
             import ray
         except ImportError:
-            raise SpikeTicketError("boards at other hosts need Ray; install it: "
-                                   "pip install 'spiketicket[sweep]'") from None
+            raise ProgramMissing("boards at other hosts need Ray; install it: "
+                                 "pip install 'spiketicket[sweep]'") from None
         self._ray = ray
         self._started = not ray.is_initialized()
         if not self._started:

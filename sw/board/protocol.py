@@ -15,7 +15,7 @@ import numpy as np
 from hw import program, registers
 from hw.registers import PROTOCOL, REPLY, REQUEST, Space, Status
 
-from ..errors import SpikeTicketError
+from ..errors import WrongBoard
 
 MAX_PAYLOAD = registers.FRAME_WORDS - len(REQUEST) - 1
 """Most words a request can write."""
@@ -211,7 +211,7 @@ class Reply:
         if not first["reply"]:
             raise FrameError("a request came back: the line is looped")
         if first["version"] != PROTOCOL:
-            raise SpikeTicketError(
+            raise WrongBoard(
                 f"the board speaks protocol {first['version']}, this host {PROTOCOL}; "
                 "use a bitstream and a host of one version")
         if len(words) < len(REPLY):

@@ -12,7 +12,7 @@ from hw.registers import Register, Space
 
 from ..compile.coding import decode_map
 from ..compile.image import Image
-from ..errors import SpikeTicketError
+from ..errors import BoardError, WrongBoard
 from . import identities
 from .inference import Identity, LayerCounters, counter_rows, named_counters
 from .jobs import chunks, load_job, memories
@@ -29,20 +29,20 @@ def identify(session: Session, config: CoreConfig | None) -> tuple[Identity, Cor
     got = session.ask(Request(read=Read(Space.REGISTER, 0, len(Register)))).words
     name = session.transport.name
     if got[Register.MAGIC] != registers.MAGIC:
-        raise SpikeTicketError(f"{name}: not a SpikeTicket board (it says "
-                               f"{int(got[Register.MAGIC]):08x}); program its bitstream first")
+        raise WrongBoard(f"{name}: not a SpikeTicket board (it says "
+                         f"{int(got[Register.MAGIC]):08x}); program its bitstream first")
     identity, build = (int(got[low]) | int(got[low + 1]) << 32
                        for low in (Register.ID_LOW, Register.BUILD_LOW))
     known = identities.find(identity, build)
     if config is None:
         if known is None:
-            raise SpikeTicketError(
+            raise WrongBoard(
                 f"{name}: the board's identity {identity:016x} is none that this version knows; "
                 "give the manifest.json that was built with its bitstream")
         config = known.config
     expected = registers.identity(config)
     if identity != expected:
-        raise SpikeTicketError(
+        raise WrongBoard(
             f"{name}: the board's identity is {identity:016x}, the manifest's {expected:016x}; "
             "program the bitstream that belongs to the manifest")
     return Identity(
@@ -67,9 +67,9 @@ def write_image(session: Session, image: Image,
         if holds(session, image):
             return
         if resets == session.resets:
-            raise SpikeTicketError(f"{name}: the board's memory does not hold what was sent; load "
-                                   "again, and suspect the board if that fails too")
-    raise SpikeTicketError(f"{name}: {KEEPS_RESETTING}")
+            raise BoardError(f"{name}: the board's memory does not hold what was sent; load "
+                             "again, and suspect the board if that fails too")
+    raise BoardError(f"{name}: {KEEPS_RESETTING}")
 
 
 def holds(session: Session, image: Image) -> bool:

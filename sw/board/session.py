@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from hw import registers
 from hw.registers import STATUS_TEXT, Register, Space, Status
 
-from ..errors import SpikeTicketError
+from ..errors import BoardError, BoardSilent, LineDamaged, WrongBoard
 from .protocol import FrameError, Reply, Request, Splitter, Write, digest, encode_frame, words
 from .transport import Transport
 
@@ -52,6 +52,7 @@ _SECOND_SPEAKER = (
     "another program has sent requests to the board, so its network and results may not be this "
     "session's; end that program, then try again (the network is loaded anew)")
 
+_SILENT = "no answer"
 _CHECK = "check cable, port, baud rate and that the bitstream is SpikeTicket's"
 
 
@@ -236,9 +237,10 @@ class Session:
         seconds = self.transport.now() - streak.since - streak.allowed
         name = self.transport.name
         if resets >= MAX_RESETS:
-            raise SpikeTicketError(f"{name}: {KEEPS_RESETTING}")
+            raise BoardError(f"{name}: {KEEPS_RESETTING}")
         if streak.failures > self._retries or seconds > self._limit:
-            raise SpikeTicketError(f"{name}: {trouble}, {streak.failures} times in a row; {_CHECK}")
+            kind = BoardSilent if trouble == _SILENT else LineDamaged
+            raise kind(f"{name}: {trouble}, {streak.failures} times in a row; {_CHECK}")
 
     def _recover(self, unsent: deque[_Job]) -> None:
         """What is not finished starts again; a line that fails often goes back to its first rate.
@@ -259,7 +261,7 @@ class Session:
             if reply is None:
                 for item in self._sent:
                     item.seconds = 0.0  # waited for now
-                return None, "no answer"
+                return None, _SILENT
             place = next((i for i, item in enumerate(self._sent) if item.seq == reply.seq), None)
             if reply.status in _AGAIN:
                 numbers = {item.seq for item in self._sent} | {self._seq}
@@ -273,7 +275,7 @@ class Session:
                 remedy = (f" ({reply.cycles} cycles); load the network again"
                           if reply.status == Status.TIMEOUT
                           else "; use a board and a host of one version")
-                raise SpikeTicketError(
+                raise BoardError(
                     f"{self.transport.name}: {STATUS_TEXT[reply.status]}{remedy}")
             if place > 0 or len(reply.words) != self._sent[0].request.reply_words:
                 return None, "answers are missing"
@@ -348,7 +350,7 @@ class Session:
                     self._synced = True
                     self._found(reply.epoch)
                     return
-        raise SpikeTicketError(f"{self.transport.name}: no answer; {_CHECK}")
+        raise BoardSilent(f"{self.transport.name}: {_SILENT}; {_CHECK}")
 
     def _found(self, epoch: int) -> None:
         """The board has this epoch: 0 after a reset, one that is possible, or another program's."""
@@ -359,7 +361,7 @@ class Session:
         self.resets += 1
         if epoch != 0 and possible:
             self._epochs = set()  # the next start finds a board without this session's state
-            raise SpikeTicketError(f"{self.transport.name}: {_SECOND_SPEAKER}")
+            raise WrongBoard(f"{self.transport.name}: {_SECOND_SPEAKER}")
         if self.on_reset is not None and not self._restoring:
             # A reset meanwhile shows in `resets`, and what puts the state back begins again.
             self._restoring = True

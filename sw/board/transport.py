@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from hw.registers import DEFAULT_BAUD
 
-from ..errors import SpikeTicketError
+from ..errors import BoardError, BoardSilent, ProgramMissing, SpikeTicketError
 from . import board_clock, usb_ports
 
 try:
@@ -72,7 +72,7 @@ class Transport(ABC):
 
     def set_baud(self, baud: int) -> None:
         """Change the rate of the line at this end."""
-        raise SpikeTicketError(f"{self.name} has no baud rate to set")
+        raise BoardError(f"{self.name} has no baud rate to set")
 
 
 class SerialTransport(Transport):
@@ -93,8 +93,8 @@ class SerialTransport(Transport):
         try:
             import serial  # only who has a board needs pyserial
         except ImportError:
-            raise SpikeTicketError("a board on a serial port needs the Python package pyserial; "
-                                   "install it: pip install pyserial") from None
+            raise ProgramMissing("a board on a serial port needs the Python package pyserial; "
+                                 "install it: pip install pyserial") from None
         self.name, self.baud, self.first_baud = port, baud, baud
         self._errors = (serial.SerialException, OSError, *_TERMIOS)
         self._serial: serial.SerialBase | None = None
@@ -122,8 +122,8 @@ class SerialTransport(Transport):
         try:
             self._serial = serial.serial_for_url(port, **options)
         except (*self._errors, ValueError) as error:
-            raise SpikeTicketError(f"{port}: cannot be opened ({_reason(error)}); "
-                                   f"{_remedy(error)}") from None
+            raise BoardSilent(f"{port}: cannot be opened ({_reason(error)}); "
+                              f"{_remedy(error)}") from None
         before = self.now()
         self._clock = board_clock.find(port)
         self._shift += before - self.now()
@@ -136,7 +136,7 @@ class SerialTransport(Transport):
     def _port(self):
         """The open port; opened again if it had vanished."""
         if self._closed:
-            raise SpikeTicketError(f"{self.name}: the connection was closed; open it again")
+            raise BoardError(f"{self.name}: the connection was closed; open it again")
         if self._serial is None:
             self.baud = self.first_baud
             try:
@@ -209,8 +209,8 @@ class SerialTransport(Transport):
 
     def _gone(self, error: Exception) -> SpikeTicketError:
         self._drop()
-        return SpikeTicketError(f"{self.name}: the board is gone ({_reason(error)}); plug it in, "
-                                "try again")
+        return BoardError(f"{self.name}: the board is gone ({_reason(error)}); plug it in, "
+                          "try again")
 
 
 def _reason(error: Exception) -> str:

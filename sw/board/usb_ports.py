@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hw.boards import BOARDS
 
-from ..errors import SpikeTicketError
+from ..errors import ProgramMissing
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ def list_ports() -> list:
     try:
         from serial.tools.list_ports import comports
     except ImportError:
-        raise SpikeTicketError("listing serial ports needs the Python package pyserial; install "
-                               "it: pip install pyserial") from None
+        raise ProgramMissing("listing serial ports needs the Python package pyserial; install "
+                             "it: pip install pyserial") from None
     return sorted(comports(), key=lambda info: info.device)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from .aedat4 import read_aedat4
 from .arrays import read_bytes
 from .events import Events
@@ -47,10 +47,10 @@ def read_aedat(path: str | Path, sensor: tuple[int, int] | None = None) -> Event
     if version == "3.1":
         return _aedat3(path, data, sensor)
     if version is None:
-        raise SpikeTicketError(f"{path}: does not begin with #!AER-DAT; not an AEDAT file"
-                               ", or one of version 1, which jAER can save again as 2.0")
-    raise SpikeTicketError(f"{path}: AEDAT {version} is not 2.0, 3.1 or 4.0; save it again with "
-                           "jAER or DV")
+        raise BadInput(f"{path}: does not begin with #!AER-DAT; not an AEDAT file"
+                       ", or one of version 1, which jAER can save again as 2.0")
+    raise BadInput(f"{path}: AEDAT {version} is not 2.0, 3.1 or 4.0; save it again with "
+                   "jAER or DV")
 
 
 def _header(data: bytes, path: Path) -> tuple[list[str], int]:
@@ -59,7 +59,7 @@ def _header(data: bytes, path: Path) -> tuple[list[str], int]:
     while data[at:at + 1] == b"#":
         end = data.find(b"\n", at, at + 4096)
         if end < 0 or end > _HEADER_LIMIT:
-            raise SpikeTicketError(f"{path}: truncated in the header; fetch it again")
+            raise BadInput(f"{path}: truncated in the header; fetch it again")
         lines.append(data[at:end].decode("latin-1").strip())
         at = end + 1
         if lines[-1] == "#!END-HEADER":
@@ -75,17 +75,17 @@ def _chip(path: Path, stated: str | None,
             return "DVS128", (f"{path}: names no chip; read as DVS128, 128 x 128",)
         found = next((chip for chip, size in _SENSORS.items() if size == tuple(sensor)), None)
         if found is None:
-            raise SpikeTicketError(f"{path}: names no chip, and {sensor[0]} x {sensor[1]} is none "
-                                   f"of {_known()}; give the sensor of one of them")
+            raise BadInput(f"{path}: names no chip, and {sensor[0]} x {sensor[1]} is none "
+                           f"of {_known()}; give the sensor of one of them")
         return found, ()
     found = next((chip for chip, names in _CHIPS if re.fullmatch(names, stated.lower())), None)
     if found is None:
-        raise SpikeTicketError(f"{path}: chip {stated[:60]!r} is not known, its addresses cannot "
-                               f"be read; known are {_known()}")
+        raise BadInput(f"{path}: chip {stated[:60]!r} is not known, its addresses cannot "
+                       f"be read; known are {_known()}")
     if sensor is not None and tuple(sensor) != _SENSORS[found]:
         width, height = _SENSORS[found]
-        raise SpikeTicketError(f"{path}: recorded by a {found}, {width} x {height}, not "
-                               f"{sensor[0]} x {sensor[1]}; leave sensor out")
+        raise BadInput(f"{path}: recorded by a {found}, {width} x {height}, not "
+                       f"{sensor[0]} x {sensor[1]}; leave sensor out")
     return found, ()
 
 
@@ -104,8 +104,8 @@ def _stated(lines: list[str], pattern: str) -> str | None:
 def _aedat2(path: Path, data: bytes, sensor: tuple[int, int] | None) -> Events:
     lines, start = _header(data, path)
     if (len(data) - start) % 8:
-        raise SpikeTicketError(f"{path}: {len(data) - start} bytes after the header are no "
-                               "multiple of 8, an event's size; fetch it again")
+        raise BadInput(f"{path}: {len(data) - start} bytes after the header are no "
+                       "multiple of 8, an event's size; fetch it again")
     raw = np.frombuffer(data, ">u4", offset=start).reshape(-1, 2).astype(np.int64)
     chip, notes = _chip(path, _stated(lines, r"#\s*AEChip:(.*)"), sensor)
     address, t = raw[:, 0], raw[:, 1]
@@ -117,8 +117,8 @@ def _aedat2(path: Path, data: bytes, sensor: tuple[int, int] | None) -> Events:
         x, y = 127 - (address >> 8 & 0x7F), 127 - (address >> 1 & 0x7F)
         p = 1 - (address & 1)
         if notes and (address[keep] >> 16).any():
-            raise SpikeTicketError(f"{path}: addresses of more than 16 bits are not a DVS128's; "
-                                   "give the sensor of another chip, such as 346x260")
+            raise BadInput(f"{path}: addresses of more than 16 bits are not a DVS128's; "
+                           "give the sensor of another chip, such as 346x260")
     else:
         keep = (address >> 31 == 0) & (address >> 10 & 1 == 0)  # neither APS or IMU, nor triggers
         x, y, p = address >> 12 & 0x3FF, address >> 22 & 0x1FF, address >> 11 & 1
@@ -130,29 +130,29 @@ def _aedat3(path: Path, data: bytes, sensor: tuple[int, int] | None) -> Events:
     form = next((line.partition(":")[2].strip() for line in lines if line.startswith("#Format:")),
                 "RAW")
     if form != "RAW":
-        raise SpikeTicketError(f"{path}: AEDAT 3.1 in format {form[:60]!r} is not RAW; save it "
-                               "uncompressed")
+        raise BadInput(f"{path}: AEDAT 3.1 in format {form[:60]!r} is not RAW; save it "
+                       "uncompressed")
     stated = _stated(lines, r"#Source \d+:(.*)")
     if stated is None and sensor is None:
-        raise SpikeTicketError(f"{path}: names no source and no size; give sensor as width, height")
+        raise BadInput(f"{path}: names no source and no size; give sensor as width, height")
     if stated is not None:
         sensor = _SENSORS[_chip(path, stated, sensor)[0]]
     parts = []
     while at < len(data):
         if len(data) - at < _PACKET.itemsize:
-            raise SpikeTicketError(f"{path}: truncated in a packet's header at byte {at}")
+            raise BadInput(f"{path}: truncated in a packet's header at byte {at}")
         head = {name: int(np.frombuffer(data, _PACKET, 1, at)[name][0]) for name in _PACKET.names}
         at += _PACKET.itemsize
         size = head["size"] * head["capacity"]
         if size > len(data) - at or head["number"] > head["capacity"]:
-            raise SpikeTicketError(
+            raise BadInput(
                 f"{path}: the packet at byte {at - _PACKET.itemsize} claims {head['capacity']} "
                 f"events of {head['size']} bytes ({head['number']} used), {len(data) - at} bytes "
                 "are left; fetch it again")
         if head["type"] == _POLARITY_EVENT:
             if head["size"] != 8:
-                raise SpikeTicketError(f"{path}: polarity events of {head['size']} bytes, not 8, "
-                                       f"at byte {at}")
+                raise BadInput(f"{path}: polarity events of {head['size']} bytes, not 8, "
+                               f"at byte {at}")
             raw = np.frombuffer(data, "<u4", 2 * head["number"], at).reshape(-1, 2)
             raw = raw[raw[:, 0] & 1 == 1].astype(np.int64)
             raw[:, 1] |= head["overflow"] << 31

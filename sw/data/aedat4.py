@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput, ProgramMissing
 from .events import MAX_EVENTS, Events
 
 MAX_PACKET = 1 << 26
@@ -46,31 +46,31 @@ def read_aedat4(path: Path, sensor: tuple[int, int] | None, data: bytes) -> Even
         end = _number(header, table, 1, "<q", -1)
         text = _string(header, table, 2)
     except (struct.error, UnicodeDecodeError) as error:
-        raise SpikeTicketError(f"{path}: damaged or truncated in the header; fetch it "
-                               "again") from error
+        raise BadInput(f"{path}: damaged or truncated in the header; fetch it "
+                       "again") from error
     end = len(data) if end == -1 else end
     if not start <= end <= len(data):
-        raise SpikeTicketError(f"{path}: header claims that packets span bytes {start}..{end} of "
-                               f"{len(data)}; fetch it again")
+        raise BadInput(f"{path}: header claims that packets span bytes {start}..{end} of "
+                       f"{len(data)}; fetch it again")
     stream, size, notes = _stream(text, path)
     if sensor is not None and size != tuple(sensor):
-        raise SpikeTicketError(f"{path}: recorded by a {size[0]} x {size[1]} sensor, not "
-                               f"{sensor[0]} x {sensor[1]}")
+        raise BadInput(f"{path}: recorded by a {size[0]} x {size[1]} sensor, not "
+                       f"{sensor[0]} x {sensor[1]}")
     unpack = _decompressor(compression, path)
     parts, count, unpacked = [], 0, 0
     while start < end:
         left = end - start - 8
         number, length = struct.unpack_from("<ii", data, start) if left >= 0 else (0, -1)
         if not 0 <= length <= left:
-            raise SpikeTicketError(f"{path}: the packet at byte {start} claims {length} bytes, "
-                                   f"{max(left, 0)} are left; fetch it again")
+            raise BadInput(f"{path}: the packet at byte {start} claims {length} bytes, "
+                           f"{max(left, 0)} are left; fetch it again")
         if number == stream:
             part, held = _events(unpack, data[start + 8:start + 8 + length], path, start)
             parts.append(part)
             count, unpacked = count + len(part), unpacked + held
             if count > MAX_EVENTS or unpacked > MAX_UNPACKED:
-                raise SpikeTicketError(f"{path}: more than {MAX_EVENTS:,} events, or than 4 GiB "
-                                       "unpacked; split the file")
+                raise BadInput(f"{path}: more than {MAX_EVENTS:,} events, or than 4 GiB "
+                               "unpacked; split the file")
         start += 8 + length
     raw = np.concatenate(parts) if parts else np.zeros(0, _EVENT)
     return Events(raw["x"], raw["y"], raw["t"], raw["on"], size, str(path), notes)
@@ -128,9 +128,9 @@ def _stream(text: str, path: Path) -> tuple[int, tuple[int, int], tuple[str, ...
             return (int(nodes[0].get("name")), (width, height),
                     notes if len(nodes) > 1 else ())
     except (ElementTree.ParseError, ValueError, TypeError) as error:
-        raise SpikeTicketError(f"{path}: the description of its streams is damaged; fetch it "
-                               "again") from error
-    raise SpikeTicketError(f"{path}: holds no stream of events")
+        raise BadInput(f"{path}: the description of its streams is damaged; fetch it "
+                       "again") from error
+    raise BadInput(f"{path}: holds no stream of events")
 
 
 def _decompressor(compression: int, path: Path) -> Callable[[bytes], bytes]:
@@ -148,9 +148,9 @@ def _decompressor(compression: int, path: Path) -> Callable[[bytes], bytes]:
                     return reader.read(MAX_PACKET)
             return unpack
     except ImportError as error:
-        raise SpikeTicketError(f"{path}: compressed; its packets need the package {error.name}: "
-                               "pip install 'spiketicket[data]'") from error
-    raise SpikeTicketError(f"{path}: compression {compression} is none of AEDAT 4's 0..4")
+        raise ProgramMissing(f"{path}: compressed; its packets need the package {error.name}: "
+                             "pip install 'spiketicket[data]'") from error
+    raise BadInput(f"{path}: compression {compression} is none of AEDAT 4's 0..4")
 
 
 def _events(unpack: Callable[[bytes], bytes], content: bytes, path: Path,
@@ -163,5 +163,5 @@ def _events(unpack: Callable[[bytes], bytes], content: bytes, path: Path,
         # A copy: the packet may hold far more than its events.
         return np.frombuffer(data, _EVENT, count, first).copy(), len(buffer)
     except Exception as error:  # the decompressors have error types of their own
-        raise SpikeTicketError(f"{path}: the packet at byte {at} is damaged "
-                               f"({type(error).__name__}); fetch it again") from error
+        raise BadInput(f"{path}: the packet at byte {at} is damaged "
+                       f"({type(error).__name__}); fetch it again") from error

@@ -12,7 +12,7 @@ import struct
 import zipfile
 import zlib
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 
 MAX_WINDOW = 1 << 26
 """Largest LZMA window, bytes: that of preset 9. The decompressor allocates what is claimed."""
@@ -25,20 +25,20 @@ def unpack_member(data: bytes, info: zipfile.ZipInfo, where: str) -> bytes:
     not as claimed, for other methods, and for encryption.
     """
     if info.flag_bits & 1:
-        raise SpikeTicketError(f"{where}: is encrypted; save it with numpy.savez")
+        raise BadInput(f"{where}: is encrypted; save it with numpy.savez")
     at = info.header_offset
     if not 0 <= at <= len(data) - 30 or data[at:at + 4] != b"PK\x03\x04":
-        raise SpikeTicketError(f"{where}: its place in the archive is damaged; fetch it again")
+        raise BadInput(f"{where}: its place in the archive is damaged; fetch it again")
     name, extra = struct.unpack_from("<HH", data, at + 26)
     packed = memoryview(data)[at + 30 + name + extra:][:info.compress_size]
     limit = info.file_size + 1
     try:
         content = _unpacked(packed, info.compress_type, limit, where)
     except (zlib.error, OSError, lzma.LZMAError, EOFError, ValueError, struct.error) as error:
-        raise SpikeTicketError(f"{where}: damaged ({error}); fetch it again") from error
+        raise BadInput(f"{where}: damaged ({error}); fetch it again") from error
     if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
-        raise SpikeTicketError(f"{where}: size or checksum are not as the archive claims; fetch it "
-                               "again")
+        raise BadInput(f"{where}: size or checksum are not as the archive claims; fetch it "
+                       "again")
     return content
 
 
@@ -53,14 +53,14 @@ def _unpacked(packed: memoryview, method: int, limit: int, where: str) -> bytes:
         # u16 version, u16 size of the properties, which are one byte lc/lp/pb and the window.
         _, size, lc_lp_pb, window = struct.unpack_from("<HHBI", packed)
         if size != 5 or window > MAX_WINDOW:
-            raise SpikeTicketError(f"{where}: LZMA with a window of {window:,} bytes, more than "
-                                   f"{MAX_WINDOW:,}; save it with numpy.savez_compressed")
+            raise BadInput(f"{where}: LZMA with a window of {window:,} bytes, more than "
+                           f"{MAX_WINDOW:,}; save it with numpy.savez_compressed")
         unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[{
             "id": lzma.FILTER_LZMA1, "dict_size": window, "lc": lc_lp_pb % 9,
             "lp": lc_lp_pb // 9 % 5, "pb": lc_lp_pb // 45}])
         return unpacker.decompress(packed[9:], limit)
-    raise SpikeTicketError(f"{where}: zip method {method} is not stored, deflate, bzip2 or LZMA; "
-                           "save it with numpy.savez_compressed")
+    raise BadInput(f"{where}: zip method {method} is not stored, deflate, bzip2 or LZMA; "
+                   "save it with numpy.savez_compressed")
 
 
 def gunzip(data: bytes, limit: int) -> bytes:

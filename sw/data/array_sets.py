@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput, SpikeTicketError
 from . import folders
 from .arrays import open_npz, read_npy
 from .data_options import Options
@@ -43,8 +43,8 @@ def keys_of(names: Collection[str], split: str) -> tuple[str, str, bool] | None:
         found = [(x, y) for x, y in pairs if x in lower and y in lower]
         if len({x for x, _ in found}) > 1 or any(len(lower[n]) > 1 for pair in found for n in pair):
             several = sorted({name for pair in found for key in pair for name in lower[key]})
-            raise SpikeTicketError(f"{', '.join(several)} may all be the {split} split; keep one "
-                                   "array of images and one of labels")
+            raise BadInput(f"{', '.join(several)} may all be the {split} split; keep one "
+                           "array of images and one of labels")
         if found:
             return lower[found[0][0]][0], lower[found[0][1]][0], stated
     return None
@@ -63,21 +63,21 @@ def from_arrays(names: Collection[str], read: Callable[[list[str]], dict[str, np
     try:
         keys = keys_of(names, split)
     except SpikeTicketError as error:
-        raise SpikeTicketError(f"{source}: {error}") from None
+        raise BadInput(f"{source}: {error}") from None
     if keys is None or (not keys[2] and has_split(names)):
-        raise SpikeTicketError(f"{source}: no array x_{split}, y_{split}; it holds "
-                               f"{', '.join(sorted(names)[:12]) or 'nothing'}, known names are "
-                               f"x_{split} and y_{split}, {split}_images and {split}_labels, x and "
-                               "y, data and labels, images and labels, arr_0 and arr_1")
+        raise BadInput(f"{source}: no array x_{split}, y_{split}; it holds "
+                       f"{', '.join(sorted(names)[:12]) or 'nothing'}, known names are "
+                       f"x_{split} and y_{split}, {split}_images and {split}_labels, x and "
+                       "y, data and labels, images and labels, arr_0 and arr_1")
     arrays = read([keys[0], keys[1], "class_names"])
     held = tuple(str(n) for n in arrays.get("class_names", np.zeros(0, "U1")).ravel())
     images, labels = arrays[keys[0]], arrays[keys[1]]
     if len(images.shape) == 0 or len(labels.shape) == 0 or len(images) != len(labels):
-        raise SpikeTicketError(f"{source}: {keys[0]} {list(images.shape)} and {keys[1]} "
-                               f"{list(labels.shape)} differ in length; {_count(images)} images "
-                               f"but labels of {_count(labels)}")
+        raise BadInput(f"{source}: {keys[0]} {list(images.shape)} and {keys[1]} "
+                       f"{list(labels.shape)} differ in length; {_count(images)} images "
+                       f"but labels of {_count(labels)}")
     if not len(images):
-        raise SpikeTicketError(f"{source}: holds no image")
+        raise BadInput(f"{source}: holds no image")
     labels = labels_of(labels, f"{source}: {keys[1]}", notes, len(held))
     images = pixels(images, f"{source}: {keys[0]}", notes, options.layout)
     if not keys[2]:
@@ -98,20 +98,20 @@ def split_of(labels: np.ndarray, split: str, name: str, source: str, notes: Note
     stated = [word for word in folders.SPLITS if word in name.lower()]
     if len(stated) == 1:
         if stated[0] != split:
-            raise SpikeTicketError(f"{source}: holds the {stated[0]} split by its name, not "
-                                   f"{split}")
+            raise BadInput(f"{source}: holds the {stated[0]} split by its name, not "
+                           f"{split}")
         return np.arange(len(labels))
     if split == "val":
-        raise SpikeTicketError(f"{source}: no split val; choose train or test")
+        raise BadInput(f"{source}: no split val; choose train or test")
     turn = np.zeros(len(labels), np.int64)
     for label in np.unique(labels):
         turn[labels == label] = np.arange((labels == label).sum())
     test = turn % folders.EVERY == folders.EVERY - 1
     chosen = np.flatnonzero(test if split == "test" else ~test)
     if not len(chosen):
-        raise SpikeTicketError(f"{source}: {len(labels)} samples give none for the {split} split, "
-                               f"which takes every {folders.EVERY}th of a class; give arrays x_"
-                               f"{split} and y_{split}")
+        raise BadInput(f"{source}: {len(labels)} samples give none for the {split} split, "
+                       f"which takes every {folders.EVERY}th of a class; give arrays x_"
+                       f"{split} and y_{split}")
     notes.add(source, f"states no split: every {folders.EVERY}th sample of a class is for testing, "
                       "the others are for training")
     return chosen[np.lexsort((labels[chosen], turn[chosen]))]
@@ -135,9 +135,9 @@ def load_npy(path: Path, split: str, options: Options, notes: Notes) -> Images:
                               if one.name.lower() == f"{form.format(n=y, s=words)}.npy"]
                     if beside:
                         return _pair(path, beside[0], split, options, notes)
-    raise SpikeTicketError(f"{path}: images without labels; put them beside it, such as x_{split}"
-                           f".npy and y_{split}.npy, or both into an .npz (run_inference --input "
-                           "needs no labels)")
+    raise BadInput(f"{path}: images without labels; put them beside it, such as x_{split}"
+                   f".npy and y_{split}.npy, or both into an .npz (run_inference --input "
+                   "needs no labels)")
 
 
 def _pair(images: Path, labels: Path, split: str, options: Options, notes: Notes) -> Images:

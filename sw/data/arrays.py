@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput, SpikeTicketError
 from .archives import unpack_member
 
 MAX_BYTES = 1 << 30
@@ -29,19 +29,19 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     try:
         status = path.stat()
         if status.st_size > limit:
-            raise SpikeTicketError(f"{path}: {status.st_size:,} bytes are more than {limit:,}; "
-                                   "split it")
+            raise BadInput(f"{path}: {status.st_size:,} bytes are more than {limit:,}; "
+                           "split it")
         if stat.S_ISREG(status.st_mode):
             return path.read_bytes()
         with path.open("rb") as file:  # a pipe or a device does not say how much it holds
             data = read_upto(file, limit + 1)
         if len(data) > limit:
-            raise SpikeTicketError(f"{path}: more than {limit:,} bytes; split it")
+            raise BadInput(f"{path}: more than {limit:,} bytes; split it")
         return data
     except FileNotFoundError as error:
-        raise SpikeTicketError(f"{path}: no such file") from error
+        raise BadInput(f"{path}: no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise SpikeTicketError(f"{path}: cannot be read ({error})") from error
+        raise BadInput(f"{path}: cannot be read ({error})") from error
 
 
 def read_upto(file: BinaryIO, size: int) -> bytes:
@@ -64,14 +64,14 @@ def _header(file: BinaryIO, where: str) -> tuple[tuple[int, ...], bool, np.dtype
         read = {(1, 0): np.lib.format.read_array_header_1_0,
                 (2, 0): np.lib.format.read_array_header_2_0}.get(version)
         if read is None:
-            raise SpikeTicketError(f"{where}: .npy version {version} is not 1.0 or 2.0; save it "
-                                   "with numpy.save and plain field names")
+            raise BadInput(f"{where}: .npy version {version} is not 1.0 or 2.0; save it "
+                           "with numpy.save and plain field names")
         return read(file)
     except SpikeTicketError:
         raise
     except Exception as error:  # numpy parses the header as Python text: a dozen error types
-        raise SpikeTicketError(f"{where}: not a NumPy array ({_one_line(error)}); fetch it "
-                               "again") from error
+        raise BadInput(f"{where}: not a NumPy array ({_one_line(error)}); fetch it "
+                       "again") from error
 
 
 def npy_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -80,7 +80,7 @@ def npy_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype]:
         with path.open("rb") as file:
             return _header(io.BytesIO(file.read(_HEAD)), str(path))
     except OSError as error:
-        raise SpikeTicketError(f"{path}: cannot be read ({error})") from error
+        raise BadInput(f"{path}: cannot be read ({error})") from error
 
 
 def _array(data: bytes, where: str) -> np.ndarray:
@@ -88,19 +88,19 @@ def _array(data: bytes, where: str) -> np.ndarray:
     file = io.BytesIO(data)
     shape, fortran, dtype = _header(file, where)
     if dtype.hasobject:
-        raise SpikeTicketError(f"{where}: not a readable array: Python objects are never "
-                               "unpickled; save plain numbers")
+        raise BadInput(f"{where}: not a readable array: Python objects are never "
+                       "unpickled; save plain numbers")
     left = len(data) - file.tell()
     claimed = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or claimed != left:
-        raise SpikeTicketError(f"{where}: header claims {claimed:,} bytes of {dtype} "
-                               f"{list(shape)}, the file holds {left:,}; fetch it again")
+        raise BadInput(f"{where}: header claims {claimed:,} bytes of {dtype} "
+                       f"{list(shape)}, the file holds {left:,}; fetch it again")
     try:
         flat = np.frombuffer(data, dtype, offset=file.tell()) if claimed else np.empty(0, dtype)
         return flat.reshape(shape, order="F" if fortran else "C")
     except (ValueError, TypeError) as error:
-        raise SpikeTicketError(f"{where}: not a NumPy array ({_one_line(error)}); fetch it "
-                               "again") from error
+        raise BadInput(f"{where}: not a NumPy array ({_one_line(error)}); fetch it "
+                       "again") from error
 
 
 def read_npy(path: str | Path) -> np.ndarray:
@@ -127,7 +127,7 @@ class NpzFile:
         """
         chosen = self.names if wanted is None else [n for n in wanted if n in self.members]
         if sum(self.members[name].file_size for name in chosen) > MAX_BYTES:
-            raise SpikeTicketError(f"{self.path}: more than 1 GiB unpacked; split the pack")
+            raise BadInput(f"{self.path}: more than 1 GiB unpacked; split the pack")
         return {name: _array(unpack_member(self.data, self.members[name], f"{self.path}: {name}"),
                              f"{self.path}: {name}") for name in chosen}
 
@@ -140,8 +140,8 @@ def open_npz(path: str | Path) -> NpzFile:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             held = archive.infolist()
     except Exception as error:  # zipfile raises a dozen types on damaged files
-        raise SpikeTicketError(f"{path}: not a readable .npz pack ({_one_line(error)}); fetch it "
-                               "again") from error
+        raise BadInput(f"{path}: not a readable .npz pack ({_one_line(error)}); fetch it "
+                       "again") from error
     members = {info.filename.removesuffix(".npy"): info for info in held
                if info.filename.endswith(".npy") and not info.filename.startswith("__MACOSX/")}
     return NpzFile(path, data, members)

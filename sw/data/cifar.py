@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput, SpikeTicketError
 from .arrays import read_bytes
 
 CIFAR10_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
@@ -92,16 +92,16 @@ def batch_fields(data: bytes, path: Path) -> dict[str, object]:
             elif name == "STOP":
                 break
             else:
-                raise SpikeTicketError(f"{path}: opcode {name} belongs in no CIFAR batch; it is "
-                                       "not read")
+                raise BadInput(f"{path}: opcode {name} belongs in no CIFAR batch; it is "
+                               "not read")
         result = stack.pop()
     except SpikeTicketError:
         raise
     except Exception as error:  # a damaged stream: index, key, type, value, attribute, ...
-        raise SpikeTicketError(f"{path}: not a readable CIFAR batch ({type(error).__name__}); "
-                               "fetch it again") from error
+        raise BadInput(f"{path}: not a readable CIFAR batch ({type(error).__name__}); "
+                       "fetch it again") from error
     if not isinstance(result, dict):
-        raise SpikeTicketError(f"{path}: not a CIFAR batch (no dictionary); fetch it again")
+        raise BadInput(f"{path}: not a CIFAR batch (no dictionary); fetch it again")
     return result
 
 
@@ -127,11 +127,11 @@ def read_python_batch(path: str | Path, label_key: str = "labels") -> Arrays:
     fields = batch_fields(read_bytes(path), path)
     labels, pixels = fields.get(label_key), _largest_bytes(fields.get("data"))
     if not isinstance(labels, list) or not all(type(n) is int for n in labels):
-        raise SpikeTicketError(f"{path}: no list of numbers {label_key!r}; it holds "
-                               f"{', '.join(sorted(fields)) or 'nothing'}")
+        raise BadInput(f"{path}: no list of numbers {label_key!r}; it holds "
+                       f"{', '.join(sorted(fields)) or 'nothing'}")
     if not labels or len(pixels) != len(labels) * PIXELS:
-        raise SpikeTicketError(f"{path}: {len(pixels)} bytes of pixels for {len(labels)} labels; "
-                               f"an image has {PIXELS}")
+        raise BadInput(f"{path}: {len(pixels)} bytes of pixels for {len(labels)} labels; "
+                       f"an image has {PIXELS}")
     images = np.frombuffer(pixels, np.uint8).reshape(-1, 3, 32, 32)
     return images, _labels(labels, path)
 
@@ -140,7 +140,7 @@ def _labels(labels, path: Path) -> np.ndarray:
     try:
         return np.array(labels, np.int64)
     except OverflowError as error:
-        raise SpikeTicketError(f"{path}: a label exceeds 64 bits") from error
+        raise BadInput(f"{path}: a label exceeds 64 bits") from error
 
 
 def read_binary_batch(path: str | Path, label_bytes: int = 1) -> Arrays:
@@ -149,8 +149,8 @@ def read_binary_batch(path: str | Path, label_bytes: int = 1) -> Arrays:
     data = read_bytes(path)
     row = label_bytes + PIXELS
     if not data or len(data) % row:
-        raise SpikeTicketError(f"{path}: {len(data)} bytes are no multiple of {row}, an image's "
-                               "size; fetch it again")
+        raise BadInput(f"{path}: {len(data)} bytes are no multiple of {row}, an image's "
+                       "size; fetch it again")
     raw = np.frombuffer(data, np.uint8).reshape(-1, row)
     return raw[:, label_bytes:].reshape(-1, 3, 32, 32), raw[:, label_bytes - 1].astype(np.int64)
 

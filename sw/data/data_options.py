@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from .events import MAX_SIDE, MAX_TIMESTEPS, fitted_size
 from .image_arrays import LAYOUTS
 
@@ -46,30 +46,30 @@ class Options:
                 continue
             if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(
                     type(n) is int and 1 <= n <= MAX_SIDE for n in pair):
-                raise SpikeTicketError(f"data option {name} {value!r} is not width, height in "
-                                       f"1..{MAX_SIDE}")
+                raise BadInput(f"data option {name} {value!r} is not width, height in "
+                               f"1..{MAX_SIDE}")
             if not isinstance(value, int):
                 object.__setattr__(self, name, tuple(pair))
         fitted_size((1, 1), None, self.fit)
         if self.channels not in (None, 1, 3):
-            raise SpikeTicketError(f"data option channels {self.channels} is not 1 or 3")
+            raise BadInput(f"data option channels {self.channels} is not 1 or 3")
         if self.frames_by not in ("number", "time"):
-            raise SpikeTicketError(f"data option frames_by {self.frames_by!r} is not 'number' or "
-                                   "'time'")
+            raise BadInput(f"data option frames_by {self.frames_by!r} is not 'number' or "
+                           "'time'")
         for name, top in (("timesteps", MAX_TIMESTEPS), ("max_count", 255), ("limit", None)):
             value = getattr(self, name)
             if name == "limit" and value is None:
                 continue
             if type(value) is not int or value < 1 or (top and value > top):
-                raise SpikeTicketError(f"data option {name} {value!r} is not a whole number from "
-                                       f"1{f' to {top}' if top else ''}")
+                raise BadInput(f"data option {name} {value!r} is not a whole number from "
+                               f"1{f' to {top}' if top else ''}")
         if self.layout not in ("", *LAYOUTS):
-            raise SpikeTicketError(f"data option layout {self.layout!r} is not "
-                                   f"{' or '.join(LAYOUTS)}")
+            raise BadInput(f"data option layout {self.layout!r} is not "
+                           f"{' or '.join(LAYOUTS)}")
         if self.time_unit is not None and (
                 not isinstance(self.time_unit, int | float) or not 0 < self.time_unit < 1e12):
-            raise SpikeTicketError(f"data option time_unit {self.time_unit!r} is not a number of "
-                                   "microseconds above 0")
+            raise BadInput(f"data option time_unit {self.time_unit!r} is not a number of "
+                           "microseconds above 0")
 
     @property
     def width_height(self) -> tuple[int, int] | None:
@@ -102,6 +102,6 @@ def split_name(data: str) -> tuple[str, dict]:
             else:
                 result[key] = float(value) if "float" in kind else value
         except ValueError as error:
-            raise SpikeTicketError(f"data {data!r}: {key} is {value!r}, not a number or a pair "
-                                   "such as 32x24") from error
+            raise BadInput(f"data {data!r}: {key} is {value!r}, not a number or a pair "
+                           "such as 32x24") from error
     return name, result

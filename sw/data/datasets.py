@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import SpikeTicketError, did_you_mean, near, note
+from ..errors import BadInput, SpikeTicketError, did_you_mean, near, note
 from . import array_sets, cifar, event_packs, event_sets, folders, idx, jpeg_packs, objects
 from . import picture_sets as pictures
 from .arrays import open_npz
@@ -75,8 +75,8 @@ class Loader:
 def _named(request: DataRequest, notes: Notes) -> Images:
     name, roots = str(request.what), request.roots
     if request.split == "val":
-        raise SpikeTicketError(f"data set {name} has no split 'val'; choose 'train' or 'test', a "
-                               "validation part is split off the training data")
+        raise BadInput(f"data set {name} has no split 'val'; choose 'train' or 'test', a "
+                       "validation part is split off the training data")
     if name in event_sets.SETS:
         images, labels, names, source = event_sets.load(name, request.split, roots, notes,
                                                         **request.options.of_events())
@@ -96,7 +96,7 @@ def _named(request: DataRequest, notes: Notes) -> Images:
         return Images(np.ascontiguousarray(images), labels_of(labels, source, notes, len(names)),
                       names, source, notes.lines())
     if pack is None:
-        raise SpikeTicketError(
+        raise BadInput(
             f"data set {name}: no files of the {request.split} split; expected "
             f"{cifar.expected(name, request.split)}, or {_PACKS[name]}, below "
             f"{', '.join(map(str, roots))}; unpack the Python or binary version there, or name its "
@@ -113,8 +113,8 @@ def _pack(request: DataRequest, notes: Notes) -> Images:
     elif {"train_jpeg", "test_jpeg"} & set(pack.names):
         images, labels, names = jpeg_packs.read_jpeg_pack(path, split, options.limit)
     elif len(matched(pack.names)) == len("xytp"):
-        raise SpikeTicketError(f"{path}: one recording (x, y, t, p) has no label; lay recordings "
-                               "out as CLASS/FILES (run_inference --input needs no labels)")
+        raise BadInput(f"{path}: one recording (x, y, t, p) has no label; lay recordings "
+                       "out as CLASS/FILES (run_inference --input needs no labels)")
     else:
         return array_sets.from_arrays(pack.names, pack.read, split, options, str(path), notes)
     return Images(np.ascontiguousarray(images), labels_of(labels, str(path), notes, len(names)),
@@ -131,9 +131,9 @@ def _folder(request: DataRequest, notes: Notes) -> Images:
         return pictures.load_folder(root, request.split, options, notes)
     if kind is None:
         if any(path.suffix.lower() in (*PICTURES, *EVENT_FILES) for path in folders.entries(root)):
-            raise SpikeTicketError(f"{root}: files without class folders have no labels; lay them "
-                                   "out as CLASS/FILES (run_inference --input needs no labels)")
-        raise SpikeTicketError(
+            raise BadInput(f"{root}: files without class folders have no labels; lay them "
+                           "out as CLASS/FILES (run_inference --input needs no labels)")
+        raise BadInput(
             f"{root}: no class folders with pictures ({', '.join(PICTURES)}) or event files "
             f"({', '.join(EVENT_FILES)}); lay the set out as {{train,test}}/CLASS/FILES or "
             f"CLASS/FILES. A set with a name ({', '.join(NAMES)}) is given by it, and its folder "
@@ -170,12 +170,12 @@ def load(what: object, split: str = "test", root: str | Path | None = None,
         what, written = split_name(str(what))
         what, more = _spelled(what), more | written
     if split not in folders.SPLITS:
-        raise SpikeTicketError(f"split {split!r} is not 'train', 'test' or 'val'")
+        raise BadInput(f"split {split!r} is not 'train', 'test' or 'val'")
     known = Options.__dataclass_fields__
     for key in more:
         if key not in known:
-            raise SpikeTicketError(f"data option {key!r} is unknown; "
-                                   f"{did_you_mean(key, known)}")
+            raise BadInput(f"data option {key!r} is unknown; "
+                           f"{did_you_mean(key, known)}")
     options = Options(**{**(asdict(options) if options else {}), **more})
     request, notes = DataRequest(what, split, root, options), Notes()
     loader = next((one for one in LOADERS if one.accepts(request)), None)
@@ -206,21 +206,21 @@ def _spelled(name: str) -> str:
 
 def _unknown(what: object) -> SpikeTicketError:
     if not isinstance(what, str):
-        return SpikeTicketError(f"a {type(what).__name__} is no data set; give "
-                                f"{', '.join(one.takes for one in LOADERS)}")
+        return BadInput(f"a {type(what).__name__} is no data set; give "
+                        f"{', '.join(one.takes for one in LOADERS)}")
     path = Path(what)
     if path.exists():
         kind = ("one picture has no label; run_inference --input classifies it"
                 if path.suffix.lower() in PICTURES else
                 "one recording has no label; run_inference --input classifies it"
                 if path.suffix.lower() in EVENT_FILES else "no kind of data that is known")
-        return SpikeTicketError(f"{path}: {kind}; a data set is "
-                                f"{', '.join(one.takes for one in LOADERS[1:])}")
+        return BadInput(f"{path}: {kind}; a data set is "
+                        f"{', '.join(one.takes for one in LOADERS[1:])}")
     beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
     close = near(path.name, [*beside, *(NAMES if path.name == what else ())])
-    return SpikeTicketError(f"data set {what!r} is unknown: neither a name nor a path that is "
-                            f"there; {f'did you mean {close[0]}? ' if close else ''}give "
-                            f"{', '.join(one.takes for one in LOADERS[1:])}")
+    return BadInput(f"data set {what!r} is unknown: neither a name nor a path that is "
+                    f"there; {f'did you mean {close[0]}? ' if close else ''}give "
+                    f"{', '.join(one.takes for one in LOADERS[1:])}")
 
 
 def for_network(network: Network, data: object, split: str = "test",
@@ -238,7 +238,7 @@ def for_network(network: Network, data: object, split: str = "test",
         shape = (network.timesteps, *shape)
     if found.images.shape[1:] != shape:
         kind = "images" if found.static else "event frames"
-        raise SpikeTicketError(
+        raise BadInput(
             f"{found.source}: {kind} of shape {list(found.images.shape[1:])}, but ticket "
             f"{network.name!r} takes {list(shape)}; {_remedy(found, shape, data)}")
     labels_of(found.labels, f"{found.source}, for ticket {network.name!r}", Notes(),

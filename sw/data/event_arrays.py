@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput, ProgramMissing, SpikeTicketError
 from .arrays import MAX_BYTES, open_npz, read_npy
 from .event_times import microseconds, plausible, whole
 from .events import Events
@@ -39,12 +39,12 @@ def from_fields(fields: Mapping[str, np.ndarray], source: str, sensor: tuple[int
     found = matched(fields)
     missing = [key for key in "xytp" if key not in found]
     if missing:
-        raise SpikeTicketError(f"{source}: no field {', '.join(missing)}; it holds "
-                               f"{', '.join(map(str, fields)) or 'nothing'}, events need x, y, t, "
-                               "p")
+        raise BadInput(f"{source}: no field {', '.join(missing)}; it holds "
+                       f"{', '.join(map(str, fields)) or 'nothing'}, events need x, y, t, "
+                       "p")
     if sensor is None:
-        raise SpikeTicketError(f"{source}: arrays of events do not state the sensor's size; give "
-                               "sensor as width, height")
+        raise BadInput(f"{source}: arrays of events do not state the sensor's size; give "
+                       "sensor as width, height")
     x, y, t, p = (np.asarray(fields[found[key]]) for key in "xytp")
     notes: tuple[str, ...] = ()
     if time_unit is not None:
@@ -64,10 +64,10 @@ def from_array(array: np.ndarray, source: str, sensor: tuple[int, int] | None, c
         return from_fields({name: array[:, i] for i, name in enumerate(columns)}, source, sensor,
                            time_unit)
     if array.ndim == 2 and array.shape[1] == 4:
-        raise SpikeTicketError(f"{source}: events in {list(array.shape)} without names; give the "
-                               "order of its columns, e.g. columns=txyp")
-    raise SpikeTicketError(f"{source}: {array.dtype} {list(array.shape)} is neither a structured "
-                           "array of x, y, t, p nor [N, 4] with its columns given (e.g. txyp)")
+        raise BadInput(f"{source}: events in {list(array.shape)} without names; give the "
+                       "order of its columns, e.g. columns=txyp")
+    raise BadInput(f"{source}: {array.dtype} {list(array.shape)} is neither a structured "
+                   "array of x, y, t, p nor [N, 4] with its columns given (e.g. txyp)")
 
 
 def read_numpy(path: str | Path, sensor: tuple[int, int] | None = None, columns: str = "",
@@ -100,18 +100,18 @@ def read_hdf5(path: str | Path, sensor: tuple[int, int] | None = None, columns: 
     try:
         import h5py
     except ImportError:
-        raise SpikeTicketError(f"{path}: HDF5 files need the package h5py: pip install "
-                               "'spiketicket[data]'") from None
+        raise ProgramMissing(f"{path}: HDF5 files need the package h5py: pip install "
+                             "'spiketicket[data]'") from None
     if not path.is_file():
-        raise SpikeTicketError(f"{path}: no such file")
+        raise BadInput(f"{path}: no such file")
     try:
         with h5py.File(path, "r") as file:
             held = _hdf5_arrays(file, path)
     except SpikeTicketError:
         raise
     except Exception as error:  # h5py raises nearly every type for damaged files
-        raise SpikeTicketError(f"{path}: not a readable HDF5 file ({type(error).__name__}: "
-                               f"{' '.join(str(error).split())[:120]}); fetch it again") from error
+        raise BadInput(f"{path}: not a readable HDF5 file ({type(error).__name__}: "
+                       f"{' '.join(str(error).split())[:120]}); fetch it again") from error
     if isinstance(held, np.ndarray):
         return from_array(held, str(path), sensor, columns, time_unit)
     return from_fields(held, str(path), sensor, time_unit)
@@ -130,9 +130,9 @@ def _hdf5_arrays(file, path: Path) -> np.ndarray | dict[str, np.ndarray]:
         size = math.prod(item.shape or (0,)) * item.dtype.itemsize
         if (item.is_virtual or item.external or item.dtype.hasobject or size > MAX_BYTES
                 or item.compression not in _FILTERS):
-            raise SpikeTicketError(f"{path}: array {item.name} of {item.dtype} "
-                                   f"{list(item.shape or ())}, compression {item.compression}, is "
-                                   "too large, kept outside the file, or no plain numbers")
+            raise BadInput(f"{path}: array {item.name} of {item.dtype} "
+                           f"{list(item.shape or ())}, compression {item.compression}, is "
+                           "too large, kept outside the file, or no plain numbers")
         return item[()]
 
     for name in HDF5_GROUPS:
@@ -144,5 +144,5 @@ def _hdf5_arrays(file, path: Path) -> np.ndarray | dict[str, np.ndarray]:
             return {key: array(arrays[key]) for key in matched(arrays).values()}
         if "events" in arrays:
             return array(arrays["events"])
-    raise SpikeTicketError(f"{path}: no arrays x, y, t, p or events in {', '.join(HDF5_GROUPS)}; "
-                           f"it holds {', '.join(list(file)[:8]) or 'nothing'}")
+    raise BadInput(f"{path}: no arrays x, y, t, p or events in {', '.join(HDF5_GROUPS)}; "
+                   f"it holds {', '.join(list(file)[:8]) or 'nothing'}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from .arrays import read_bytes
 from .event_times import unwrapped
 from .events import Events
@@ -30,8 +30,8 @@ def read_bin(path: str | Path, sensor: tuple[int, int] | None = None) -> Events:
     path = Path(path)
     data = read_bytes(path)
     if len(data) % 5:
-        raise SpikeTicketError(f"{path}: {len(data)} bytes are no multiple of 5, an event's size; "
-                               "fetch it again")
+        raise BadInput(f"{path}: {len(data)} bytes are no multiple of 5, an event's size; "
+                       "fetch it again")
     notes: tuple[str, ...] = ()
     if sensor is None:
         sensor, notes = (34, 34), (f"{path}: states no sensor; read as N-MNIST's, 34 x 34",)
@@ -55,7 +55,7 @@ def read_dat(path: str | Path, sensor: tuple[int, int] | None = None) -> Events:
     while data[at:at + 1] == b"%":
         end = data.find(b"\n", at, at + 4096)
         if end < 0:
-            raise SpikeTicketError(f"{path}: truncated in the header; fetch it again")
+            raise BadInput(f"{path}: truncated in the header; fetch it again")
         match = re.match(rb"%\s*(Version|Width|Height)\s*:?\s*(\d{1,9})\s*$", data[at:end].strip(),
                          re.IGNORECASE)
         if match:
@@ -63,24 +63,24 @@ def read_dat(path: str | Path, sensor: tuple[int, int] | None = None) -> Events:
         at = end + 1
     version = stated.get("version")
     if version not in (1, 2):
-        raise SpikeTicketError(f"{path}: " + (
+        raise BadInput(f"{path}: " + (
             "no line '% Version' at its beginning; not a Prophesee .dat file" if version is None
             else f"version {version} of .dat is not 1 or 2; save it again as version 2"))
     kind, size = data[at:at + 1], data[at + 1:at + 2]
     if not size or kind[0] not in _DAT_EVENTS or size[0] != 8:
-        raise SpikeTicketError(f"{path}: events of type {kind.hex() or '?'} and {size.hex() or '?'}"
-                               " bytes, not change detection (00 or 0c) of 8; truncated or other")
+        raise BadInput(f"{path}: events of type {kind.hex() or '?'} and {size.hex() or '?'}"
+                       " bytes, not change detection (00 or 0c) of 8; truncated or other")
     if (len(data) - at - 2) % 8:
-        raise SpikeTicketError(f"{path}: {len(data) - at - 2} bytes after the header are no "
-                               "multiple of 8, an event's size; fetch it again")
+        raise BadInput(f"{path}: {len(data) - at - 2} bytes after the header are no "
+                       "multiple of 8, an event's size; fetch it again")
     if {"width", "height"} <= stated.keys():
         held = stated["width"], stated["height"]
         if sensor is not None and held != tuple(sensor):
-            raise SpikeTicketError(f"{path}: recorded by a {held[0]} x {held[1]} sensor, not "
-                                   f"{sensor[0]} x {sensor[1]}; leave sensor out")
+            raise BadInput(f"{path}: recorded by a {held[0]} x {held[1]} sensor, not "
+                           f"{sensor[0]} x {sensor[1]}; leave sensor out")
         sensor = held
     if sensor is None:
-        raise SpikeTicketError(f"{path}: its header states no size; give sensor as width, height")
+        raise BadInput(f"{path}: its header states no size; give sensor as width, height")
     raw = np.frombuffer(data, "<u4", offset=at + 2).reshape(-1, 2).astype(np.int64)
     bits = (9, 8) if version == 1 else (14, 14)
     word = raw[:, 1]

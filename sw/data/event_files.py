@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from .aedat import read_aedat
 from .event_arrays import read_hdf5, read_numpy
 from .event_binary import read_bin, read_dat
@@ -35,7 +35,7 @@ def read(path: str | Path, sensor: tuple[int, int] | None = None, columns: str =
     path = Path(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise SpikeTicketError(f"{path}: event files end in {', '.join(READERS)}")
+        raise BadInput(f"{path}: event files end in {', '.join(READERS)}")
     if reader in (read_numpy, read_hdf5):
         return reader(path, sensor, columns, time_unit)
     return reader(path, sensor)

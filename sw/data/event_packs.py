@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from . import events
 from .array_sets import split_of
 from .events import Events
@@ -34,8 +34,8 @@ def frames_of(found: list[Recording], sensor: tuple[int, int], what: str, notes:
     width, height = events.fitted_size(sensor, size, fit)
     shape = (len(found), timesteps, 2, height, width)
     if np.prod([int(n) for n in shape], dtype=object) > MAX_FRAME_BYTES:
-        raise SpikeTicketError(f"{what}: frames {list(shape)} exceed 4 GiB; give fewer timesteps, "
-                               "a smaller size, or a limit")
+        raise BadInput(f"{what}: frames {list(shape)} exceed 4 GiB; give fewer timesteps, "
+                       "a smaller size, or a limit")
     images = np.empty(shape, np.uint8)
     held = 0
     for i, (_, read) in enumerate(tqdm(found, desc=f"{what} frames", unit="rec", mininterval=1.0,
@@ -47,8 +47,8 @@ def frames_of(found: list[Recording], sensor: tuple[int, int], what: str, notes:
             notes.add(recording.source, "holds no event; its frames are empty")
         images[i] = events.frames(recording, timesteps, by, size, fit, max_count)
     if found and not held:
-        raise SpikeTicketError(f"{what}: none of the {len(found)} recordings holds an event; fetch "
-                               "or convert them again")
+        raise BadInput(f"{what}: none of the {len(found)} recordings holds an event; fetch "
+                       "or convert them again")
     return images, np.array([label for label, _ in found], np.int64)
 
 
@@ -73,9 +73,9 @@ def of_pack(path: Path, split: str, sensor: tuple[int, int] | None, label_key: s
     pack = events.read_pack(path, sensor, label_key)
     labels = pack.labels
     if (labels < 0).any():
-        raise SpikeTicketError(f"{path}: recording {int(np.argmax(labels < 0))} has no label "
-                               f"({labels.min()}); training and accuracy need labels, pictures "
-                               "and demonstrations read it by sw.data.events.read_pack")
+        raise BadInput(f"{path}: recording {int(np.argmax(labels < 0))} has no label "
+                       f"({labels.min()}); training and accuracy need labels, pictures "
+                       "and demonstrations read it by sw.data.events.read_pack")
     chosen = split_of(labels, split, path.name, str(path), notes)
     found = [(int(labels[i]), partial(pack.__getitem__, int(i))) for i in chosen]
     return found, pack.sensor, pack.names
@@ -90,9 +90,9 @@ def join(parts: list[Part], paths: list[Path]) -> Part:
     _, sensor, names = parts[0]
     for (found, _, its_names), path in zip(parts, paths, strict=True):
         if its_names != names:
-            raise SpikeTicketError(f"{path}: its classes {', '.join(its_names) or '(none)'} are "
-                                   f"not those of {paths[0]}; keep packs of one set only in a "
-                                   "folder, or give a pack's path")
+            raise BadInput(f"{path}: its classes {', '.join(its_names) or '(none)'} are "
+                           f"not those of {paths[0]}; keep packs of one set only in a "
+                           "folder, or give a pack's path")
         fresh = [(_digest(*recording), recording) for recording in found]
         joined += [recording for digest, recording in fresh if digest not in seen]
         seen.update(digest for digest, _ in fresh)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from . import event_files, folders
 from .arrays import read_bytes
 from .cifar import CIFAR10_LABELS
@@ -108,7 +108,7 @@ def load(name: str, split: str, roots: list[Path], notes: Notes,
             return *frames_of(found, sensor, source, notes, **how), names or known.names, source
     places = [f.format(split=words[word]) for f, words, _, _ in known.folders]
     packs = [pattern.format(split=split) for pattern in known.packs]
-    raise SpikeTicketError(
+    raise BadInput(
         f"data set {name}: no recordings of the {split} split; expected one of "
         f"{', '.join(places + packs)} below {', '.join(map(str, roots)) or 'a root'}; "
         f"{known.remedy}, or name its folder in SPIKETICKET_DATA")
@@ -181,8 +181,8 @@ def _folder(known: EventSet, base: Path, split: str, sensor: tuple[int, int], co
             if by_file:
                 label = _class_of(path.stem, known)
                 if label is None:
-                    raise SpikeTicketError(f"{path}: named after none of the "
-                                           f"{len(known.names)} classes")
+                    raise BadInput(f"{path}: named after none of the "
+                                   f"{len(known.names)} classes")
             number = _number(path.stem)
             if known.split_at and (number < known.split_at) != (split == "test"):
                 continue
@@ -203,17 +203,17 @@ def _gesture_trials(base: Path, split: str, sensor: tuple[int, int]) -> Iterator
             continue
         trial = base / line.strip()
         if trial.suffix != ".aedat" or trial.parent != base:
-            raise SpikeTicketError(f"{base / f'trials_to_{split}.txt'}: {line.strip()[:60]!r} is "
-                                   "not the name of an .aedat file beside it")
+            raise BadInput(f"{base / f'trials_to_{split}.txt'}: {line.strip()[:60]!r} is "
+                           "not the name of an .aedat file beside it")
         table = trial.with_name(f"{trial.stem}_labels.csv")
         for row in list(csv.reader(_text(table).splitlines()))[1:]:
             try:
                 label, start, stop = (int(cell) for cell in row[:3])
             except ValueError as error:
-                raise SpikeTicketError(f"{table}: row {','.join(row)[:60]!r} is not class, start, "
-                                       "end in microseconds") from error
+                raise BadInput(f"{table}: row {','.join(row)[:60]!r} is not class, start, "
+                               "end in microseconds") from error
             if not 1 <= label <= len(GESTURES):
-                raise SpikeTicketError(f"{table}: class {label} is outside 1..{len(GESTURES)}")
+                raise BadInput(f"{table}: class {label} is outside 1..{len(GESTURES)}")
             yield label - 1, partial(_cut, held, trial, sensor, start, stop)
 
 
@@ -248,15 +248,15 @@ def load_folder(root: Path, split: str, notes: Notes, sensor: tuple[int, int] | 
 
 def _stated_sensor(root: Path, first: Path) -> tuple[int, int]:
     if first.suffix.lower() in event_files.UNSTATED:
-        raise SpikeTicketError(f"{root}: {first.suffix} files of events do not state the sensor's "
-                               f"size; give sensor, such as {root}:sensor=34x34")
+        raise BadInput(f"{root}: {first.suffix} files of events do not state the sensor's "
+                       f"size; give sensor, such as {root}:sensor=34x34")
     return event_files.read(first).sensor
 
 
 def _of_sensor(path: Path, sensor: tuple[int, int]) -> Events:
     found = event_files.read(path)
     if found.sensor != sensor:
-        raise SpikeTicketError(f"{path}: recorded by a {found.sensor[0]} x {found.sensor[1]} "
-                               f"sensor, the first by {sensor[0]} x {sensor[1]}; keep one camera's "
-                               "recordings in a folder")
+        raise BadInput(f"{path}: recorded by a {found.sensor[0]} x {found.sensor[1]} "
+                       f"sensor, the first by {sensor[0]} x {sensor[1]}; keep one camera's "
+                       "recordings in a folder")
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 
 WRAPS = (1 << 32, 1 << 31)
 """Where counters of microseconds wrap: int32 and uint32; AEDAT 3's 31 bits."""
@@ -21,7 +21,7 @@ def microseconds(t: np.ndarray, unit: float | None, source: str) -> np.ndarray:
     if unit is None:
         return t
     if t.dtype.kind not in "iuf" or t.ndim != 1:
-        raise SpikeTicketError(f"{source}: t is {t.dtype} {list(t.shape)}, not numbers [N]")
+        raise BadInput(f"{source}: t is {t.dtype} {list(t.shape)}, not numbers [N]")
     return t if unit == 1 and t.dtype.kind != "f" else np.rint(t.astype(np.float64) * unit)
 
 
@@ -30,7 +30,7 @@ def whole(t: np.ndarray, source: str) -> np.ndarray:
     broken = np.isfinite(t) & (t != np.rint(t))
     if broken.any():
         at = int(np.argmax(broken))
-        raise SpikeTicketError(
+        raise BadInput(
             f"{source}: event {at} has t = {t[at]:.6g}: a time with a fraction is not in "
             "microseconds; give time_unit (1000000 for seconds, 1000 for milliseconds, 1 to round)")
     return t
@@ -87,7 +87,7 @@ def in_order(t: np.ndarray,
     far = back[drop > (int(t.max()) - int(t.min())) // 4]
     if len(far) and len(back) <= max(2, len(t) // 50):
         at = int(far[0])
-        raise SpikeTicketError(
+        raise BadInput(
             f"{source}: times jump back by {int(t[at] - t[at + 1]):,} µs at event {at + 1:,} of "
             f"{len(t):,}; split it there if these are several recordings, else sort it by time")
     order = np.argsort(t, kind="stable")

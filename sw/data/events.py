@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from . import event_times
 from .arrays import read_npz
 
@@ -47,12 +47,12 @@ class Events:
 
     def __post_init__(self):
         if len(self.sensor) != 2 or not all(1 <= n <= MAX_SIDE for n in self.sensor):
-            raise SpikeTicketError(f"{self.source}: sensor {self.sensor} is not (width, height) in "
-                                   f"1..{MAX_SIDE}")
+            raise BadInput(f"{self.source}: sensor {self.sensor} is not (width, height) in "
+                           f"1..{MAX_SIDE}")
         shape = np.shape(self.x)
         if len(shape) != 1 or shape[0] > MAX_EVENTS:
-            raise SpikeTicketError(f"{self.source}: x has shape {list(shape)}, not [N] with N up "
-                                   f"to {MAX_EVENTS:,}")
+            raise BadInput(f"{self.source}: x has shape {list(shape)}, not [N] with N up "
+                           f"to {MAX_EVENTS:,}")
         for name, low, high in (("x", 0, self.sensor[0] - 1), ("y", 0, self.sensor[1] - 1),
                                 ("p", -1, 1), ("t", -1 << 61, 1 << 61)):
             object.__setattr__(self, name, self._checked(name, shape, low, high))
@@ -66,8 +66,8 @@ class Events:
     def _checked(self, name: str, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
         values = np.asarray(getattr(self, name))
         if values.shape != shape or values.dtype.kind not in "iufb":
-            raise SpikeTicketError(f"{self.source}: {name} is {values.dtype} "
-                                   f"{list(values.shape)}, not numbers {list(shape)}")
+            raise BadInput(f"{self.source}: {name} is {values.dtype} "
+                           f"{list(values.shape)}, not numbers {list(shape)}")
         if values.dtype.kind == "b":
             values = values.view(np.uint8)
         if name == "t" and values.dtype.kind == "f":
@@ -79,18 +79,18 @@ class Events:
                      else f"{low}..{high}")
             hint = ("; these count from 1, subtract it" if name in "xy" and values.min() == 1
                     and values.max() == high + 1 else "")
-            raise SpikeTicketError(f"{self.source}: event {at} has {name} = {values[at]}, outside "
-                                   f"{where}{hint}")
+            raise BadInput(f"{self.source}: event {at} has {name} = {values[at]}, outside "
+                           f"{where}{hint}")
         result = values.astype(np.int64 if name == "t" else np.int32)
         if values.dtype.kind == "f" and (broken := values != result).any():
-            raise SpikeTicketError(f"{self.source}: event {int(np.argmax(broken))} has {name} = "
-                                   f"{values[np.argmax(broken)]:g}, not a whole number")
+            raise BadInput(f"{self.source}: event {int(np.argmax(broken))} has {name} = "
+                           f"{values[np.argmax(broken)]:g}, not a whole number")
         if name != "p":
             return result
         if len(result) and result.min() < 0:
             if (result == 0).any():
-                raise SpikeTicketError(f"{self.source}: polarities -1 and 0 in one recording; OFF "
-                                       "and ON are 0 and 1, or -1 and 1")
+                raise BadInput(f"{self.source}: polarities -1 and 0 in one recording; OFF "
+                               "and ON are 0 and 1, or -1 and 1")
             note = f"{self.source}: polarities -1 and 1, read as OFF and ON"
             object.__setattr__(self, "notes", (*self.notes, note))
         return (result > 0).astype(np.uint8)
@@ -112,9 +112,9 @@ def slices(t: np.ndarray, timesteps: int, by: str = "number") -> np.ndarray:
     timestep takes the rest.
     """
     if not 1 <= timesteps <= MAX_TIMESTEPS:
-        raise SpikeTicketError(f"timesteps {timesteps} are outside 1..{MAX_TIMESTEPS}")
+        raise BadInput(f"timesteps {timesteps} are outside 1..{MAX_TIMESTEPS}")
     if by not in ("number", "time"):
-        raise SpikeTicketError(f"frames by {by!r}; give 'number' or 'time'")
+        raise BadInput(f"frames by {by!r}; give 'number' or 'time'")
     if by == "number":
         place, each = np.arange(len(t)), len(t) // timesteps
     else:
@@ -130,16 +130,16 @@ def fitted_size(sensor: tuple[int, int], size: tuple[int, int] | None,
     "pad" and "crop" refuse the other direction, "pad-crop" does what each axis needs.
     """
     if fit not in FITS:
-        raise SpikeTicketError(f"fit {fit!r} is not {', '.join(FITS)}")
+        raise BadInput(f"fit {fit!r} is not {', '.join(FITS)}")
     if size is None:
         return tuple(sensor)
     if not all(1 <= n <= MAX_SIDE for n in size):
-        raise SpikeTicketError(f"size {size} is outside 1..{MAX_SIDE}")
+        raise BadInput(f"size {size} is outside 1..{MAX_SIDE}")
     grows, shrinks = (any(new > old for new, old in zip(size, sensor, strict=True)),
                       any(new < old for new, old in zip(size, sensor, strict=True)))
     if (fit == "pad" and shrinks) or (fit == "crop" and grows):
-        raise SpikeTicketError(f"fit {fit!r} cannot turn {sensor[0]} x {sensor[1]} into "
-                               f"{size[0]} x {size[1]}; use 'pad-crop' or 'resize'")
+        raise BadInput(f"fit {fit!r} cannot turn {sensor[0]} x {sensor[1]} into "
+                       f"{size[0]} x {size[1]}; use 'pad-crop' or 'resize'")
     return tuple(size)
 
 
@@ -153,7 +153,7 @@ def frames(events: Events, timesteps: int, by: str = "number",
     max_count: counts saturate here, 1..255.
     """
     if not 1 <= max_count <= 255:
-        raise SpikeTicketError(f"max_count {max_count} is outside 1..255")
+        raise BadInput(f"max_count {max_count} is outside 1..255")
     width, height = fitted_size(events.sensor, size, fit)
     step = slices(events.t, timesteps, by)
     x, y = (_fit_axis(values, old, new, fit) for values, old, new in
@@ -207,7 +207,7 @@ def read_pack(path: str | Path, sensor: tuple[int, int] | None = None,
 
     def need(ok: bool, what: str) -> None:
         if not ok:
-            raise SpikeTicketError(f"{path}: {what}")
+            raise BadInput(f"{path}: {what}")
 
     missing = [key for key in ("x", "y", "p", "dt", "off", label_key) if key not in arrays]
     need(not missing, f"no array {', '.join(missing)}; an event pack holds x y p dt off label")

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from .notes import Notes
 
 SPLITS = {"train": ("train", "training"), "test": ("test", "testing"),
@@ -51,7 +51,7 @@ def entries(folder: Path) -> list[Path]:
     try:
         found = [path for path in folder.iterdir() if not system_file(path)]
     except OSError as error:
-        raise SpikeTicketError(f"{folder}: cannot be read ({error.strerror})") from error
+        raise BadInput(f"{folder}: cannot be read ({error.strerror})") from error
     return sorted(found, key=lambda path: (natural(path.name), path.name))
 
 
@@ -73,11 +73,11 @@ def files_of(folder: Path, suffixes: Collection[str], notes: Notes) -> list[Path
     for path in (*inner, *(path for path in files if path.suffix.lower() not in suffixes)):
         notes.add(path, f"passed over: not a file that ends in {', '.join(suffixes)}")
     if len(found) > MAX_FILES:
-        raise SpikeTicketError(f"{folder}: more than {MAX_FILES:,} files")
+        raise BadInput(f"{folder}: more than {MAX_FILES:,} files")
     for path in found:
         if not path.stat().st_size:
-            raise SpikeTicketError(f"{path}: the file is empty; a copy or conversion was "
-                                   "interrupted, do it again or remove the file")
+            raise BadInput(f"{path}: the file is empty; a copy or conversion was "
+                           "interrupted, do it again or remove the file")
     return found
 
 
@@ -88,8 +88,8 @@ def split_folders(root: Path) -> dict[str, Path]:
         for split, words in SPLITS.items():
             if path.name.lower() in words:
                 if split in result:
-                    raise SpikeTicketError(f"{root}: both {result[split].name} and {path.name} are "
-                                           f"its {split} split; keep one")
+                    raise BadInput(f"{root}: both {result[split].name} and {path.name} are "
+                                   f"its {split} split; keep one")
                 result[split] = path
     return result
 
@@ -110,7 +110,7 @@ def kind_of(root: Path, suffixes: dict[str, Collection[str]]) -> str | None:
                             found.setdefault(kind, path)
     if len(found) > 1:
         both = " and ".join(f"{kind} ({path})" for kind, path in found.items())
-        raise SpikeTicketError(f"{root}: holds {both}; keep one kind in a folder")
+        raise BadInput(f"{root}: holds {both}; keep one kind in a folder")
     return next(iter(found), None)
 
 
@@ -125,8 +125,8 @@ def find(root: Path, split: str, suffixes: Collection[str], notes: Notes) -> Cla
                    key=lambda name: (0, int(name), name) if name.isdecimal() and len(name) < 10
                    else (1, 0, name))
     if not classes[base]:
-        raise SpikeTicketError(f"{base}: no class folders; lay the set out as {base.name}/CLASS/"
-                               "FILES (files without labels: run_inference --input)")
+        raise BadInput(f"{base}: no class folders; lay the set out as {base.name}/CLASS/"
+                       "FILES (files without labels: run_inference --input)")
     rows = []
     for label, name in enumerate(names):
         folder = classes[base].get(name)
@@ -142,12 +142,12 @@ def find(root: Path, split: str, suffixes: Collection[str], notes: Notes) -> Cla
                         "name, is for testing, the others are for training")
     held = sum(len(files_of(folder, suffixes, Notes())) for folder in classes[base].values())
     if not rows and held:
-        raise SpikeTicketError(f"{base}: its {held} files in folders of {len(names)} classes leave "
-                               f"none to the {split} split, which has every {EVERY}th of a class; "
-                               "make folders train/CLASS and test/CLASS, or add files")
+        raise BadInput(f"{base}: its {held} files in folders of {len(names)} classes leave "
+                       f"none to the {split} split, which has every {EVERY}th of a class; "
+                       "make folders train/CLASS and test/CLASS, or add files")
     if not rows:
-        raise SpikeTicketError(f"{base}: no file of the {split} split in the folders of "
-                               f"{len(names)} classes; names end in {', '.join(suffixes)}")
+        raise BadInput(f"{base}: no file of the {split} split in the folders of "
+                       f"{len(names)} classes; names end in {', '.join(suffixes)}")
     rows.sort(key=lambda row: row[:2])
     return ClassFiles(tuple(names), tuple((label, path) for _, label, path in rows), str(base))
 
@@ -155,13 +155,13 @@ def find(root: Path, split: str, suffixes: Collection[str], notes: Notes) -> Cla
 def _base(root: Path, split: str, splits: dict[str, Path], notes: Notes) -> Path:
     if not splits:
         if split == "val":
-            raise SpikeTicketError(f"{root}: no folder val/CLASS; make one, or choose train or "
-                                   "test")
+            raise BadInput(f"{root}: no folder val/CLASS; make one, or choose train or "
+                           "test")
         return root
     if split in splits:
         return splits[split]
     if split == "test" and "val" in splits:
         notes.add(root, f"no folder test; {splits['val'].name} is taken for it")
         return splits["val"]
-    raise SpikeTicketError(f"{root}: no folder {split}/CLASS, only "
-                           f"{', '.join(path.name for path in splits.values())}; make one")
+    raise BadInput(f"{root}: no folder {split}/CLASS, only "
+                   f"{', '.join(path.name for path in splits.values())}; make one")

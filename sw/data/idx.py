@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from .archives import gunzip
 from .arrays import MAX_BYTES, read_bytes
 from .image_arrays import labels_of
@@ -43,26 +43,26 @@ def read_idx(path: Path) -> np.ndarray:
             shape = _shape(head, path)
             data = gunzip(data, 4 + 4 * len(shape) + int(np.prod(shape, dtype=object)) + 1)
         except (EOFError, zlib.error) as error:
-            raise SpikeTicketError(f"{path}: cannot be read ({error}); fetch it again") from error
+            raise BadInput(f"{path}: cannot be read ({error}); fetch it again") from error
     shape = _shape(data, path)
     begin, size = 4 + 4 * len(shape), int(np.prod(shape, dtype=object))
     if len(data) != begin + size:
         held = "more" if len(data) > begin + size else len(data) - begin
-        raise SpikeTicketError(f"{path}: header claims {size} bytes, the file holds {held}; fetch "
-                               "it again")
+        raise BadInput(f"{path}: header claims {size} bytes, the file holds {held}; fetch "
+                       "it again")
     return np.frombuffer(data, np.uint8, offset=begin).reshape(shape)
 
 
 def _shape(head: bytes, path: Path) -> tuple[int, ...]:
     if len(head) < 4 or head[:3] != b"\0\0\x08" or not 1 <= head[3] <= 4:
-        raise SpikeTicketError(f"{path}: not an IDX file of unsigned bytes (it begins "
-                               f"{head[:4].hex() or 'nowhere'}); fetch it again")
+        raise BadInput(f"{path}: not an IDX file of unsigned bytes (it begins "
+                       f"{head[:4].hex() or 'nowhere'}); fetch it again")
     if len(head) < 4 + 4 * head[3]:
-        raise SpikeTicketError(f"{path}: truncated in the header; fetch it again")
+        raise BadInput(f"{path}: truncated in the header; fetch it again")
     shape = struct.unpack_from(f">{head[3]}I", head, 4)
     if shape[0] > MAX_IMAGES or int(np.prod(shape, dtype=object)) > MAX_BYTES:
-        raise SpikeTicketError(f"{path}: header claims {shape}, more than {MAX_IMAGES} items or 1 "
-                               "GiB; fetch it again")
+        raise BadInput(f"{path}: header claims {shape}, more than {MAX_IMAGES} items or 1 "
+                       "GiB; fetch it again")
     return shape
 
 
@@ -89,17 +89,17 @@ def load(name: str, split: str, roots: list[Path], notes: Notes) -> Images:
     if found is None:
         stem = _STEMS[split]
         places = ", ".join(str(base / sub) for base in roots for sub in _LAYOUTS[name])
-        raise SpikeTicketError(
+        raise BadInput(
             f"data set {name}: no {stem}-images-idx3-ubyte(.gz) with {stem}-labels-idx1-ubyte(.gz) "
             f"in {places}; put them there or name their folder in SPIKETICKET_DATA ("
             f"{_REMEDY[name]})")
     path, labels_path = found
     images, labels = read_idx(path), read_idx(labels_path)
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
-        raise SpikeTicketError(f"{path}: shape {images.shape} does not go with the {labels.shape} "
-                               f"labels of {labels_path.name}")
+        raise BadInput(f"{path}: shape {images.shape} does not go with the {labels.shape} "
+                       f"labels of {labels_path.name}")
     if not len(images):
-        raise SpikeTicketError(f"{path}: holds no image")
+        raise BadInput(f"{path}: holds no image")
     names = LABELS[name]
     return Images(images[:, None], labels_of(labels, str(labels_path), notes, len(names)), names,
                   str(path), notes.lines())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from .notes import Notes
 
 LAYOUTS = ("chw", "hwc")
@@ -26,17 +26,17 @@ def pixels(array: np.ndarray, source: str, notes: Notes, layout: str = "") -> np
     layout: "chw" or "hwc" where the shape can be read as either. Raises SpikeTicketError.
     """
     if array.dtype.names or array.dtype.kind not in "biuf":
-        raise SpikeTicketError(f"{source}: {array.dtype} is no type of pixels; give uint8, or "
-                               "floating point from 0 to 1")
+        raise BadInput(f"{source}: {array.dtype} is no type of pixels; give uint8, or "
+                       "floating point from 0 to 1")
     if not array.size:
-        raise SpikeTicketError(f"{source}: {list(array.shape)} holds no pixel")
+        raise BadInput(f"{source}: {list(array.shape)} holds no pixel")
     if array.ndim == 2:
-        raise SpikeTicketError(f"{source}: {list(array.shape)} is one row a picture{_side(array)}; "
-                               "reshape it to [N, H, W] or [N, C, H, W] in the order it was "
-                               "flattened")
+        raise BadInput(f"{source}: {list(array.shape)} is one row a picture{_side(array)}; "
+                       "reshape it to [N, H, W] or [N, C, H, W] in the order it was "
+                       "flattened")
     if array.ndim not in (3, 4, 5):
-        raise SpikeTicketError(f"{source}: {list(array.shape)} is not [N, H, W], [N, C, H, W], "
-                               "[N, H, W, C] or, for event counts, [N, T, C, H, W]")
+        raise BadInput(f"{source}: {list(array.shape)} is not [N, H, W], [N, C, H, W], "
+                       "[N, H, W, C] or, for event counts, [N, T, C, H, W]")
     if array.ndim == 5:
         return _counts(array, source, notes)
     return _bytes(_channels_first(array, source, notes, layout), source, notes)
@@ -57,8 +57,8 @@ def _channels_first(array: np.ndarray, source: str, notes: Notes, layout: str) -
     if not layout:
         found = [name for name, count in (("chw", first), ("hwc", last)) if count in _COLOURS]
         if len(found) != 1:
-            raise SpikeTicketError(f"{source}: {list(array.shape)} may be [N, C, H, W] or "
-                                   "[N, H, W, C]; give layout=chw or layout=hwc")
+            raise BadInput(f"{source}: {list(array.shape)} may be [N, C, H, W] or "
+                           "[N, H, W, C]; give layout=chw or layout=hwc")
         layout = found[0]
         if layout == "hwc":
             notes.add(source, "channels last (HWC); brought to the front")
@@ -71,8 +71,8 @@ def _channels_first(array: np.ndarray, source: str, notes: Notes, layout: str) -
 
 def _without_alpha(array: np.ndarray, source: str, notes: Notes) -> np.ndarray:
     if array.dtype != np.uint8:
-        raise SpikeTicketError(f"{source}: 4 channels of {array.dtype}; a transparency can be "
-                               "composed for uint8 only, give 3 channels")
+        raise BadInput(f"{source}: 4 channels of {array.dtype}; a transparency can be "
+                       "composed for uint8 only, give 3 channels")
     if (array[:, 3] == 255).all():
         return array[:, :3]
     notes.add(source, "transparent; composed on white")
@@ -94,9 +94,9 @@ def _bytes(array: np.ndarray, source: str, notes: Notes) -> np.ndarray:
         return array.astype(np.uint8) * np.uint8(255)
     low, high = _range(array, source)
     if low < 0:
-        raise SpikeTicketError(f"{source}: values from {low:.6g} to {high:.6g}: normalised pixels, "
-                               "or no pixels; give them from 0 to 255, or from 0 to 1, before any "
-                               "normalisation")
+        raise BadInput(f"{source}: values from {low:.6g} to {high:.6g}: normalised pixels, "
+                       "or no pixels; give them from 0 to 255, or from 0 to 1, before any "
+                       "normalisation")
     if array.dtype.kind == "f" and high <= 1:
         notes.add(source, f"{array.dtype} from 0 to 1; scaled to 0..255")
         return _converted(array, 255)
@@ -104,8 +104,8 @@ def _bytes(array: np.ndarray, source: str, notes: Notes) -> np.ndarray:
         notes.add(source, f"uint16 up to {high:g}; the upper 8 bits are taken")
         return (array >> 8).astype(np.uint8)
     if high > 255:
-        raise SpikeTicketError(f"{source}: values up to {high:.6g} are more than 255; scale them "
-                               "to 0..255, or to 0..1 in floating point")
+        raise BadInput(f"{source}: values up to {high:.6g} are more than 255; scale them "
+                       "to 0..255, or to 0..1 in floating point")
     result = _converted(array, 1)
     if array.dtype.kind == "f":
         exact = all((part == back).all() for part, back in
@@ -118,7 +118,7 @@ def _bytes(array: np.ndarray, source: str, notes: Notes) -> np.ndarray:
 def _range(array: np.ndarray, source: str) -> tuple[float, float]:
     low, high = array.min(), array.max()
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise SpikeTicketError(f"{source}: holds infinities or NaN; they are no pixels")
+        raise BadInput(f"{source}: holds infinities or NaN; they are no pixels")
     return float(low), float(high)
 
 
@@ -139,16 +139,16 @@ def _converted(array: np.ndarray, factor: int) -> np.ndarray:
 def _counts(array: np.ndarray, source: str, notes: Notes) -> np.ndarray:
     """Frames of event counts, whole numbers 0..255, as uint8."""
     if array.shape[4] in (1, 2, 3) and array.shape[2] not in (1, 2, 3):
-        raise SpikeTicketError(f"{source}: {list(array.shape)}: frames with channels last; give "
-                               "[N, T, C, H, W]")
+        raise BadInput(f"{source}: {list(array.shape)}: frames with channels last; give "
+                       "[N, T, C, H, W]")
     if array.dtype == np.uint8:
         return array
     low, high = _range(array, source)
     result = _converted(array, 1) if low >= 0 and high <= 255 else None
     if result is None or not all((part == back).all() for part, back in
                                  zip(_chunks(array), _chunks(result), strict=True)):
-        raise SpikeTicketError(f"{source}: frames of {array.dtype} from {low:g} to {high:g}; event "
-                               "counts are whole numbers from 0 to 255, before any normalisation")
+        raise BadInput(f"{source}: frames of {array.dtype} from {low:g} to {high:g}; event "
+                       "counts are whole numbers from 0 to 255, before any normalisation")
     return result
 
 
@@ -161,31 +161,31 @@ def labels_of(values: np.ndarray, source: str, notes: Notes, classes: int = 0) -
     values = np.asarray(values)
     if values.dtype.kind not in "biuf":
         kind = "text" if values.dtype.kind in "US" else str(values.dtype)
-        raise SpikeTicketError(f"{source}: labels are {kind}; give whole numbers from 0, and the "
-                               "names as class_names")
+        raise BadInput(f"{source}: labels are {kind}; give whole numbers from 0, and the "
+                       "names as class_names")
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     elif values.ndim == 2:
         rows = (values == 1).sum(1) == 1
         if not (rows & ((values != 0).sum(1) == 1)).all():
-            raise SpikeTicketError(f"{source}: labels {list(values.shape)} are not one number a "
-                                   "sample, nor rows of a single 1; give whole numbers [N]")
+            raise BadInput(f"{source}: labels {list(values.shape)} are not one number a "
+                           "sample, nor rows of a single 1; give whole numbers [N]")
         notes.add(source, "labels are one-hot rows; taken as numbers")
         values = values.argmax(1)
     if values.ndim != 1:
-        raise SpikeTicketError(f"{source}: labels of shape {list(values.shape)} are not [N]")
+        raise BadInput(f"{source}: labels of shape {list(values.shape)} are not [N]")
     if values.dtype.kind == "f":
         broken = ~(np.isfinite(values) & (values == np.rint(values)) & (np.abs(values) < 1 << 53))
         if broken.any():
-            raise SpikeTicketError(f"{source}: label {values[np.argmax(broken)]:g} of sample "
-                                   f"{int(np.argmax(broken))} is not a whole number")
+            raise BadInput(f"{source}: label {values[np.argmax(broken)]:g} of sample "
+                           f"{int(np.argmax(broken))} is not a whole number")
         notes.add(source, f"labels are {values.dtype}, all whole; taken as integers")
     top = classes - 1 if classes else np.iinfo(np.int32).max
     wrong = (values < 0) | (values > top)
     if wrong.any():
         at = int(np.argmax(wrong))
-        raise SpikeTicketError(f"{source}: label {values[at]} of sample {at} is outside 0.."
-                               f"{top}{_numbering(values, classes)}")
+        raise BadInput(f"{source}: label {values[at]} of sample {at} is outside 0.."
+                       f"{top}{_numbering(values, classes)}")
     return values.astype(np.int64)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from .events import fitted_size
 
 MAX_BYTES = 4 << 30
@@ -22,8 +22,8 @@ def fit_images(images: np.ndarray, size: tuple[int, int] | None = None, fit: str
     new_width, new_height = fitted_size((width, height), size, fit)
     wanted = channels or held
     if count * wanted * new_width * new_height > MAX_BYTES:
-        raise SpikeTicketError(f"{source}: {count} images of {new_width} x {new_height} exceed "
-                               "4 GiB; give a smaller size, or a limit")
+        raise BadInput(f"{source}: {count} images of {new_width} x {new_height} exceed "
+                       "4 GiB; give a smaller size, or a limit")
     if wanted != held:
         images = _convert(images, wanted, source)
     if (new_width, new_height) != (width, height):
@@ -37,7 +37,7 @@ def fit_images(images: np.ndarray, size: tuple[int, int] | None = None, fit: str
 def _convert(images: np.ndarray, channels: int, source: str) -> np.ndarray:
     held = images.shape[1]
     if {channels, held} != {1, 3}:
-        raise SpikeTicketError(f"{source}: {held} channels cannot become {channels}; 1 and 3 can")
+        raise BadInput(f"{source}: {held} channels cannot become {channels}; 1 and 3 can")
     if channels == 3:
         return np.repeat(images, 3, axis=1)
     red, green, blue = (images[:, i].astype(np.uint32) for i in range(3))

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput, SpikeTicketError
 from .arrays import read_npz
 from .idx import MAX_IMAGES
 
@@ -28,23 +28,23 @@ def read_jpeg_pack(path: str | Path, split: str, limit: int | None = None,
     arrays = read_npz(path, (*keys, "class_names"))
     missing = [key for key in keys if key not in arrays]
     if missing:
-        raise SpikeTicketError(f"{path}: no array {', '.join(missing)}; a JPEG pack holds "
-                               f"{', '.join(keys)}")
+        raise BadInput(f"{path}: no array {', '.join(missing)}; a JPEG pack holds "
+                       f"{', '.join(keys)}")
     data, off, labels = (arrays[key] for key in keys)
     if data.dtype != np.uint8 or any(a.ndim != 1 or a.dtype.kind not in "iu"
                                      for a in (data, off, labels)):
-        raise SpikeTicketError(f"{path}: {keys[0]} must be uint8 [bytes], {keys[1]} and {keys[2]} "
-                               "integers [N + 1] and [N]")
+        raise BadInput(f"{path}: {keys[0]} must be uint8 [bytes], {keys[1]} and {keys[2]} "
+                       "integers [N + 1] and [N]")
     off = off.astype(np.int64)
     if (len(off) != len(labels) + 1 or not 0 < len(labels) <= MAX_IMAGES or off[0] != 0
             or off[-1] != len(data) or (np.diff(off) < 0).any()):
-        raise SpikeTicketError(f"{path}: {len(off)} offsets do not rise from 0 to the {len(data)} "
-                               f"bytes of {len(labels)} images")
+        raise BadInput(f"{path}: {len(off)} offsets do not rise from 0 to the {len(data)} "
+                       f"bytes of {len(labels)} images")
     count = len(labels) if limit is None else min(limit, len(labels))
     first = _decode(data[off[0]:off[1]].tobytes(), path, 0, None)
     if count * first.size > MAX_PACK_BYTES:
-        raise SpikeTicketError(f"{path}: {count} images of {first.shape[2]} x {first.shape[1]} "
-                               "exceed 4 GiB; give a limit")
+        raise BadInput(f"{path}: {count} images of {first.shape[2]} x {first.shape[1]} "
+                       "exceed 4 GiB; give a limit")
     images = np.empty((count, *first.shape), np.uint8)
     for i in tqdm(range(count), desc=f"{path.name} {split}", unit="img", unit_scale=True,
                   mininterval=1.0, leave=False, disable=None):
@@ -60,10 +60,10 @@ def _decode(data: bytes, path: Path, index: int, shape: tuple | None) -> np.ndar
             width, height = image.size
             if width > 1024 or height > 1024 or (shape and (3, height, width) != shape):
                 other = f"{shape[2]} x {shape[1]} as the first" if shape else "up to 1024 x 1024"
-                raise SpikeTicketError(f"{path}: image {index} is {width} x {height}, not {other}")
+                raise BadInput(f"{path}: image {index} is {width} x {height}, not {other}")
             return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
     except SpikeTicketError:
         raise
     except Exception as error:  # Pillow's decoders raise many types
-        raise SpikeTicketError(f"{path}: image {index} is no readable JPEG ({type(error).__name__})"
-                               ) from error
+        raise BadInput(f"{path}: image {index} is no readable JPEG ({type(error).__name__})"
+                       ) from error

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from .data_options import Options
 from .event_arrays import from_array, from_fields, matched
 from .event_packs import Recording, frames_of
@@ -52,15 +52,15 @@ def load(what: object, split: str, options: Options, notes: Notes) -> Images:
     if _is_pair(what):
         images, labels = (_numpy(part) for part in what)
         if images.ndim == 0 or labels.ndim == 0 or len(images) != len(labels) or not len(images):
-            raise SpikeTicketError(f"{source}: images {list(images.shape)} and labels "
-                                   f"{list(labels.shape)} are not a pair of equal length")
+            raise BadInput(f"{source}: images {list(images.shape)} and labels "
+                           f"{list(labels.shape)} are not a pair of equal length")
         count = slice(options.limit)
         return Images(pixels(images, source, notes, options.layout)[count],
                       labels_of(labels, source, notes, len(names))[count], names, source,
                       notes.lines())
     samples = list(_samples(what, source, options.limit))
     if not samples:
-        raise SpikeTicketError(f"{source}: holds no sample")
+        raise BadInput(f"{source}: holds no sample")
     _repeatable(what, samples[0][0], source, notes)
     labels = labels_of(np.array([_label(label, source, i) for i, (_, label) in enumerate(samples)]),
                        source, notes, len(names))
@@ -83,14 +83,14 @@ def _of_split(what: object, split: str) -> object:
     """What a dictionary of splits holds for this one."""
     if isinstance(what, Mapping) and what and {str(key) for key in what} <= set(SPLITS):
         if split not in what:
-            raise SpikeTicketError(f"data sets for {', '.join(map(str, what))}, none for {split}; "
-                                   f"add {split!r}")
+            raise BadInput(f"data sets for {', '.join(map(str, what))}, none for {split}; "
+                           f"add {split!r}")
         return what[split]
     if isinstance(what, Mapping) or hasattr(what, "dtype"):
         kind = (f"a dictionary of {', '.join(map(str, what))[:60] or 'nothing'}"
                 if isinstance(what, Mapping) else f"one array {list(what.shape)}")
-        raise SpikeTicketError(f"{kind} is no data set: give a pair (images, labels), or a "
-                               'dictionary {"train": ..., "test": ...} of data sets')
+        raise BadInput(f"{kind} is no data set: give a pair (images, labels), or a "
+                       'dictionary {"train": ..., "test": ...} of data sets')
     return what
 
 
@@ -100,9 +100,9 @@ def _same_split(what: object, split: str, source: str) -> None:
     train = getattr(what, "train", None)
     if isinstance(train, bool) and train != (split == "train"):
         held = "training" if train else "test"
-        raise SpikeTicketError(f"{source}: is the {held} set by its attribute train={train}, but "
-                               f"the {split} split is asked for; give both as "
-                               '{"train": ..., "test": ...}')
+        raise BadInput(f"{source}: is the {held} set by its attribute train={train}, but "
+                       f"the {split} split is asked for; give both as "
+                       '{"train": ..., "test": ...}')
 
 
 def _batches(what: object) -> bool:
@@ -135,7 +135,7 @@ def _samples(what: object, source: str, limit: int | None) -> Iterator[tuple[obj
         count = len(what) if limit is None else min(limit, len(what))
         taken = (what[i] for i in range(count))
     elif limit is None:
-        raise SpikeTicketError(f"{source}: does not say how many samples it has; give a limit")
+        raise BadInput(f"{source}: does not say how many samples it has; give a limit")
     else:
         taken = islice(iter(what), limit)
     held = 0
@@ -145,29 +145,29 @@ def _samples(what: object, source: str, limit: int | None) -> Iterator[tuple[obj
         except StopIteration:
             return
         except Exception as error:  # the user's own code
-            raise SpikeTicketError(f"{source}: its sample {i} raises {type(error).__name__} "
-                                   f"({' '.join(str(error).split())[:160]})") from error
+            raise BadInput(f"{source}: its sample {i} raises {type(error).__name__} "
+                           f"({' '.join(str(error).split())[:160]})") from error
         if isinstance(one, Mapping) and len(matched(tuple(map(str, one)))) < 4:
             one = tuple(next((one[key] for key in keys if key in one), None)
                         for keys in (_INPUTS, _LABELS))
             if one[0] is None or one[1] is None:
-                raise SpikeTicketError(f"{source}: sample {i} is a dictionary without one of "
-                                       f"{', '.join(_INPUTS)} or one of {', '.join(_LABELS)}")
+                raise BadInput(f"{source}: sample {i} is a dictionary without one of "
+                               f"{', '.join(_INPUTS)} or one of {', '.join(_LABELS)}")
         if not isinstance(one, tuple | list) or len(one) != 2:
             count = f" of {len(one)}" if isinstance(one, tuple | list) else ""
-            raise SpikeTicketError(f"{source}: sample {i} is a {type(one).__name__}{count}, not "
-                                   "(input, label)")
+            raise BadInput(f"{source}: sample {i} is a {type(one).__name__}{count}, not "
+                           "(input, label)")
         held += int(getattr(one[0], "nbytes", 0) or 0)
         if held > MAX_BYTES:
-            raise SpikeTicketError(f"{source}: its samples exceed 4 GiB; give a limit")
+            raise BadInput(f"{source}: its samples exceed 4 GiB; give a limit")
         yield one[0], one[1]
 
 
 def _label(label: object, source: str, index: int) -> object:
     value = _numpy(label)
     if value.size != 1 or value.dtype.kind not in "biuf":
-        raise SpikeTicketError(f"{source}: the label of sample {index} is {value.dtype} "
-                               f"{list(value.shape)}, not one whole number")
+        raise BadInput(f"{source}: the label of sample {index} is {value.dtype} "
+                       f"{list(value.shape)}, not one whole number")
     return value.reshape(())[()]
 
 
@@ -222,9 +222,9 @@ def _pictures(inputs: list, source: str, options: Options, notes: Notes) -> np.n
     if len(shapes) == 1:
         return pixels(np.stack(arrays), source, notes, options.layout)
     if any(array.ndim not in (2, 3) for array in arrays):
-        raise SpikeTicketError(f"{source}: samples of {len(shapes)} shapes, such as "
-                               f"{' and '.join(str(list(s)) for s in sorted(shapes)[:2])}; give "
-                               "frames of one number of timesteps and one size")
+        raise BadInput(f"{source}: samples of {len(shapes)} shapes, such as "
+                       f"{' and '.join(str(list(s)) for s in sorted(shapes)[:2])}; give "
+                       "frames of one number of timesteps and one size")
     readers = [lambda one=one, name=name: pixels(one[None], source, notes, options.layout)[0]
                for one, name in zip(arrays, where, strict=True)]
     return assemble(readers, where, options, notes, source)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from . import folders
 from .data_options import Options
 from .image_arrays import labels_of
@@ -39,7 +39,7 @@ def assemble(readers: Sequence[Reader], where: Sequence[object], options: Option
         if result is None:
             result = _room(len(readers), one, source)
         if one.shape[1:] != result.shape[2:]:
-            raise SpikeTicketError(
+            raise BadInput(
                 f"{where[i]}: {one.shape[2]} x {one.shape[1]}, but {where[0]} is "
                 f"{result.shape[3]} x {result.shape[2]}; give all one size, such as "
                 f"{source}:size={result.shape[3]}x{result.shape[2]},fit=resize")
@@ -54,14 +54,14 @@ def assemble(readers: Sequence[Reader], where: Sequence[object], options: Option
                               "(channels=1 makes all grey)")
         result[i] = one
     if result is None:
-        raise SpikeTicketError(f"{source}: holds no picture")
+        raise BadInput(f"{source}: holds no picture")
     return result
 
 
 def _room(count: int, one: np.ndarray, source: str) -> np.ndarray:
     if count * one.size > MAX_BYTES:
-        raise SpikeTicketError(f"{source}: {count:,} pictures of {one.shape[2]} x {one.shape[1]} "
-                               "exceed 4 GiB; give a smaller size, or a limit")
+        raise BadInput(f"{source}: {count:,} pictures of {one.shape[2]} x {one.shape[1]} "
+                       "exceed 4 GiB; give a smaller size, or a limit")
     return np.empty((count, *one.shape), np.uint8)
 
 

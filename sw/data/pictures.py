@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput, SpikeTicketError
 from .arrays import read_bytes
 from .notes import Notes
 
@@ -44,8 +44,8 @@ def decode(data: bytes, where: object, notes: Notes | None = None) -> np.ndarray
     """`read_picture` of a file's bytes; `where` names it in messages."""
     told = Notes() if notes is None else notes
     if not data:
-        raise SpikeTicketError(f"{where}: not a picture that can be read: the file is empty; copy "
-                               "it again")
+        raise BadInput(f"{where}: not a picture that can be read: the file is empty; copy "
+                       "it again")
     try:
         # Pillow warns of odd EXIF blocks and sizes: the one is harmless, the other checked here.
         with warnings.catch_warnings():
@@ -55,12 +55,12 @@ def decode(data: bytes, where: object, notes: Notes | None = None) -> np.ndarray
     except SpikeTicketError:
         raise
     except UnidentifiedImageError:
-        raise SpikeTicketError(f"{where}: not a picture that can be read: it is none of "
-                               f"{', '.join(FORMATS)}; save it as one") from None
+        raise BadInput(f"{where}: not a picture that can be read: it is none of "
+                       f"{', '.join(FORMATS)}; save it as one") from None
     except Exception as error:      # Pillow's readers raise whatever the bytes led them to
-        raise SpikeTicketError(f"{where}: not a picture that can be read "
-                               f"({' '.join(str(error).split())[:160]}); copy it "
-                               "again or save it again") from error
+        raise BadInput(f"{where}: not a picture that can be read "
+                       f"({' '.join(str(error).split())[:160]}); copy it "
+                       "again or save it again") from error
     if notes is None:
         told.show()
     return pixels
@@ -69,11 +69,11 @@ def decode(data: bytes, where: object, notes: Notes | None = None) -> np.ndarray
 def from_pil(image: Image.Image, where: object, notes: Notes, deep: bool = False) -> np.ndarray:
     """Pixels uint8 [C, H, W] of a Pillow image. deep: it had 16 bits before Pillow read it."""
     if image.width * image.height > MAX_PIXELS:
-        raise SpikeTicketError(f"{where}: {image.width} x {image.height} pixels are more than 64 "
-                               "million; make it smaller")
+        raise BadInput(f"{where}: {image.width} x {image.height} pixels are more than 64 "
+                       "million; make it smaller")
     if not image.width * image.height:
-        raise SpikeTicketError(f"{where}: a picture of {image.width} x {image.height} holds "
-                               "nothing")
+        raise BadInput(f"{where}: a picture of {image.width} x {image.height} holds "
+                       "nothing")
     if getattr(image, "n_frames", 1) > 1:
         notes.add(where, "holds several pictures; the first is taken")
     orientation = image.getexif().get(_ORIENTATION, 1)
@@ -84,7 +84,7 @@ def from_pil(image: Image.Image, where: object, notes: Notes, deep: bool = False
         values = np.asarray(image).astype(np.int64)
         top = int(values.max())
         if 0 < top < 256 or "transparency" in image.info:
-            raise SpikeTicketError(f"{where}: 16 bits a pixel, " + (
+            raise BadInput(f"{where}: 16 bits a pixel, " + (
                 f"but none is above {top} of 65535: the upper 8 bits are empty" if top < 256
                 else "with a transparent grey") + "; save it with 8 bits")
         notes.add(where, "16 bits a pixel; the upper 8 are taken")
@@ -102,8 +102,8 @@ def from_pil(image: Image.Image, where: object, notes: Notes, deep: bool = False
         notes.add(where, "CMYK; converted to RGB without a colour profile")
     elif image.mode not in ("RGB", "RGBX", "P", "YCbCr"):
         kinds = {"F": "floating-point pixels", "I": "32-bit pixels"}
-        raise SpikeTicketError(f"{where}: {kinds.get(image.mode, f'colours of mode {image.mode}')}"
-                               " have no stated range; save it as grey or RGB with 8 bits")
+        raise BadInput(f"{where}: {kinds.get(image.mode, f'colours of mode {image.mode}')}"
+                       " have no stated range; save it as grey or RGB with 8 bits")
     return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
 
 

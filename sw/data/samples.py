@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +23,15 @@ class Images:
 
     def __post_init__(self):
         if self.images.ndim not in (4, 5) or self.images.dtype != np.uint8:
-            raise SpikeTicketError(f"{self.source}: images must be uint8 [N, C, H, W] or "
-                                   f"[N, T, C, H, W], not {self.images.dtype} "
-                                   f"{list(self.images.shape)}")
+            raise BadInput(f"{self.source}: images must be uint8 [N, C, H, W] or "
+                           f"[N, T, C, H, W], not {self.images.dtype} "
+                           f"{list(self.images.shape)}")
         if min(self.images.shape[1:]) < 1:
-            raise SpikeTicketError(f"{self.source}: images of shape {list(self.images.shape[1:])} "
-                                   "hold nothing")
+            raise BadInput(f"{self.source}: images of shape {list(self.images.shape[1:])} "
+                           "hold nothing")
         if self.labels.shape != (len(self.images),):
-            raise SpikeTicketError(f"{self.source}: {len(self.images)} images but labels of shape "
-                                   f"{list(self.labels.shape)}")
+            raise BadInput(f"{self.source}: {len(self.images)} images but labels of shape "
+                           f"{list(self.labels.shape)}")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -44,7 +44,7 @@ class Images:
     def first(self, count: int) -> Images:
         """The first `count` images."""
         if count < 1:
-            raise SpikeTicketError(f"{self.source}: {count} images asked for; give 1 or more")
+            raise BadInput(f"{self.source}: {count} images asked for; give 1 or more")
         if count > len(self):
-            raise SpikeTicketError(f"{self.source}: {count} images asked for, it holds {len(self)}")
+            raise BadInput(f"{self.source}: {count} images asked for, it holds {len(self)}")
         return replace(self, images=self.images[:count], labels=self.labels[:count])

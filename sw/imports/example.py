@@ -12,7 +12,7 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
 
 from ..data import datasets
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from .calibration import calibrate
 from .floats import compare
 from .spikingjelly import from_spikingjelly
@@ -62,7 +62,7 @@ def run(name: str, root: str | None, train_images: int, test_images: int, epochs
     data = datasets.load(name, "train", root, limit=train_images)
     test = datasets.load(name, "test", root, limit=test_images)
     if not data.static or data.images.shape[2] != data.images.shape[3]:
-        raise SpikeTicketError(f"--data {name} is not a set of square images")
+        raise BadInput(f"--data {name} is not a set of square images")
     channels, side = data.images.shape[1:3]
     net = network(channels, int(data.labels.max()) + 1, side)
     train(net, torch.from_numpy(data.images.copy()).float() / 255,

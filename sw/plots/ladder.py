@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from ..data.datasets import Images
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from ..integer.gate import Gate
 from ..ladder.result import PHASES, Ladder
 from .analysis import STYLE
@@ -106,4 +106,4 @@ def _save(figure: Figure, path: str) -> None:
                        metadata={"Date": None} if suffix == "svg" else None)
         os.replace(part, path)
     except OSError as error:
-        raise SpikeTicketError(f"{path}: the plot cannot be written ({error})") from error
+        raise BadInput(f"{path}: the plot cannot be written ({error})") from error

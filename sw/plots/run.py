@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from ..report import Checked, place
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -18,7 +18,7 @@ SHOWN = 8
 def check_format(path: str) -> None:
     """Raises SpikeTicketError if the name does not end in a format that can be drawn."""
     if Path(path).suffix not in FORMATS:
-        raise SpikeTicketError(f"--plot {path}: the name must end in one of {', '.join(FORMATS)}")
+        raise BadInput(f"--plot {path}: the name must end in one of {', '.join(FORMATS)}")
 
 
 def plot_run(path: str, values: dict, checked: Checked) -> None:
@@ -63,7 +63,7 @@ def plot_run(path: str, values: dict, checked: Checked) -> None:
         figure.savefig(part, format=Path(path).suffix[1:], dpi=120)
         os.replace(part, path)
     except OSError as error:
-        raise SpikeTicketError(f"{path}: the plot cannot be written ({error})") from error
+        raise BadInput(f"{path}: the plot cannot be written ({error})") from error
 
 
 def _pictures(figure, checked: Checked) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 
 KEYS = ("base", "sweep", "seed", "metric", "run")
 DEFAULT_RUN = "sw.sweeps.pools:search"
@@ -56,7 +56,7 @@ def plan(values: dict, where: str = "sweep") -> Plan:
     """The cells of a sweep's settings. Raises SpikeTicketError naming what is wrong."""
     def need(ok: bool, what: str) -> None:
         if not ok:
-            raise SpikeTicketError(f"{where}: {what}")
+            raise BadInput(f"{where}: {what}")
 
     for key in values:
         need(key in KEYS, f"no setting is called {key!r}; there are {', '.join(KEYS)}")

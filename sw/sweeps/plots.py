@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from . import labels
 
 PLOTS = (
@@ -34,8 +34,8 @@ def metric_of(rows: list[dict], metric: str | None = None) -> str:
         metric = next((key for key in ("accuracy_ticket", *columns) if key in columns
                        and "accuracy" in key), None)
     if metric not in columns:
-        raise SpikeTicketError(f"metric {metric or 'accuracy'!r} is no column of numbers; there "
-                               f"are {', '.join(dict.fromkeys(columns)) or 'none'}")
+        raise BadInput(f"metric {metric or 'accuracy'!r} is no column of numbers; there "
+                       f"are {', '.join(dict.fromkeys(columns)) or 'none'}")
     return metric
 
 

@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
-from ..errors import SpikeTicketError
+from ..errors import BadInput, SpikeTicketError
 from .plan import Cell
 
 Run = Callable[[dict, Path], dict]
@@ -50,7 +50,7 @@ def run_cell(run: str, settings: dict, folder: str, threads: int = 1) -> dict:
             try:
                 function: Run = getattr(importlib.import_module(module), name)
             except (ImportError, AttributeError) as error:
-                raise SpikeTicketError(f"run {run!r}: cannot be imported ({error})") from error
+                raise BadInput(f"run {run!r}: cannot be imported ({error})") from error
             result = function(dict(settings), Path(folder))
         json.dumps(result)
     except Exception as error:  # a cell's failure is a line of the table, the others go on
@@ -102,9 +102,9 @@ def on_ray(run: str, jobs: list[Job], workers: int, threads: int, address: str |
             "env_vars": {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}},
             **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise SpikeTicketError(f"Ray at {address or 'this host'}: "
-                               f"{' '.join(str(error).split())}; start it, or give --pool "
-                               "processes") from error
+        raise BadInput(f"Ray at {address or 'this host'}: "
+                       f"{' '.join(str(error).split())}; start it, or give --pool "
+                       "processes") from error
     try:
         task = ray.remote(num_cpus=threads, max_retries=0)(run_cell)
         waiting = {task.remote(run, cell.settings, folder, threads): cell for cell, folder in jobs}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data import events
-from ..errors import SpikeTicketError
+from ..errors import BadInput
 from .checkpoint import replace
 
 
@@ -27,15 +27,15 @@ def join(paths: list[str | Path], out: str | Path) -> dict:
     """
     out = Path(out)
     if any(word in out.name.lower() for word in ("train", "test")):
-        raise SpikeTicketError(f"{out}: a name with 'train' or 'test' in it holds that split only; "
-                               "give another one, e.g. all.npz")
+        raise BadInput(f"{out}: a name with 'train' or 'test' in it holds that split only; "
+                       "give another one, e.g. all.npz")
     if not paths:
-        raise SpikeTicketError("no pack given; name .npz event packs")
+        raise BadInput("no pack given; name .npz event packs")
     packs = [events.read_pack(path) for path in paths]
     for pack in packs[1:]:
         if (pack.sensor, pack.names) != (packs[0].sensor, packs[0].names):
-            raise SpikeTicketError(f"{pack.source}: its sensor {pack.sensor} or class names are "
-                                   f"not those of {packs[0].source}; join packs of one set")
+            raise BadInput(f"{pack.source}: its sensor {pack.sensor} or class names are "
+                           f"not those of {packs[0].source}; join packs of one set")
     seen: set[tuple] = set()
     pieces: dict[str, list[np.ndarray]] = {key: [] for key in ("x", "y", "p", "dt")}
     labels: list[int] = []
