@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TextIO
@@ -30,6 +30,7 @@ from .board.batches import Framing, Wanted
 from .board.connect import connect
 from .board.driver import Accelerator, Inference
 from .board.transport import Transport
+from .data import class_names
 from .errors import BadInput
 from .integer import reference
 from .integer.gate import check_masks
@@ -161,7 +162,7 @@ class _Lines:
 
     def __init__(self, network: Network, metadata: dict, clock_hz: int, as_json: bool,
                  out: TextIO):
-        self._names, self._clock = network.labels or _known_names(metadata), clock_hz
+        self._names, self._clock = class_names.of_ticket(network, metadata), clock_hz
         self._json, self._out = as_json, out
 
     def write(self, name: str, seconds: float, result: Inference) -> None:
@@ -206,15 +207,3 @@ class _Lines:
         """Nobody reads any more: let the interpreter end without a complaint about it."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
-
-
-def _known_names(metadata: dict) -> Sequence[str]:
-    """Class names of the data set that a ticket was trained on, if it is a known one."""
-    from .data.cifar import CIFAR10_LABELS
-    from .data.datasets import FASHION_LABELS
-    from .data.event_sets import SETS
-    name = str(metadata.get("data", "")).split(":")[0].split("+")[0]
-    if name in SETS:
-        return SETS[name].names
-    return {"fashion-mnist": FASHION_LABELS, "cifar10": CIFAR10_LABELS,
-            "mnist": tuple("0123456789")}.get(name, ())

@@ -87,12 +87,12 @@ def _show(shown: Iterator[dict], once: bool, as_json: bool) -> None:
         else:
             with Live(console=console, auto_refresh=False, transient=True) as live:
                 for last in shown:
-                    live.update(view(last), refresh=True)
+                    live.update(view(last, *console.size), refresh=True)
     except KeyboardInterrupt:               # the usual end of a view without one
         pass
     if last is None:
         raise SpikeTicketError("interrupted before the first reading")
     if not as_json:
-        console.print(view(last))
+        console.print(view(last, console.width))
     elif once:
         print(json.dumps(last, indent=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -47,6 +48,7 @@ class Checked:
     identity: Identity | None = None
     host_seconds: float = 0.0           # that the host waited for the results
     link: tuple[Throughput, ...] = ()   # frames/s with the link, fastest rate first
+    names: tuple[str, ...] = ()         # of the classes, as far as they are known
 
 
 def report(ticket_path: str, board: str, preset: str | None, transport: str, checked: Checked,
@@ -67,6 +69,7 @@ def report(ticket_path: str, board: str, preset: str | None, transport: str, che
     read = float(result.counters[:, stored, COUNTERS.index("weights")].sum() / count)
     used = energy.analytic(image, checked.executed / count, totals | {"weights": read})
     gate = image.gate
+    right = float((result.labels == checked.data.labels).mean())
     return {
         "ticket": str(ticket_path), "network": checked.network.name, "board": board,
         "preset": preset, "slots": config.slots,
@@ -76,7 +79,7 @@ def report(ticket_path: str, board: str, preset: str | None, transport: str, che
         "identity": checked.identity and f"{checked.identity.id:016x}",
         "build": checked.identity and f"{checked.identity.build:016x}",
         "data": checked.data.source, "images": count,
-        "accuracy": float((result.labels == checked.data.labels).mean()),
+        "accuracy": right, "accuracy_interval": list(interval(right, count)),
         "logits_equal": bool((result.logits == checked.logits).all()),
         "logits_compared": int(result.logits.size),
         "spikes_compared": checked.spikes, "spike_mismatches": checked.mismatches,
@@ -98,6 +101,16 @@ def report(ticket_path: str, board: str, preset: str | None, transport: str, che
         "weights_surviving": checked.network.weights_surviving,
         "energy_analytic_uj": used.total_uj, "energy_analytic_parts": used.as_dict(),
     }
+
+
+def interval(share: float, count: int) -> tuple[float, float]:
+    """Where the accuracy of endless samples lies, with 95 % confidence, when `share` of `count`
+    were right (Wilson 1927)."""
+    z = 1.96
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    spread = math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    half = z * spread / (1 + z * z / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def agrees(values: dict) -> bool:
@@ -141,8 +154,10 @@ def print_table(values: dict) -> None:
     layers = ", ".join(f"{name} {value:,.0f}" for name, value in values["cycles_by_layer"].items())
     clock, rate = f"{values['clock_hz'] / 1e6:g} MHz", f"{values['baud'] / 1e6:g} Mbaud"
     patches = values["patches"]
+    low, high = values["accuracy_interval"]
     rows = {
-        "accuracy": f"{100 * values['accuracy']:.2f} % of {values['images']} images",
+        "accuracy": f"{100 * values['accuracy']:.2f} % of {values['images']} images, 95 % interval "
+                    f"{100 * low:.1f} to {100 * high:.1f} %",
         "logits": f"{verdict} to the integer reference ({values['logits_compared']:,})",
         "spikes": spikes,
         "cycles per image": f"{values['cycles_per_image']:,.0f} ({layers})",

@@ -19,7 +19,7 @@ from .board.connect import connect
 from .board.driver import Accelerator
 from .board.jobs import load_words
 from .board.transport import Transport
-from .data import datasets
+from .data import class_names, datasets
 from .errors import BadInput
 from .integer import reference
 from .integer.gate import check_masks, read_masks
@@ -69,6 +69,7 @@ def run(ticket_path: str, data: str | None = None, *, board: str = DEFAULT_BOARD
             result = accelerator.infer(values, chosen, counters=True, progress=bar.update)
             seconds = time.perf_counter() - began
         checked = Checked(network, image, loaded, result, np.empty(0), masks=chosen,
+                          names=class_names.of_ticket(network, found.metadata, loaded.names),
                           identity=accelerator.identify(), host_seconds=seconds)
         with _bar(progress, "checking", len(values), "image") as bar:
             _check_logits(checked, values, chosen, bar)

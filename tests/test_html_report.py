@@ -14,10 +14,12 @@ from PIL import Image
 from hw.boards import BOARDS, Board
 from sim.samples.networks import random_input
 from sw import html_report, ticket
+from sw.data import idx
 from sw.errors import SpikeTicketError
 from sw.html_report import facts, pictures
 from sw.html_report.page import collect, render
 from sw.ladder import measure
+from sw.report import interval
 from sw.run_inference import run
 from tests import small_runs
 
@@ -221,8 +223,42 @@ def browser():
         found.close()
 
 
+CUT = """width => [...document.querySelectorAll('nav *, .confusion *, header *, h2, h3')].filter(
+    e => e.getClientRects().length && e.getBoundingClientRect().right > width + 0.5).map(
+    e => e.outerHTML.slice(0, 80))"""
+"""What of navigation, matrix and titles sticks out of the window."""
+
+
+def test_ten_classes_with_their_names_fit_a_telephone(browser, runs, tmp_path):
+    values, checked = runs["plain"]
+    facts_of = collect(values, checked, COMMAND)
+    names = [*idx.FASHION_LABELS]
+    facts_of["confusion"] |= {"names": names, "rows": [
+        {"name": name, "counts": [123] * 10, "total": 1230, "right": 123, "shares": [0.1] * 10}
+        for name in names]}
+    (tmp_path / "ten.html").write_text(render(facts_of))
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto((tmp_path / "ten.html").as_uri())
+    assert page.evaluate(CUT, 390) == []
+    shown = page.locator("#accuracy").inner_text()
+    assert all(name in " ".join(shown.split()) for name in names)
+    page.close()
+
+
+def test_an_accuracy_has_its_interval(runs, pages):
+    """Wilson's interval for the images of the run, on page and table, and wider for fewer."""
+    values, checked = runs["plain"]
+    low, high = values["accuracy_interval"]
+    assert low < values["accuracy"] < high and values["images"] == 12
+    text = " ".join(pages["plain"].read_text().split())
+    assert f"of 12 images; {100 * low:.1f} % to {100 * high:.1f} % with 95 % confidence" in text
+    assert interval(0.9, 60) == pytest.approx((0.799, 0.953), abs=0.001)
+    assert interval(0.9, 6000)[0] > 0.89 and interval(1.0, 10)[1] == 1.0
+    assert list(checked.names) == facts.confusion(checked)["names"] == list(small_runs.TITLES)
+
+
 @pytest.mark.parametrize("name", ["plain", "gated"])
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser(browser, pages, name, width):
     """It renders without errors and requests; every figure and picture takes room; nothing is wider
     than the window; light and dark differ."""
@@ -244,6 +280,7 @@ def test_in_a_browser(browser, pages, name, width):
     assert page.evaluate("[...document.images].every(e => e.complete && e.naturalWidth > 0)")
     assert page.evaluate("document.images.length") > 10
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(CUT, width) == []
     assert page.locator(".cover").count() == (3 if name == "gated" else 0)
 
     background = "getComputedStyle(document.body).backgroundColor"

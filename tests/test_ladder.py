@@ -17,6 +17,7 @@ from sw.integer import reference
 from sw.integer.gate import Gate, Select
 from sw.integer.network import INPUT
 from sw.ladder import measure, result, variants
+from sw.plots import ladder as plots
 
 SMALL = replace(PRESETS["tiny"], map_words=2048, weight_words=8192)
 
@@ -120,3 +121,12 @@ def test_the_command_prints_draws_and_refuses(tmp_path, capsys):
     assert "fmnist-scnn" in capsys.readouterr().err
     assert main([*common, "--plot", "x.gif"]) == 2
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_ticks_of_a_sweep_do_not_overlap():
+    """Ends always; between them those that are a quarter of the axis apart."""
+    values = [0.01, 0.02, 0.04, 0.05, 0.1, 0.2, 0.5, 0.9, 1.0]
+    kept = plots.ticks(values)
+    assert kept[0] == 0.01 and kept[-1] == 1.0 and 3 <= len(kept) <= 5
+    assert np.diff(np.log(kept)).min() >= np.log(100) / 4
+    assert plots.ticks([0.3]) == [0.3] and plots.ticks([0.5, 1.0]) == [0.5, 1.0]

@@ -43,9 +43,9 @@ def readings(tmp_path_factory):
     return found, result, network, labels
 
 
-def drawn(values, width=80):
+def drawn(values, width=80, height=None):
     console = Console(record=True, width=width, file=io.StringIO())
-    console.print(view(values))
+    console.print(view(values, width, height))
     return console.export_text()
 
 
@@ -86,10 +86,30 @@ def test_the_view(readings, width):
     text = drawn(readings[0][-1], width)
     assert "small on" in text and "line errors: 0 recoveries" in text
     assert all(len(line) <= width for line in text.splitlines())
-    if width >= 80:
-        for layer in readings[0][-1]["layers"]:
-            assert f"{layer['name']} " in text and f"{layer['cycles']:,.0f}" in text
-        assert "…" not in text
+    for layer in readings[0][-1]["layers"]:
+        assert f"{layer['name']} " in text and f"{layer['cycles']:,.0f}" in text
+    assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("count", [5, 30])
+def test_the_view_fits_a_terminal_of_24_rows(readings, width, count):
+    """Nothing is cut: layers that find no room are counted in one row."""
+    values = json.loads(json.dumps(readings[0][-1]))
+    first = values["layers"][0]
+    values["layers"] = [first | {"name": f"blocks.{i}.attention.projection", "cycles": 1000.0 + i}
+                        for i in range(count)]
+    text = drawn(values, width, 24)
+    lines = text.splitlines()
+    assert len(lines) <= 23 and all(len(line) <= width for line in lines)
+    assert "line errors: 0 recoveries" in text
+    assert f"{1000 + count - 1:,}" in text          # the one with most cycles
+    rows = [line for line in lines if "projection" in line]
+    left = [line for line in lines if " more " in line]
+    shown = len(rows) + (int(left[0].split()[1]) if left else 0)
+    assert shown == count and bool(left) == (len(rows) < count)
+    rest = sum(1000 + i for i in range(count - len(rows)))
+    assert not left or f"{rest:,}" in left[0]
 
 
 def test_errors_are_red(readings):

@@ -88,7 +88,7 @@ def histogram(values: np.ndarray) -> dict:
 def confusion(checked: Checked) -> dict:
     """Counts by true class (rows) and answer (columns); rows also as shares."""
     classes = checked.image.classes
-    names = list(checked.network.labels or checked.data.names[:classes])
+    names = list(checked.names[:classes])
     names += [str(n) for n in range(len(names), classes)]
     counts = np.zeros((classes, classes), int)
     truth = checked.data.labels

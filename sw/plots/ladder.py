@@ -23,8 +23,8 @@ SHOWN = 12
 def plot_ladder(path: str, ladder: Ladder) -> None:
     """Stacked bars of the rungs by phase; cycles over each quantity that was swept."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8, 4.6), layout="constrained")
-        top, bottom = figure.subfigures(2, 1)
+        figure = Figure(figsize=(9, 7), layout="constrained")
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.1))
         axis = top.subplots()
         names = list(ladder.rungs)
         left = np.zeros(len(names))
@@ -33,12 +33,13 @@ def plot_ladder(path: str, ladder: Ladder) -> None:
             axis.barh(names, part, left=left, label=phase)
             left += part
         for name, end in zip(names, left, strict=True):
-            axis.text(end, name, f" {ladder.rungs[name].total:,.0f}", va="center", fontsize=7)
+            axis.text(end, name, f" {ladder.rungs[name].total:,.0f}", va="center", fontsize=9)
         axis.invert_yaxis()
         axis.margins(x=0.12)
         axis.set_xlabel("kilocycles per sample")
-        axis.legend(frameon=False, fontsize=6, ncols=4, loc="lower right")
-        axis.set_title(f"{ladder.ticket}, mean of {ladder.images} samples", fontsize=8)
+        axis.legend(frameon=False, fontsize=9, ncols=2, loc="lower right")
+        axis.set_title(f"{ladder.ticket}: cycles of a sample, mean of {ladder.images}",
+                       fontsize=10, loc="left")
         axes = bottom.subplots(1, len(ladder.sweeps), squeeze=False, sharey=True)[0]
         for axis, sweep in zip(axes, ladder.sweeps, strict=True):
             points = sorted(sweep.points, key=lambda p: p.x)
@@ -50,13 +51,25 @@ def plot_ladder(path: str, ladder: Ladder) -> None:
             axis.loglog(x, [points[-1].scaling * v / x[-1] for v in x], "k:", linewidth=0.8,
                         label="slope 1")
             axis.set(xlabel=f"{sweep.name}\n({sweep.layers})")
-            axis.set_title(f"slope {sweep.slope:.2f}", fontsize=8)
-            axis.set_xticks(x, [f"{value:.2g}" for value in x])
+            axis.set_title(f"slope {sweep.slope:.2f}", fontsize=10)
+            axis.set_xticks(apart := ticks(x), [f"{value:.2g}" for value in apart])
             axis.xaxis.set_minor_locator(NullLocator())
         axes[0].set_ylabel("cycles")
-        bottom.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=6,
+        bottom.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=9,
                       loc="outside upper center", ncols=3)
         _save(figure, path)
+
+
+def ticks(values: list[float]) -> list[float]:
+    """Of ascending positive values those that have room on a logarithmic axis, ends included."""
+    if len(values) < 2:
+        return values
+    room = np.log(values[-1] / values[0]) / 4
+    kept = [values[0]]
+    for value in values[1:-1]:
+        if min(np.log(value / kept[-1]), np.log(values[-1] / value)) >= room:
+            kept.append(value)
+    return [*kept, values[-1]]
 
 
 def plot_patches(path: str, samples: Images, gate: Gate, kept: np.ndarray) -> None:

@@ -26,9 +26,11 @@ def plot_run(path: str, values: dict, checked: Checked) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7), layout="constrained")
+    low, high = values["accuracy_interval"]
     figure.suptitle(
         f"{values['network']} on {place(values)}\n{100 * values['accuracy']:.1f} % of "
-        f"{values['images']} images, {values['cycles_per_image']:,.0f} cycles per image, "
+        f"{values['images']} images (95 %: {100 * low:.1f} to {100 * high:.1f}), "
+        f"{values['cycles_per_image']:,.0f} cycles per image, "
         f"{100 * values['sparsity']:.1f} % of weights removed")
     pictures, charts = figure.subfigures(2, 1, height_ratios=(1, 1.6))
     _pictures(pictures, checked)
@@ -52,7 +54,8 @@ def plot_run(path: str, values: dict, checked: Checked) -> None:
     np.add.at(confusion, (np.minimum(truth, classes - 1), guess), 1)
     shown = right.imshow(confusion / np.maximum(1, confusion.sum(1, keepdims=True)), cmap="Blues",
                          vmin=0, vmax=1)
-    names = checked.network.labels or [str(i) for i in range(classes)]
+    names = list(checked.names[:classes])
+    names += [str(i) for i in range(len(names), classes)]
     right.set_xticks(range(classes), names, rotation=90)
     right.set_yticks(range(classes), names)
     right.set(title="share of each class (rows) by answer")
@@ -69,12 +72,12 @@ def plot_run(path: str, values: dict, checked: Checked) -> None:
 def _pictures(figure, checked: Checked) -> None:
     """The first images with the network's answer, red where it is wrong."""
     count = min(SHOWN, len(checked.data))
-    names = checked.network.labels
+    names = checked.names
     for index, axes in enumerate(np.atleast_1d(figure.subplots(1, count))):
         array = checked.data.images[index]
         axes.imshow(picture(array), cmap="gray")
         answer = int(checked.result.labels[index])
-        axes.set_title(names[answer] if names else str(answer), fontsize=9,
+        axes.set_title(names[answer] if answer < len(names) else str(answer), fontsize=9,
                        color="tab:green" if answer == checked.data.labels[index] else "tab:red")
         axes.axis("off")
 
