@@ -30,7 +30,6 @@ from hw.build import tools, yosys
 from hw.config import PRESETS, CoreConfig
 from sw import bundled
 from sw.errors import SpikeTicketError
-from sw.report import agrees
 from sw.run_inference import run as run_inference
 
 from . import board
@@ -170,16 +169,16 @@ def run(preset: str = board.DEFAULT_PRESET, family: str = "xc7", *, strict: bool
     return {
         "family": family, "preset": preset, "strict": strict, "ticket": ticket, "images": images,
         "cells": dict(sorted(cells.items())),
-        "logits_equal": values["logits_equal"], "logits_compared": values["logits_compared"],
-        "spikes_compared": values["spikes_compared"],
-        "spike_mismatches": values["spike_mismatches"], "counters_equal": same,
-        "cycles_per_image": values["cycles_per_image"],
-        "cycles_per_image_gateware": expected["cycles_per_image"],
+        "logits_equal": values.logits_equal, "logits_compared": values.logits_compared,
+        "spikes_compared": values.spikes_compared,
+        "spike_mismatches": values.spike_mismatches, "counters_equal": same,
+        "cycles_per_image": values.cycles_per_image,
+        "cycles_per_image_gateware": expected.cycles_per_image,
         "cycles": simulated.total_cycles,
         "cycles_per_s": simulated.total_cycles / simulated.seconds,
         "seconds": {"synthesis": synthesised - begin, "compilation": compiled - synthesised,
                     "simulation": simulated.seconds},
-        "yosys": tools.need("yosys").version, "agrees": agrees(values) and same,
+        "yosys": tools.need("yosys").version, "agrees": values.agrees and same,
     }
 
 

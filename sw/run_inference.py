@@ -24,7 +24,7 @@ from .errors import BadInput
 from .integer import reference
 from .integer.gate import check_masks, read_masks
 from .integer.network import INPUT, Layer
-from .report import TRACES, Checked, report
+from .report import TRACES, Checked, RunReport, report
 
 DEFAULT_IMAGES = 500
 DEFAULT_TRACED = 20
@@ -35,8 +35,8 @@ def run(ticket_path: str, data: str | None = None, *, board: str = DEFAULT_BOARD
         preset: str | None = None, port: str | None = None, baud: int | None = None,
         images: int | None = None, traced: int = DEFAULT_TRACED, masks: str | None = None,
         progress: bool = True, transport: Transport | None = None,
-        config: CoreConfig | None = None) -> tuple[dict, Checked]:
-    """Run and check; returns the report (JSON-serialisable) and what it was made from.
+        config: CoreConfig | None = None) -> tuple[RunReport, Checked]:
+    """Run and check; returns the report and what it was made from.
 
     ticket_path: a file or the name of a bundled ticket. data: as of `sw.data.datasets.load`; None:
     the

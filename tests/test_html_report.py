@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,14 +70,14 @@ def test_the_page_needs_nothing_else(pages):
 def test_the_verdict_is_the_runs(runs, pages):
     assert "Bit for bit as the integer reference" in pages["plain"].read_text()
     values, checked = runs["plain"]
-    text = render(collect({**values, "spike_mismatches": 3}, checked, COMMAND))
+    text = render(collect(replace(values, spike_mismatches=3), checked, COMMAND))
     assert "Differs from the integer reference" in text and "3 different" in text
     assert 'class="verdict bad"' in text
 
 
 def test_names_from_files_are_escaped(runs):
     values, checked = runs["plain"]
-    text = render(collect({**values, "network": "<script>alert(1)</script>"}, checked, "<b>"))
+    text = render(collect(replace(values, network="<script>alert(1)</script>"), checked, "<b>"))
     assert "<script>alert" not in text and "&lt;script&gt;alert" in text and "&lt;b&gt;" in text
 
 
@@ -94,7 +95,7 @@ def test_cycles_by_cause_are_those_that_the_board_counted(runs):
         used = sum(row["useful"] * row["cycles"] for row in slots)
         updates = checked.result.counters[:, :, 3].sum() / len(checked.result.logits)
         assert used * checked.image.config.slots == pytest.approx(updates)
-        assert values["counters_per_image"]["updates"] == pytest.approx(updates)
+        assert values.counters_per_image["updates"] == pytest.approx(updates)
 
 
 def test_a_model_that_disagrees_is_said(runs):
@@ -150,7 +151,7 @@ def test_the_link_is_the_reports(runs):
     values, _ = runs["plain"]
     rates = facts.link(values)["rates"]
     assert [rate["baud"] for rate in rates] == [12_000_000, 3_000_000]
-    assert rates[0]["frames_per_s"] == values["frames_per_s_link"]
+    assert rates[0]["frames_per_s"] == values.frames_per_s_link
     assert rates[1]["frames_per_s"] == pytest.approx(1 / rates[1]["slowest"], rel=0.01)
     shown = render(collect(values, runs["plain"][1], COMMAND))
     assert all(f">{rate['frames_per_s']:,.0f}<" in shown for rate in rates)
@@ -248,8 +249,8 @@ def test_ten_classes_with_their_names_fit_a_telephone(browser, runs, tmp_path):
 def test_an_accuracy_has_its_interval(runs, pages):
     """Wilson's interval for the images of the run, on page and table, and wider for fewer."""
     values, checked = runs["plain"]
-    low, high = values["accuracy_interval"]
-    assert low < values["accuracy"] < high and values["images"] == 12
+    low, high = values.accuracy_interval
+    assert low < values.accuracy < high and values.images == 12
     text = " ".join(pages["plain"].read_text().split())
     assert f"of 12 images; {100 * low:.1f} % to {100 * high:.1f} % with 95 % confidence" in text
     assert interval(0.9, 60) == pytest.approx((0.799, 0.953), abs=0.001)

@@ -18,14 +18,19 @@ from sw.board.driver import Accelerator
 from sw.cli.app import main
 from sw.core import energy
 from sw.integer import reference
-from sw.report import agrees
 from tests.small_runs import gated_network
 
 ROOT = Path(__file__).parents[1]
-KEYS = {"ticket", "board", "images", "accuracy", "logits_equal", "spikes_compared",
-        "spike_mismatches", "cycles_per_image", "cycles_by_layer", "clock_hz",
-        "frames_per_s_core", "frames_per_s_link", "useful_updates_per_cycle", "useful_fraction",
-        "bits_per_weight", "entropy_bits_per_weight", "sparsity", "energy_analytic_uj"}
+KEYS = {
+    "ticket", "network", "board", "preset", "slots", "patches", "transport", "simulated",
+    "identity", "build", "data", "images", "accuracy", "accuracy_interval", "logits_equal",
+    "logits_compared", "spikes_compared", "spike_mismatches", "cycles_per_image",
+    "cycles_by_layer", "counters_per_image", "clock_hz", "baud", "bytes_per_image", "load_bytes",
+    "load_s_link", "frames_per_s_core", "frames_per_s_link", "link", "sop_per_s_executed",
+    "sop_per_s_dense_equivalent", "useful_updates_per_cycle", "useful_fraction",
+    "bits_per_weight", "entropy_bits_per_weight", "sparsity", "weights_surviving",
+    "energy_analytic_uj", "energy_analytic_parts"}
+"""Programs read them: a key that goes is a break."""
 
 
 pytestmark = pytest.mark.usefixtures("small_board")
@@ -46,7 +51,7 @@ def test_json(files, capsys):
     path, data, network, images, labels = files
     code, out, _ = call(capsys, "--ticket", path, "--data", data, "--json", "--traced", 3)
     values = json.loads(out)
-    assert code == 0 and set(values) >= KEYS
+    assert code == 0 and set(values) == KEYS
     expected = reference.run(network, images)
     assert values["images"] == 12 and values["logits_equal"] and values["logits_compared"] == 48
     assert values["accuracy"] == pytest.approx((expected.labels == labels).mean())
@@ -101,7 +106,7 @@ def test_a_wrong_spike_or_logit_is_reported(files, capsys, monkeypatch):
     monkeypatch.setattr(Accelerator, "infer", wrong_infer)
     code, out, _ = call(capsys, *arguments)
     values = json.loads(out)
-    assert code == 1 and not values["logits_equal"] and not agrees(values)
+    assert code == 1 and not values["logits_equal"]
     code, out, _ = call(capsys, *arguments[:-1])
     assert code == 1 and "DIFFERENT" in out
 

@@ -38,7 +38,8 @@ def view(values: dict, width: int = WIDE, height: int | None = None) -> Renderab
     rows = None if height is None else max(1, height - taken - 1)
     where = "simulated board" if values["simulated"] else values["board"]
     core = f", core {values['preset']}" if values["preset"] else ""
-    title = place(values) if wide else f"{where}{core}"
+    place_of = (values[name] for name in ("board", "preset", "transport", "simulated"))
+    title = place(*place_of) if wide else f"{where}{core}"
     return Panel(
         Group(head, Text(), _layers(values, width, rows), *([Text()] if wide else []), errors),
         title=f"[bold]{values['ticket']}[/] on {title}", title_align="left",

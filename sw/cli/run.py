@@ -53,7 +53,7 @@ def run(ticket: Ticket = bundled.DEFAULT, *, data: Data = None, board: Board = D
     reference, 2 for bad input or a board that does not answer.
     """
     from .. import run_inference
-    from ..report import agrees, print_table, print_tickets
+    from ..report import print_table, print_tickets
 
     if listing:
         put(bundled.describe(), json, print_tickets)
@@ -71,16 +71,16 @@ def run(ticket: Ticket = bundled.DEFAULT, *, data: Data = None, board: Board = D
     if report:
         from ..html_report import check_name
         check_name(report)
-    values, checked = run_inference.run(ticket, data, board=board, preset=preset, port=port,
-                                        baud=baud, images=images, traced=traced, masks=masks)
+    found, checked = run_inference.run(ticket, data, board=board, preset=preset, port=port,
+                                       baud=baud, images=images, traced=traced, masks=masks)
     if plot:
         from ..plots.run import plot_run
-        plot_run(plot, values, checked)
+        plot_run(plot, found, checked)
     if report:
         from ..html_report import write
-        write(report, values, checked, written())
-    put(values, json, print_table)
-    return 0 if agrees(values) else 1
+        write(report, found, checked, written())
+    put(found.as_dict(), json, lambda _: print_table(found))
+    return 0 if found.agrees else 1
 
 
 app = verb("run", run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from hw.registers import COUNTERS
 from ..core import cycles
 from ..ladder import measure
 from ..ladder.result import PHASES
-from ..report import Checked
+from ..report import Checked, RunReport
 
 CAUSES = (*cycles.CAUSES, "sequencer")
 CAUSE_TEXT = {
@@ -157,15 +158,15 @@ def memory(checked: Checked) -> dict:
             "weight_bits": capacity, "free": max(0, capacity - taken) / capacity}
 
 
-def link(values: dict) -> dict:
+def link(run: RunReport) -> dict:
     """Frames/s at each rate that was measured; beside them an image's time on the line, each way,
     and in the core."""
-    sent, received = values["bytes_per_image"]
-    core = values["cycles_per_image"] / values["clock_hz"]
+    sent, received = run.bytes_per_image
+    core = run.cycles_per_image / run.clock_hz
     rates = []
-    for one in values["link"]:
-        to, back = sent * 10 / one["baud"], received * 10 / one["baud"]
-        rates.append(one | {"to": to, "from": back, "core": core,
+    for one in run.link:
+        to, back = sent * 10 / one.baud, received * 10 / one.baud
+        rates.append(asdict(one) | {"to": to, "from": back, "core": core,
                             "slowest": max(to, back, core),
                             "bound": "line" if core < max(to, back) else "core"})
     return {"rates": rates, "sent": sent, "received": received}

@@ -18,7 +18,7 @@ from hw import registers
 from .. import bundled
 from ..errors import SpikeTicketError
 from ..integer.network import Layer
-from ..report import Checked, agrees, place
+from ..report import Checked, RunReport
 from . import facts, pictures
 
 FOLDER = Path(__file__).parent
@@ -37,17 +37,17 @@ def check_name(path: str) -> None:
         raise SpikeTicketError(f"--report {path}: there is no folder {folder}; make it first")
 
 
-def write(path: str, values: dict, checked: Checked, command: str = "",
+def write(path: str, run: RunReport, checked: Checked, command: str = "",
           progress: bool = True) -> None:
     """Write the page of a run; it appears whole or not at all.
 
-    values, checked: as `sw.run_inference.run` returns them. command: that made the run, as shown.
+    run, checked: as `sw.run_inference.run` returns them. command: that made the run, as shown.
     progress: bars on standard error. Raises SpikeTicketError where the file cannot be written.
     """
     check_name(path)
     with tqdm(total=5 + bool(checked.network.gates), desc="computing the report", unit="step",
               disable=None if progress else True, leave=False) as bar:
-        text = render(collect(values, checked, command, bar.update))
+        text = render(collect(run, checked, command, bar.update))
     part = Path(f"{path}.{os.getpid()}.part")
     try:
         part.write_text(text, encoding="utf-8")
@@ -57,18 +57,18 @@ def write(path: str, values: dict, checked: Checked, command: str = "",
         raise SpikeTicketError(f"--report {path}: cannot be written ({error})") from error
 
 
-def collect(values: dict, checked: Checked, command: str,
+def collect(run: RunReport, checked: Checked, command: str,
             progress: Callable[[], object] = lambda: None) -> dict:
     """Everything the page shows, by the names that `page.html` uses."""
     causes = facts.by_cause(checked)
     progress()
     return {
-        "v": values, "place": place(values), "agrees": agrees(values),
+        "v": run, "place": run.place, "agrees": run.agrees,
         "causes": causes, "cause_text": facts.CAUSE_TEXT, "slots": facts.used_slots(checked),
         "spread": facts.histogram(checked.result.cycles), "confusion": facts.confusion(checked),
         "ladder": facts.climb(checked, progress), "memory": facts.memory(checked),
-        "link": facts.link(values), "examples": _examples(checked), "layers": _layers(checked),
-        "traced": len(checked.traces), "made": _made(values, checked, command), "open": OPEN,
+        "link": facts.link(run), "examples": _examples(checked), "layers": _layers(checked),
+        "traced": len(checked.traces), "made": _made(run, checked, command), "open": OPEN,
         "css": (FOLDER / "page.css").read_text(), "js": (FOLDER / "page.js").read_text(),
     }
 
@@ -129,21 +129,21 @@ def _layers(checked: Checked) -> list[dict]:
     return result
 
 
-def _made(values: dict, checked: Checked, command: str) -> dict:
+def _made(run: RunReport, checked: Checked, command: str) -> dict:
     """Identity, configuration and origin of the run."""
     config = checked.image.config
-    ticket = bundled.find(values["ticket"])
+    ticket = bundled.find(run.ticket)
     known = checked.identity
     identity = known.id if known is not None else registers.identity(config)
     rows = {"board identity": f"{identity:016x}"}
     if known is not None and known.build:
         rows["build of its bitstream"] = f"{known.build:016x}"
-    if values["transport"] == "simulated board":
+    if run.transport == "simulated board":
         from sim.board import build_key
         rows["gateware, simulated build"] = build_key(config)
     rows |= {
         "ticket": f"{ticket.name}, SHA-256 {hashlib.sha256(ticket.read_bytes()).hexdigest()}",
-        "data": values["data"],
+        "data": run.data,
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "host": f"Python {platform.python_version()}, NumPy {np.__version__}, "
                 f"SpikeTicket {_version()}",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadInput
-from ..report import Checked, place
+from ..report import Checked, RunReport
 
 FORMATS = (".png", ".svg", ".pdf")
 SHOWN = 8
@@ -21,23 +21,23 @@ def check_format(path: str) -> None:
         raise BadInput(f"--plot {path}: the name must end in one of {', '.join(FORMATS)}")
 
 
-def plot_run(path: str, values: dict, checked: Checked) -> None:
+def plot_run(path: str, run: RunReport, checked: Checked) -> None:
     """Draw a report and what it was made from; the file appears whole or not at all."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7), layout="constrained")
-    low, high = values["accuracy_interval"]
+    low, high = run.accuracy_interval
     figure.suptitle(
-        f"{values['network']} on {place(values)}\n{100 * values['accuracy']:.1f} % of "
-        f"{values['images']} images (95 %: {100 * low:.1f} to {100 * high:.1f}), "
-        f"{values['cycles_per_image']:,.0f} cycles per image, "
-        f"{100 * values['sparsity']:.1f} % of weights removed")
+        f"{run.network} on {run.place}\n{100 * run.accuracy:.1f} % of "
+        f"{run.images} images (95 %: {100 * low:.1f} to {100 * high:.1f}), "
+        f"{run.cycles_per_image:,.0f} cycles per image, "
+        f"{100 * run.sparsity:.1f} % of weights removed")
     pictures, charts = figure.subfigures(2, 1, height_ratios=(1, 1.6))
     _pictures(pictures, checked)
     left, middle, right = charts.subplots(1, 3)
 
-    layers = list(values["cycles_by_layer"])
-    left.barh(layers[::-1], [values["cycles_by_layer"][name] for name in layers[::-1]],
+    layers = list(run.cycles_by_layer)
+    left.barh(layers[::-1], [run.cycles_by_layer[name] for name in layers[::-1]],
               color="tab:blue")
     left.set(title="cycles by layer", xlabel="cycles per image")
 
