@@ -96,6 +96,12 @@ class Tape(TorchDispatchMode):
         self._slices: dict[tuple[int, int, frozenset[int]], list[int]] = {}
         self._watch = watch
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """PyTorch's hook. It would import its compiler, for seconds, to keep that out of here;
+        `sw.imports.inputs.prepared` takes compiled modules apart instead."""
+        return False
+
     # Recording
 
     def mark(self, tensor: Tensor) -> int:
