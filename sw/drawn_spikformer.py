@@ -20,14 +20,12 @@ from torch import Tensor, nn
 from . import ticket
 from .data import datasets
 from .errors import BadInput
+from .imports import from_spikingjelly
 from .integer import reference
-from .integer.folding import fold
-from .integer.gate import Gate
-from .integer.network import InputSpec, Network
-from .integer.quantize import convert
-from .nets.spikeformer_layers import Bits
-from .nets.spikingjelly_spikformer import spikingjelly_layers
+from .integer.network import Network
+from .nets.token_gate import TokenGate
 from .tickets.masks import by_score
+from .tickets.scores import connections
 
 CALIBRATION = 16
 """Images that the batch norms see."""
@@ -35,7 +33,7 @@ CALIBRATION = 16
 
 def drawn_network(depth: int = 4, width: int = 384, heads: int = 12, side: int = 32,
                   channels: int = 3, classes: int = 10, timesteps: int = 4, patch: int = 4,
-                  sparsity: float = 0.95, bits: Bits = 4, keep: int | None = None,
+                  sparsity: float = 0.95, bits: int = 4, keep: int | None = None,
                   images: Tensor | None = None, seed: int = 0) -> Network:
     """A Spikformer of SpikingJelly with drawn weights as an integer network.
 
@@ -51,8 +49,7 @@ def drawn_network(depth: int = 4, width: int = 384, heads: int = 12, side: int =
             spiking_neuron=lambda **more: neuron.LIFNode(tau=2.0, **more))
     except (ValueError, AssertionError) as error:
         raise BadInput(f"SpikingJelly has no such Spikformer ({error})") from error
-    weights = {name: m.weight for name, m in model.named_modules()
-               if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Linear)}
+    weights = {name: m.weight for name, m in connections(model).items()}
     with torch.no_grad():
         for name, mask in by_score(weights, sparsity, "layer").items():
             weights[name].mul_(mask)
@@ -64,13 +61,11 @@ def drawn_network(depth: int = 4, width: int = 384, heads: int = 12, side: int =
         model.train()(images.float() / 255)
         functional.reset_net(model)
     model.eval()
-    gate = None
     if keep is not None:
-        grid = side // patch
-        gate = Gate("gate", "count", keep, (grid, grid), ("stem4", "rpe"))
-    spec = InputSpec(channels, side, side)
-    return convert(fold(spikingjelly_layers(model, bits, gate), spec), spec, timesteps,
-                   input_scale=1 / 255, name=f"spikformer-{depth}-{width}")
+        model.token_gate = TokenGate("count", keep, (side // patch, side // patch), (-2, -1))
+        model.patch_embed.register_forward_hook(model.token_gate.behind)
+    return from_spikingjelly(model, (channels, side, side), timesteps, bits=bits, check=False,
+                             name=f"spikformer-{depth}-{width}").network
 
 
 def write(out: Path, data: str | None = None, *, side: int = 32, channels: int = 3,

@@ -33,7 +33,7 @@ def test_it_is_as_sparse_as_asked_and_runs_exactly(keep, patch):
     array = np.random.default_rng(0).integers(0, 256, (1, 16, 16)).astype(np.uint8)
     run = reference.run(network, array[None])
     assert (decode_logits(image, machine.run(image, array).memory) == run.logits[0]).all()
-    assert (run.kept["gate"].shape == (1, keep)) if keep else not run.kept
+    assert (run.kept["token_gate"].shape == (1, keep)) if keep else not run.kept
 
 
 def test_the_command_writes_a_ticket(tmp_path, capsys):

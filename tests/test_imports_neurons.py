@@ -17,8 +17,7 @@ from sw.imports.reading import read_module
 from sw.imports.spikingjelly import run_module
 from sw.integer.network import InputSpec, Neuron
 from sw.integer.spikingjelly import IntegerNetwork
-from sw.nets.spikeformer_config import SpikeformerConfig
-from sw.nets.spikeformer_model import Spikeformer
+from sw.nets.token_gate import TokenGate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 4
@@ -186,25 +185,27 @@ def test_a_neuron_that_does_something_else_does_not_keep_its_rule():
     assert stated_rule(neuron.KLIFNode(), (3, 4), "neuron") is None
 
 
-@pytest.mark.parametrize("gate", ["count", "static", "input"])
-def test_gates_are_read_from_our_own_networks(gate):
-    config = SpikeformerConfig(stem="8-16p-32p", blocks=1, heads=2, input=(1, 8, 8), classes=3,
-                               timesteps=2, gate=gate, keep=2)
+@pytest.mark.parametrize("mode", ["count", "static", "input"])
+def test_gates_are_read_from_our_own_networks(mode):
     torch.manual_seed(0)
-    net = Spikeformer(config)
+    net = nets.build(nets.NetConfig("spikeformer-1-32-2@8-16p-32p", (1, 8, 8), 3, 2, 0.5))
     for m in net.modules():
         if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
             m.running_var.fill_(0.05)
             m.bias.data.uniform_(-0.2, 1.0)
+    net.token_gate = TokenGate(mode, 2, (2, 2), units=1 / 255)
+    net.stem.register_forward_hook(net.token_gate.behind)
+    if mode == "input":
+        net.register_forward_pre_hook(lambda m, args: m.token_gate.zero(args[0][None])[0])
     imported = from_spikingjelly(net, (1, 8, 8), bits=8)    # compares layer by layer
     (found,) = imported.network.gates.values()
-    assert (found.mode, found.keep, found.grid) == (gate, 2, (2, 2))
+    assert (found.mode, found.keep, found.grid) == (mode, 2, (2, 2))
     assert imported.network.shapes()["kept.stem.rpe.node"].tokens == 2
 
 
 def test_event_networks_are_batch_first():
-    net = nets.build(nets.NetConfig("8p-f6", input=(1, 6, 6), classes=4, static=False,
-                                    timesteps=3, theta=0.2))
+    net = nets.build(nets.NetConfig("8p-f6", input=(1, 6, 6), classes=4, timesteps=3,
+                                    theta=0.2))
     imported = from_spikingjelly(net, (1, 6, 6), 3, static=False, input_bits=2, bits=8)
     assert [a.neuron is None for a in imported.network.layers] == [False, False, True]
 

@@ -8,9 +8,9 @@ import torch
 from spikingjelly.activation_based import neuron
 
 from sw.errors import SpikeTicketError
+from sw.imports import from_spikingjelly
 from sw.integer import reference
 from sw.integer import spikingjelly as integer
-from sw.integer.folding import fold
 from sw.integer.network import InputSpec, Layer, Network, Neuron, Pool, Synapses
 from sw.integer.spikingjelly import IntegerLIFNode, IntegerNetwork
 from sw.integer.trainee import IntegerLIF, NetworkTrainee
@@ -272,27 +272,34 @@ def trained_cnn(model: str, shape: tuple[int, int, int], classes: int) -> Spikin
         torch.nn.init.normal_(block.norm.bias, 0.4, 0.3)
         block.norm.momentum = None
     with torch.no_grad():
-        net(net.prepare(torch.randint(0, 256, (16, *shape), dtype=torch.uint8)))
+        net(torch.randint(0, 256, (16, *shape)) / 255)
     return net.eval()
 
 
+LAYERS = ("convs.0.node", "convs.1.node", "convs.2.node", "readout")
+
+
+def weights_of(net: SpikingVGG) -> list[torch.Tensor]:
+    return [m.weight for m in net.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+
+
 def trainee_of(net: SpikingVGG, masks: dict[str, torch.Tensor]) -> NetworkTrainee:
-    spec = InputSpec(*net.config.input)
-    return NetworkTrainee(fold(net.float_layers(4), spec), spec, 4, masks)
+    imported = from_spikingjelly(net, net.config.input, 4, input_scale=1.0, check=False)
+    return NetworkTrainee(imported.layers, imported.network.input, 4, masks)
 
 
 def test_the_trained_forward_pass_is_the_integer_network():
     net = trained_cnn("8p-12-16p", (1, 13, 12), 4)
     images = torch.randint(0, 256, (16, 1, 13, 12), dtype=torch.uint8)
     masks = {name: torch.rand(w.shape) < 0.5 for name, w in
-             zip(("conv1", "conv2", "conv3", "readout"), net.weights().values(), strict=True)}
+             zip(LAYERS, weights_of(net), strict=True)}
     trainee = trainee_of(net, masks)
     network = trainee.to_network("t", ("a", "b", "c", "d"))
     kept: dict[str, torch.Tensor] = {}
     spikes: dict[str, torch.Tensor] = {}
     logits = trainee.logits(trainee.prepare(images), kept)
     assert torch.equal(logits.long(), IntegerNetwork(network)(images, spikes))
-    assert list(kept) == list(spikes) == ["conv1", "conv2", "conv3"]
+    assert list(kept) == list(spikes) == list(LAYERS[:3])
     for name, theirs in spikes.items():
         assert torch.equal(kept[name].long(), theirs.long())
         assert 0 < kept[name].mean() < 1
@@ -306,7 +313,7 @@ def test_gradients_reach_surviving_weights_only():
     net = trained_cnn("6p-8", (1, 10, 10), 3)
     images = torch.randint(0, 256, (8, 1, 10, 10), dtype=torch.uint8)
     masks = {name: torch.rand(w.shape) < 0.5 for name, w in
-             zip(("conv1", "conv2", "readout"), net.weights().values(), strict=True)}
+             zip((*LAYERS[:2], "readout"), weights_of(net), strict=True)}
     trainee = trainee_of(net, masks)
     torch.nn.functional.cross_entropy(trainee(trainee.prepare(images)),
                                       torch.arange(8) % 3).backward()

@@ -1,4 +1,4 @@
-"""The networks: sizes of the papers, shapes, the conversion to integers."""
+"""The networks: sizes of the papers, shapes, blocks, what the importer makes of them."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from torch import nn
 
 from sw import nets
 from sw.errors import SpikeTicketError
+from sw.imports import from_spikingjelly
 from sw.integer import reference
-from sw.integer.folding import fold
-from sw.integer.network import InputSpec
-from sw.integer.quantize import convert
+from sw.integer.network import Pool
 from sw.integer.spikingjelly import IntegerNetwork
+from sw.nets.blocks import Chain
 
-SMALL = ["4p-6p-f8", "4p-6", "resnet-tiny"]
+SMALL = ["4p-6p-f8", "4m-6", "resnet-tiny", "spikeformer-1-16-2-2@4-6p-16"]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_resnet")
@@ -60,9 +60,13 @@ def test_a_cnn_equals_a_plain_spikingjelly_one():
     torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-5)
 
 
+def weights(net: nn.Module) -> list[torch.Tensor]:
+    return [m.weight for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
 def test_vgg9_has_the_paper_s_weights():
     net = nets.build(nets.NetConfig("vgg9"))
-    assert sum(w.numel() for w in net.weights().values()) == 2_261_184
+    assert sum(w.numel() for w in weights(net)) == 2_261_184
 
 
 def test_resnet19_has_the_paper_s_parameters():
@@ -72,7 +76,7 @@ def test_resnet19_has_the_paper_s_parameters():
 
 def test_vgg16_has_thirteen_convolutions_and_a_classifier():
     net = nets.build(nets.NetConfig("vgg16"))
-    assert len(net.weights()) == 14 and net.readout.in_features == 512
+    assert len(weights(net)) == 14 and net.readout.in_features == 512
 
 
 @pytest.mark.parametrize("model", SMALL)
@@ -82,7 +86,11 @@ def test_images_and_frames_give_logits_and_gradients(model, surrogate):
     net = nets.build(nets.NetConfig(model, (2, 8, 8), 3, timesteps=3, decay=0.5,
                                     surrogate=surrogate))
     spikes = []
-    logits = net(torch.rand(4, 2, 8, 8), spikes=spikes)
+    hooks = [m.register_forward_hook(lambda _m, _i, out: spikes.append(out.detach()))
+             for m in net.modules() if isinstance(m, neuron.BaseNode)]
+    logits = net(torch.rand(4, 2, 8, 8))
+    for hook in hooks:
+        hook.remove()
     assert logits.shape == (4, 3) and all(s.shape[:2] == (3, 4) for s in spikes)
     assert {float(v) for s in spikes for v in s.unique()} <= {0.0, 1.0}
     frames = torch.randint(0, 3, (4, 5, 2, 8, 8)).float()
@@ -107,14 +115,17 @@ def test_neurons_are_configured(decay, theta):
 
 @pytest.mark.parametrize("model", SMALL)
 @pytest.mark.parametrize("static", [True, False])
-def test_conversion_is_exact_where_integers_hold_the_weights(model, static):
+def test_the_importer_reads_them_as_any_module(model, static):
+    """Nothing is noted, and logits are the network's, where integers hold the weights."""
     rng = np.random.default_rng(1)
     shape = (20, 2, 8, 8) if static else (20, 4, 2, 8, 8)
     images = torch.from_numpy(rng.integers(0, 256 if static else 4, shape).astype(np.uint8))
     net = on_a_grid(nets.NetConfig(model, (2, 8, 8), 3, decay=1.0))
     scale = 1 / 256 if static else 1.0
-    spec = InputSpec(2, 8, 8, bits=8 if static else 2, static=static)
-    network = convert(fold(net.float_layers(8), spec), spec, 4, input_scale=scale)
+    imported = from_spikingjelly(net, (2, 8, 8), 4, bits=8, input_bits=8 if static else 2,
+                                 static=static, input_scale=scale)
+    assert not [n for n in imported.notes if "rounded" in n]
+    network = imported.network
     integer = IntegerNetwork(network)(images if static else images.transpose(0, 1)).double()
     with torch.no_grad():
         real = net(images.float() * scale).double()
@@ -123,13 +134,26 @@ def test_conversion_is_exact_where_integers_hold_the_weights(model, static):
     assert np.array_equal(reference.run(network, images[:3].numpy()).logits, integer[:3].numpy())
 
 
+def test_maps_need_not_be_square():
+    net = nets.build(nets.NetConfig("resnet-tiny", (1, 6, 10), 3)).eval()
+    network = from_spikingjelly(net, (1, 6, 10), 4).network
+    assert network.layers[-2].synapses[0].weight.shape[1:] == (6, 1, 1)
+
+
+def test_blocks_are_a_chain():
+    chain = Chain.of("4p-6m-8-f10-f5")
+    assert chain.convolutions == ((4, Pool("or", 2)), (6, Pool("max", 3, 2, 1)), (8, None))
+    assert chain.features == (10, 5) and chain.grid((16, 9)) == (4, 2)
+
+
 @pytest.mark.parametrize("values, message", [
     ({"model": "32p-x"}, "block 'x'"), ({"model": "f8"}, "model 'f8' is unknown"),
     ({"model": "8-f8-8"}, "block '8'"), ({"model": "4p-4p-4p-4p"}, "leave nothing"),
     ({"model": "vgg-nine"}, "vgg9"), ({"timesteps": 33}, "timesteps 33"),
     ({"decay": 1.5}, r"decay 1\.5"), ({"theta": 0}, "theta 0"), ({"classes": 1}, "classes 1"),
     ({"surrogate": "box"}, "surrogate 'box'"), ({"input": (1, 0, 8)}, "input"),
-    ({"model": "resnet9", "input": (1, 8, 12)}, "give square images"),
+    ({"model": "4pm-6"}, "block '4pm'"), ({"model": "4-p"}, "block 'p'"),
+    ({"model": "4-²"}, "block '²'"), ({"model": "4-f"}, "block 'f'"),
 ])
 def test_bad_values_are_named(values, message):
     with pytest.raises(SpikeTicketError, match=message):

@@ -1,5 +1,7 @@
-"""Spikeformers: float network, conversion, integer training, SpikingJelly's own modules."""
+"""Spikeformers: the float network, what the importer makes of it, integer training."""
 
+import functools
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,56 +11,90 @@ import torch.nn.functional as F
 from spikingjelly.activation_based import neuron
 from torch import nn
 
-from sw import ticket
+from sw import nets, ticket
 from sw.errors import SpikeTicketError
-from sw.integer import firing, quantize, reference, tokens
+from sw.imports import from_spikingjelly
+from sw.integer import firing, quantize, reference
 from sw.integer import spikingjelly as integer
 from sw.integer.attention import ColumnAttention
-from sw.integer.folding import Connection, ModuleAttention, ModuleLayer, fold
+from sw.integer.floats import FloatAttention, FloatLayer, FloatNeuron, FloatSynapses
 from sw.integer.gate import Gate, Select
 from sw.integer.network import InputSpec, Layer, Pool
 from sw.integer.quantize import convert
 from sw.integer.spikingjelly import IntegerNetwork
 from sw.integer.trainee import NetworkTrainee
-from sw.nets.spikeformer_layers import float_layers, to_network, trainee
-from sw.nets.spikeformer_model import Spikeformer, SpikeformerConfig
+from sw.nets.token_gate import TokenGate
+from sw.tickets.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = {"stem": "8m-16p-16", "heads": 2, "mlp_ratio": 2, "input": (2, 16, 16), "timesteps": 3,
-         "classes": 3}
+GRID, STEPS, CLASSES = (4, 4), 3, 3
+INPUT = (2, 16, 16)
 
 
-def small(seed=0, **changes) -> Spikeformer:
+def small(seed=0, blocks=2, decay=0.5, static=True) -> nets.Spikeformer:
     """A small Spikeformer whose batch norms (some scales negative) have seen data."""
     torch.manual_seed(seed)
-    model = Spikeformer(SpikeformerConfig(**{**SMALL, **changes}))
+    model = nets.build(nets.NetConfig(f"spikeformer-{blocks}-16-2-2@8m-16p-16", INPUT, CLASSES,
+                                      STEPS, decay))
     for m in model.modules():
-        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m.affine:
+        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.normal_(m.weight, 0.8, 0.5)
             nn.init.normal_(m.bias, 0.5, 0.3)
-    x = images(model, 9)
-    model.train()(model.prepare(x), host_tokens(model, len(x)))
+    with torch.no_grad():
+        model.train()(prepared(images(9, static=static)))
     return model.eval()
 
 
-def images(model, seed, batch=5):
-    c = model.config
-    shape = (batch, *c.input) if c.static else (batch, c.timesteps, *c.input)
+def images(seed, batch=5, static=True):
+    shape = (batch, *INPUT) if static else (batch, STEPS, *INPUT)
     g = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256 if c.static else 4, shape, dtype=torch.uint8, generator=g)
+    return torch.randint(0, 256 if static else 4, shape, dtype=torch.uint8, generator=g)
 
 
-def host_masks(model, batch):
-    if model.config.gate != "host":
-        return None
+prepared = Classifier.prepare
+
+
+def gated(model, mode, keep, static=True) -> nets.Spikeformer:
+    """The model behind a gate."""
+    model.token_gate = TokenGate(mode, keep, GRID, units=1 / 255 if static else 1.0)
+    model.stem.register_forward_hook(model.token_gate.behind)
+    if mode == "input":
+        model.register_forward_pre_hook(lambda m, args: m.token_gate.zero(
+            args[0][None])[0] if static else m.token_gate.zero(
+            args[0].transpose(0, 1)).transpose(0, 1))
+    if mode == "host":
+        model.token_gate.host = torch.arange(keep)[None]    # any will do where it is read
+    return model
+
+
+def host_masks(keep, batch):
     g = torch.Generator().manual_seed(5)
-    return torch.rand((batch, model.config.tokens), generator=g).argsort(1) < model.config.keep
+    return torch.rand((batch, 16), generator=g).argsort(1) < keep
 
 
-def host_tokens(model, batch):
-    masks = host_masks(model, batch)
-    return None if masks is None else tokens.mask_tokens(masks, model.config.keep)
+@functools.cache
+def read(blocks=2, static=True, mode=None, keep=None, decay=0.5):
+    """A small Spikeformer, read once for all tests."""
+    model = small(blocks=blocks, decay=decay, static=static)
+    if mode is not None:
+        gated(model, mode, keep, static)
+    return from_spikingjelly(model, INPUT, STEPS, static=static, check=False)
+
+
+def trainee(imported, masks=None, bits=4) -> NetworkTrainee:
+    """The network in training, with weights of so many bits."""
+    layers = [replace(a, synapses=tuple(replace(s, bits=bits) for s in a.synapses))
+              if isinstance(a, FloatLayer) else a for a in imported.layers]
+    return NetworkTrainee(layers, imported.network.input, STEPS, masks,
+                          input_scale=imported.input_scale)
+
+
+def half(imported, share=0.5) -> dict[str, torch.Tensor]:
+    """Random masks by layer name."""
+    g = torch.Generator().manual_seed(0)
+    return {layer.name: torch.rand(syn.weight.shape, generator=g) < share
+            for layer, syn in imported.network.synapses()}
 
 
 # -- the float network ---------------------------------------------------------------------------
@@ -72,19 +108,20 @@ def plain_forward(model, x, kept=None):
         node = neuron.LIFNode(c.tau, decay_input=False, v_threshold=theta, v_reset=0.0)
         return [node(x) for x in currents]
 
-    def block(b, xs):
-        currents = [b.norm(b.conv(x)) for x in xs]
-        if b.pool and b.pool.mode == "max":
+    def block(b, xs, pool=None):
+        currents = [F.batch_norm(F.conv2d(x, b.conv.weight, padding=1), b.norm.running_mean,
+                                 b.norm.running_var, b.norm.weight, b.norm.bias) for x in xs]
+        if pool == "m":
             currents = [F.max_pool2d(x, 3, 2, 1) for x in currents]
         spikes = fire(currents, c.theta)
-        return [F.max_pool2d(x, 2) for x in spikes] if b.pool and b.pool.mode == "or" else spikes
+        return [F.max_pool2d(x, 2) for x in spikes] if pool == "p" else spikes
 
     def dense(layer, xs):
         return fire([layer.norm(layer.fc(x).flatten(0, 1)).view(*x.shape[:2], -1) for x in xs],
                     c.theta)
-    xs = [x] * c.timesteps if c.static else list(x.unbind(1))
-    for b in model.stem.convs:
-        xs = block(b, xs)
+    xs = [x] * c.timesteps if x.dim() == 4 else list(x.unbind(1))
+    for b, pool in zip(model.stem.convs, ("m", "p", None), strict=True):
+        xs = block(b, xs, pool)
     xs = [(a + b).flatten(2).mT for a, b in zip(xs, block(model.stem.rpe, xs), strict=True)]
     if kept is not None:
         xs = [x.gather(1, kept[:, :, None].expand(-1, -1, x.shape[2])) for x in xs]
@@ -93,57 +130,58 @@ def plain_forward(model, x, kept=None):
         currents = []
         for t in range(c.timesteps):
             heads = [0.125 * (qh @ kh.mT) @ vh for qh, kh, vh in zip(
-                *(m[t].chunk(c.heads, 2) for m in (q, k, v)), strict=True)]
+                *(m[t].chunk(2, 2) for m in (q, k, v)), strict=True)]
             currents.append(torch.cat(heads, 2))
         xs = [x + a for x, a in zip(xs, dense(b.proj, fire(currents, 0.5 * c.theta)), strict=True)]
         xs = [x + a for x, a in zip(xs, dense(b.fc2, dense(b.fc1, xs)), strict=True)]
-    return torch.stack([model.head(x.mean(1)) for x in xs]).mean(0)
+    return torch.stack([model.readout(x.mean(1)) for x in xs]).mean(0)
 
 
 @pytest.mark.parametrize("static", [True, False])
-@pytest.mark.parametrize("gate, keep", [(None, None), ("count", 5)])
-def test_forward_equals_the_network_step_by_step(static, gate, keep):
-    model = small(static=static, gate=gate, keep=keep)
-    x = model.prepare(images(model, 1))
+@pytest.mark.parametrize("mode, keep", [(None, None), ("count", 5)])
+def test_forward_equals_the_network_step_by_step(static, mode, keep):
+    model = small(static=static)
+    x = prepared(images(1, static=static))
     with torch.no_grad():
-        kept = model.choose(x) if gate else None
+        kept = None
+        if mode:
+            embedded = model.stem(model.over_time(x))
+            assert embedded.shape == (3, 5, 16, 16)
+            assert set(embedded.unique().tolist()) <= {0, 1, 2}
+            gated(model, mode, keep, static)
+            kept = model.token_gate.choose(embedded)
         expected = plain_forward(model, x, kept)
         assert torch.allclose(model(x), expected, atol=1e-5)
-        assert torch.allclose(model(x, kept), expected, atol=1e-5)
     assert expected.std(0).max() > 1e-3
 
 
-def test_embedding_and_encoding_are_the_two_halves():
-    model = small()
-    x = model.prepare(images(model, 2))
+@pytest.mark.parametrize("mode", ["static", "host", "count", "input"])
+def test_gates_choose_as_their_rules_say(mode):
+    model = gated(small(), mode, 6)
+    gate, images_ = model.token_gate, images(3)
+    x = prepared(images_)
     with torch.no_grad():
-        embedded = model.embed(x)
-        assert embedded.shape == (3, 5, 16, 16) and set(embedded.unique().tolist()) <= {0, 1, 2}
-        assert torch.equal(model.encode(embedded), model(x))
-        some = tokens.take(embedded, torch.tensor([[0, 3]] * 5))
-        assert model.encode(some).shape == (5, 3)
-
-
-@pytest.mark.parametrize("gate", ["static", "host", "count", "input"])
-def test_gates_choose_as_their_rules_say(gate):
-    model = small(gate=gate, keep=6)
-    images_ = images(model, 3)
-    x = model.prepare(images_)
-    if gate == "host":
-        with pytest.raises(SpikeTicketError, match="give `kept`"):
-            model(x)
-        return
-    if gate == "static":
-        mask = torch.zeros(16, dtype=torch.bool)
-        mask[[0, 2, 3, 8, 14, 15]] = True
-        model.set_mask(mask)
-        assert model.choose(x).tolist() == [[0, 2, 3, 8, 14, 15]] * 5
-        with pytest.raises(SpikeTicketError, match="keeps 6 of 16"):
-            model.set_mask(~mask)
-        return
-    chosen = model.choose(x)
-    if gate == "count":
-        scores = model.embed(x).sum((0, 2))
+        if mode == "host":
+            gate.host = None
+            with pytest.raises(SpikeTicketError, match="set `host`"):
+                model(x)
+            return
+        if mode == "static":
+            mask = torch.zeros(16, dtype=torch.bool)
+            mask[[0, 2, 3, 8, 14, 15]] = True
+            gate.set_mask(mask)
+            assert gate.choose(torch.zeros(3, 5, 16, 16)).tolist() == [[0, 2, 3, 8, 14, 15]] * 5
+            with pytest.raises(SpikeTicketError, match="keeps 6 of 16"):
+                gate.set_mask(~mask)
+            return
+        if mode == "input":
+            with pytest.raises(SpikeTicketError, match="has not seen the input"):
+                gate.choose(torch.zeros(3, 5, 16, 16))
+        whole = small().stem(x[None])
+        model(x)
+        chosen = gate.choose(whole)
+    if mode == "count":
+        scores = whole.sum((0, 2))
     else:
         scores = images_.long().view(5, 2, 4, 4, 4, 4).sum((1, 3, 5)).flatten(1)
     for row, kept in zip(scores.tolist(), chosen.tolist(), strict=True):
@@ -151,74 +189,37 @@ def test_gates_choose_as_their_rules_say(gate):
 
 
 def test_gradients_reach_every_weight_through_the_gate():
-    model = small(gate="count", keep=5).train()
-    model(model.prepare(images(model, 4))).square().sum().backward()
-    for name, w in model.weights().items():
+    model = gated(small(), "count", 5).train()
+    model(prepared(images(4))).square().sum().backward()
+    for name, w in model.named_parameters():
         assert w.grad is not None and w.grad.abs().sum() > 0, name
 
 
-def test_weights_carry_the_layers_names():
-    model = small(blocks=1)
-    assert list(model.weights()) == [
-        "stem1", "stem2", "stem3", "rpe", *(f"block1.{n}" for n in (
-            "q", "k", "v", "proj", "fc1", "fc2")), "head"]
-    assert list(model.stem_weights()) == ["stem1", "stem2", "stem3", "rpe"]
-    names = [layer.name for layer in to_network(model).layers if layer.synapses]
-    assert names == list(model.weights())
+@pytest.mark.parametrize("axes, shape", [((-1,), (3, 5, 7, 4)), ((-2,), (3, 5, 4, 7)),
+                                         ((-2, -1), (3, 5, 7, 1, 4))])
+def test_tokens_lie_where_the_axes_say(axes, shape):
+    gate = TokenGate("static", 4, GRID, axes)
+    lead = {(-1,): (3, 5, 7, 16), (-2,): (3, 5, 16, 7), (-2, -1): (3, 5, 7, 4, 4)}[axes]
+    assert gate(torch.rand(lead)).shape == shape
+    with pytest.raises(SpikeTicketError, match="tokens reach a gate of 4x4"):
+        gate(torch.rand(3, 5, 7, 2, 2) if len(lead) == 5 else torch.rand(3, 5, 7, 7))
+    with pytest.raises(SpikeTicketError, match="are not"):
+        TokenGate("static", 4, GRID, (0,))
 
 
-def test_another_neuron_may_be_given():
-    config = SpikeformerConfig(**SMALL)
-    model = Spikeformer(config, lambda theta: neuron.IFNode(theta, step_mode="m"))
-    assert not any(isinstance(m, neuron.LIFNode) for m in model.modules())
-    assert model(model.prepare(images(model, 5))).shape == (5, 3)
-
-
-@pytest.mark.parametrize("changes, message", [
-    ({"stem": "8x-16"}, "'8x' is not channels"),
-    ({"stem": "8pp-16"}, "'8pp' is not channels"),
-    ({"stem": "8-p"}, "'p' is not channels"),
-    ({"heads": 3}, "16 channels do not divide into 3 heads"),
-    ({"heads": 4}, "heads of 4 channels are outside 8..64"),
-    ({"stem": "8-16", "input": (2, 32, 32)}, "1024 tokens; 256 are the most"),
-    ({"stem": "8p-8p-8p-8p-16p"}, "leave nothing of 16x16"),
-    ({"gate": "best", "keep": 3}, "gate 'best'"),
-    ({"gate": "count"}, "give both or neither"),
-    ({"gate": "count", "keep": 0}, "keep 0 is outside 1..16"),
-    ({"gate": "count", "keep": 17}, "keep 17 is outside 1..16"),
-    ({"gate": "input", "keep": 3, "input": (2, 17, 16)}, "17x16 pixels do not divide into 4x4"),
-    ({"timesteps": 33}, "timesteps 33"), ({"tau": 1.0}, "tau 1.0"), ({"theta": 0.0}, "theta 0.0"),
-    ({"classes": 1}, "classes 1"), ({"blocks": 0}, "blocks 0"), ({"mlp_ratio": 0}, "mlp_ratio 0"),
-    ({"input": (2, 0, 16)}, "input"),
-])
-def test_configurations_are_checked(changes, message):
-    with pytest.raises(SpikeTicketError, match=message):
-        SpikeformerConfig(**{**SMALL, **changes})
-
-
-def test_a_configuration_survives_its_dictionary():
-    config = SpikeformerConfig(**{**SMALL, "gate": "count", "keep": 3})
-    assert SpikeformerConfig(**config.to_dict()) == config
-
-
-def test_inputs_are_checked():
-    with pytest.raises(SpikeTicketError, match=r"\[1, 2, 16, 15\] is not \[B, 2, 16, 16\]"):
-        small()(torch.zeros(1, 2, 16, 15))
-
-
-# -- conversion and integer training ---------------------------------------------------------------
+# -- what the importer makes of it, and integer training -------------------------------------------
 
 
 @pytest.mark.parametrize("bits", [4, 1])
 @pytest.mark.parametrize("static", [True, False])
-@pytest.mark.parametrize("gate, keep", [(None, None), ("static", 5), ("host", 3), ("count", 1),
+@pytest.mark.parametrize("mode, keep", [(None, None), ("static", 5), ("host", 3), ("count", 1),
                                         ("input", 7)])
-def test_the_trainee_is_the_integer_network_spike_for_spike(gate, keep, static, bits):
-    model = small(static=static, gate=gate, keep=keep)
-    masks = {k: torch.rand(v.shape) < 0.5 for k, v in model.weights().items()}
-    trained = trainee(model, masks, bits)
+def test_the_trainee_is_the_integer_network_spike_for_spike(mode, keep, static, bits):
+    imported = read(static=static, mode=mode, keep=keep)
+    masks = half(imported)
+    trained = trainee(imported, masks, bits)
     network = trained.to_network("s", ("a", "b", "c"))
-    x, host = images(model, 6), host_masks(model, 5)
+    x, host = images(6, static=static), host_masks(keep, 5) if mode == "host" else None
     ours, theirs, kept = {}, {}, {}
     logits = trained.logits(trained.prepare(x), ours, host)
     exact = IntegerNetwork(network)(x if static else x.transpose(0, 1), theirs, host, kept)
@@ -229,48 +230,49 @@ def test_the_trainee_is_the_integer_network_spike_for_spike(gate, keep, static, 
     assert np.array_equal(run.logits, exact.numpy())
     for name, s in theirs.items():
         assert np.array_equal(run.spikes[name], s.numpy()), name
-    assert network.shapes()["block2.fc2"].tokens == (keep or 16)
+    assert network.shapes()["blocks.1.fc2.node"].tokens == (keep or 16)
     for layer, syn in network.synapses():
-        assert not syn.weight[~masks[layer.name].reshape(syn.weight.shape).numpy()].any()
+        assert not syn.weight[~masks[layer.name].numpy()].any()
     loaded = ticket.from_bytes(ticket.to_bytes(network)).network
     again = reference.run(loaded, x.numpy(), masks=None if host is None else host.numpy())
     assert np.array_equal(again.logits, run.logits)
 
 
-@pytest.mark.parametrize("leak, tau", [(128, 2.0), (253, 1 / (1 - 253 / 256))])
-def test_the_trainee_decays_as_the_integers_do(leak, tau):
-    model = small(tau=tau)
-    trained = trainee(model, None, 4)
+@pytest.mark.parametrize("leak, decay", [(128, 0.5), (253, 253 / 256)])
+def test_the_trainee_decays_as_the_integers_do(leak, decay):
+    trained = trainee(read(decay=decay))
     network = trained.to_network()
     leaks = {layer.neuron.leak for layer in network.layers[:-1] if not layer.attention}
     assert leaks == {leak}
-    x = images(model, 7)
+    x = images(7)
     assert torch.equal(trained.logits(trained.prepare(x)).long(), IntegerNetwork(network)(x))
 
 
 def test_integer_training_lowers_the_loss_and_keeps_the_mask():
-    model = small(gate="count", keep=8, blocks=1)
-    masks = {k: torch.rand(v.shape) < 0.6 for k, v in model.weights().items()}
-    trained = trainee(model, masks, 4)
-    x, y = trained.prepare(images(model, 8, 6)), torch.arange(6) % 3
-    optimiser = torch.optim.Adam(trained.parameters(), 5e-3)
+    imported = read(1, mode="count", keep=8)
+    masks = half(imported, 0.6)
+    trained = trainee(imported, masks)
+    x, y = images(8, 6) // 4, torch.arange(6) % 3
+    for image, label in zip(x, y.tolist(), strict=True):    # a bright band where its class says
+        image[:, 5 * label:5 * label + 5] += 150
+    x = trained.prepare(x)
+    optimiser = torch.optim.Adam(trained.parameters(), 2e-2)
     losses = []
-    for _ in range(10):
+    for _ in range(25):
         optimiser.zero_grad()
         loss = F.cross_entropy(trained(x), y)
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    assert min(losses[-3:]) < 0.95 * losses[0]
+    assert min(losses[-3:]) < 0.8 * losses[0]
     dead = sum(int((~m).sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
     assert trained.sparsity() >= dead
     for layer, syn in trained.to_network().synapses():
-        assert not syn.weight[~masks[layer.name].reshape(syn.weight.shape).numpy()].any()
+        assert not syn.weight[~masks[layer.name].numpy()].any()
 
 
 def test_trainee_and_conversion_agree():
-    model = small()
-    direct, trained = to_network(model, 4), trainee(model, None, 4).to_network()
+    direct, trained = read().network, trainee(read()).to_network()
     for a, b in zip(direct.layers, trained.layers, strict=True):
         assert np.array_equal(a.threshold, b.threshold) and np.array_equal(a.bias, b.bias)
         for s, t in zip(a.synapses, b.synapses, strict=True):
@@ -281,33 +283,37 @@ def test_trainee_and_conversion_agree():
 
 def test_eight_bits_keep_most_decisions():
     model = small(seed=3)
-    x = images(model, 10, 40)
+    x = images(10, 40)
     with torch.no_grad():
-        expected = model(model.prepare(x)).argmax(1)
-    got = IntegerNetwork(to_network(model, 8))(x).argmax(1)
+        expected = model(prepared(x)).argmax(1)
+    got = IntegerNetwork(from_spikingjelly(model, INPUT, STEPS, bits=8).network)(x).argmax(1)
     assert (got == expected).float().mean() > 0.7
 
 
+def attention_at(layers) -> int:
+    return next(i for i, a in enumerate(layers) if isinstance(a, FloatAttention))
+
+
 def test_attention_folds_its_scale_into_the_threshold():
-    model = small(blocks=1)
-    layer = next(x for x in to_network(model).layers if x.name == "block1.attention")
+    imported = read(1)
+    i = attention_at(imported.layers)
+    layer = imported.network.layers[i]
     assert layer.threshold.tolist() == [4] * 16 and not layer.bias.any() and not layer.synapses
     assert (layer.attention.heads, layer.neuron.leak) == (2, 128)
-    node = neuron.LIFNode(2.0, decay_input=True, v_threshold=0.5, step_mode="m")
-    layers = float_layers(model)
-    i = next(i for i, x in enumerate(layers) if isinstance(x, ModuleAttention))
-    layers[i] = ModuleAttention(layers[i].name, layers[i].attention, node, 0.25)
-    spec = InputSpec(2, 16, 16)
-    assert convert(fold(layers, spec), spec, 3).layers[i].threshold.tolist() == [4] * 16
-    layers[i] = ModuleAttention(layers[i].name, layers[i].attention, node, 0.0)
+
+    def threshold(scale):
+        layers = list(imported.layers)
+        layers[i] = replace(layers[i], scale=scale)
+        return convert(layers, imported.network.input, STEPS).layers[i].threshold.tolist()
+    assert threshold(0.25) == [2] * 16
     with pytest.raises(SpikeTicketError, match="must be above 0"):
-        convert(fold(layers, spec), spec, 3)
+        threshold(0.0)
 
 
 def test_the_leak_of_attention_is_that_of_small_counts():
     """lambda = 1/2 stays, as the floor loses nothing there; 0.99 of a few counts is all of them."""
     for decay, leak in ((0.5, 128), (0.99, 256), (0.25, 64)):
-        network = to_network(small(blocks=1, tau=1 / (1 - decay)))
+        network = read(1, decay=decay).network
         assert [x.neuron.leak for x in network.layers if getattr(x, "attention", None)] == [leak]
     for threshold in (2, 4, 8, 100, 1 << 20):
         assert firing.coarse_leak(128, threshold) == 128
@@ -316,56 +322,61 @@ def test_the_leak_of_attention_is_that_of_small_counts():
 
 
 def test_the_gate_stands_where_it_chooses():
-    for gate, index in (("count", 4), ("host", 4), ("static", 4), ("input", 0)):
-        layers = to_network(small(gate=gate, keep=5)).layers
+    for mode, keep, index in (("count", 1, 4), ("host", 3, 4), ("static", 5, 4), ("input", 7, 0)):
+        layers = read(mode=mode, keep=keep).network.layers
         assert [i for i, x in enumerate(layers) if isinstance(x, Gate)] == [index]
-        assert [x.source for x in layers if isinstance(x, Select)] == ["stem3", "rpe"]
+        assert [x.source for x in layers if isinstance(x, Select)] == [
+            "stem.convs.2.node", "stem.rpe.node"]
 
 
 def test_masks_and_widths_need_known_names():
-    model = small(blocks=1)
-    with pytest.raises(SpikeTicketError, match=r"masks for block9\.q, which are no layers"):
-        trainee(model, {"block9.q": torch.ones(1)})
-    with pytest.raises(SpikeTicketError, match="weights of layer 'stem2'"):
-        to_network(model, {"stem1": 8})
-    mixed = dict.fromkeys(model.weights(), 1) | {"stem1": 8, "head": 4}
-    widths = {layer.name: syn.bits for layer, syn in to_network(model, mixed).synapses()}
-    assert widths == mixed
+    imported = read(1)
+    with pytest.raises(SpikeTicketError, match=r"masks for blocks\.9\.q, which are no layers"):
+        trainee(imported, {"blocks.9.q": torch.ones(1)})
+    with pytest.raises(SpikeTicketError, match=r"weights of layer 'stem\.convs\.1\.node'"):
+        from_spikingjelly(small(blocks=1), INPUT, STEPS, check=False,
+                          bits={"stem.convs.0.node": 8})
+    mixed = {layer.name: 1 for layer, _ in imported.network.synapses()} | {
+        "stem.convs.0.node": 8, "readout": 4}
+    network = from_spikingjelly(small(blocks=1), INPUT, STEPS, check=False, bits=mixed).network
+    assert {layer.name: syn.bits for layer, syn in network.synapses()} == mixed
 
 
 def test_column_attention_trains_and_converts_as_well():
-    model = small(blocks=1)
-    layers = float_layers(model)
-    i = next(i for i, x in enumerate(layers) if isinstance(x, ModuleAttention))
-    kind = ColumnAttention(*layers[i].attention.sources)
-    layers[i] = ModuleAttention(layers[i].name, kind, neuron.LIFNode(2.0, False, 0.5), 0.125)
-    trained = NetworkTrainee(fold(layers, InputSpec(2, 16, 16)), InputSpec(2, 16, 16), 3,
-                             input_scale=1 / 255)
-    x = images(model, 11)
+    imported = read(1)
+    layers = list(imported.layers)
+    i = attention_at(layers)
+    layers[i] = replace(layers[i], attention=ColumnAttention(*layers[i].attention.sources))
+    trained = NetworkTrainee(layers, imported.network.input, STEPS, input_scale=1 / 255)
+    x = images(11)
     spikes = {}
     logits = trained.logits(trained.prepare(x), spikes)
     run = reference.run(trained.to_network(), x.numpy())
     assert np.array_equal(logits.detach().long().numpy(), run.logits)
-    attended = run.spikes["block1.attention"]
-    assert np.array_equal(spikes["block1.attention"].detach().numpy(), attended) and attended.any()
+    name = layers[i].name
+    attended = run.spikes[name]
+    assert np.array_equal(spikes[name].detach().numpy(), attended) and attended.any()
     logits.sum().backward()
     by_name = {layer.scaled.name: layer for layer in trained.layers}
-    assert all(by_name[f"block1.{n}"].weights[0].grad.abs().sum() > 0 for n in "qkv")
+    assert all(by_name[f"blocks.0.{n}.node"].weights[0].grad.abs().sum() > 0 for n in "qkv")
 
 
 def test_the_trainee_takes_any_float_layers():
     """Average pool, a 3x3 readout, soft reset and an IF neuron, as a CNN may have them."""
-    torch.manual_seed(0)
-    convs = [nn.Conv2d(2, 6, 3, padding=1, bias=False), nn.Conv2d(6, 5, 3, 2, 1),
-             nn.Conv2d(5, 3, 3)]
+    g = torch.Generator().manual_seed(0)
+
+    def part(shape, sources, **options):
+        return FloatSynapses(torch.randn(shape, generator=g).double() / 4, sources, **options)
+    zeros = torch.zeros(6, dtype=torch.float64)
     layers = [
-        ModuleLayer("a", (Connection(convs[0], nn.BatchNorm2d(6).eval()),),
-                   neuron.LIFNode(4.0, v_threshold=0.1, v_reset=None), Pool("or", 3, 2, 1)),
-        ModuleLayer("b", (Connection(convs[1], None, ("a",)),), neuron.IFNode(0.3)),
-        ModuleLayer("out", (Connection(convs[2], None, ("b",)),))]
-    trained = NetworkTrainee(fold(layers, InputSpec(2, 14, 13)), InputSpec(2, 14, 13), 4,
-                             input_scale=1 / 255)
-    x = torch.randint(0, 256, (3, 2, 14, 13), dtype=torch.uint8)
+        FloatLayer("a", (part((6, 2, 3, 3), ("input",), padding=(1, 1)),), zeros,
+                   FloatNeuron(0.75, zeros + 0.3, None), Pool("or", 3, 2, 1)),
+        FloatLayer("b", (part((5, 6, 3, 3), ("a",), stride=(2, 2), padding=(1, 1)),
+                         part((5, 6, 1, 1), ("a",), sum_pool=(2, 2))), zeros[:5],
+                   FloatNeuron(1.0, zeros[:5] + 0.9, zeros[:5])),
+        FloatLayer("out", (part((3, 5, 3, 3), ("b",)),), zeros[:3])]
+    trained = NetworkTrainee(layers, InputSpec(2, 16, 12), 4, input_scale=1 / 255)
+    x = torch.randint(0, 256, (3, 2, 16, 12), dtype=torch.uint8, generator=g)
     spikes, theirs = {}, {}
     logits = trained.logits(trained.prepare(x), spikes)
     assert torch.equal(logits.long(), IntegerNetwork(trained.to_network())(x, theirs))
@@ -381,11 +392,9 @@ def test_the_trainee_takes_any_float_layers():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("patch, size", [(4, 16), (16, 32)])
-def test_spikingjellys_spikformer_converts_exactly(patch, size):
+def test_spikingjellys_spikformer_is_read_exactly(patch, size):
     """Weights and batch norms on a grid and IF neurons: quantisation loses nothing."""
     from spikingjelly.activation_based.model import spikformer
-
-    from sw.nets.spikingjelly_spikformer import spikingjelly_layers
     g = torch.Generator().manual_seed(1)
     model = spikformer.Spikformer(
         T=3, in_channels=2, img_size_h=size, img_size_w=size, patch_size=patch, num_classes=3,
@@ -412,29 +421,27 @@ def test_spikingjellys_spikformer_converts_exactly(patch, size):
         if isinstance(m, neuron.BaseNode):
             m.register_forward_hook(lambda _m, _i, out, name=name: caught.update({name: out}))
     x = torch.randint(0, 4, (4, 2, size, size), generator=g)
-    spec = InputSpec(2, size, size, 2)
-    network = convert(fold(spikingjelly_layers(model), spec), spec, 3)
+    network = from_spikingjelly(model, (2, size, size), 3, input_bits=2, input_scale=1.0).network
     spikes = {}
     with torch.no_grad():
         logits = model(x.double())
     whole = IntegerNetwork(network)(x, spikes)
-    count = network.shapes()["rpe"].tokens
+    count = network.shapes()["patch_embed.positional_encoding.neuron"].tokens
     assert count == (size // patch) ** 2
-    assert torch.equal((logits.sum(0) * count).round().long(), whole)
+    unit = float(whole.abs().max() / logits.sum(0).abs().max())
+    assert torch.allclose(logits.sum(0) * unit, whole.double(), atol=1e-6 * unit)
     for i in (1, 2):
         attended = caught[f"blocks.{i - 1}.attn.attn_lif"].reshape(3, 4, 32, -1)
-        assert torch.equal(attended.long(), spikes[f"block{i}.attention"].flatten(3).long())
+        made = spikes[f"blocks.{i - 1}.attn.attn_lif"]
+        assert torch.equal(attended.long(), made.flatten(3).long())
         assert torch.equal(caught[f"blocks.{i - 1}.mlp.neuron2"].long(),
-                           spikes[f"block{i}.fc2"].flatten(3).long())
+                           spikes[f"blocks.{i - 1}.mlp.neuron2"].flatten(3).long())
         assert 0 < attended.mean() < 1
     assert network.layers[2].pool == Pool("max", 3, 2, 1)
     assert (network.layers[0].pool is None) == (patch == 4)
-    with pytest.raises(SpikeTicketError, match="Linear is not SpikingJelly's Spikformer"):
-        spikingjelly_layers(nn.Linear(1, 1))
 
 
 def test_only_layers_get_units():
-    spec = InputSpec(2, 16, 16)
-    scaled = quantize.scale(fold(float_layers(small(gate="count", keep=3)), spec))
+    scaled = quantize.scale(read(mode="count", keep=1).layers)
     assert {type(f).__name__ for f in scaled} == {"ScaledLayer", "Gate", "Select"}
     assert all(isinstance(f.rounded(), Layer) for f in scaled if hasattr(f, "rounded"))

@@ -29,7 +29,8 @@ def test_what_a_short_name_means():
 @pytest.mark.parametrize("stem, tokens", [("4p-6p-16", 64), ("4m-16", 256), ("4p-8m-16p", 16)])
 def test_a_given_stem_is_built(stem, tokens):
     model = nets.build(nets.NetConfig(f"spikeformer-1-16-2-2@{stem}", (2, 32, 32), timesteps=2))
-    assert model.config.stem == stem and model.config.tokens == tokens
+    with torch.no_grad():
+        assert model.stem(torch.rand(1, 3, 2, 32, 32)).shape == (2, 3, 16, tokens)
     assert model.blocks[0].fc1.fc.weight.shape == (32, 16)
     assert model(torch.rand(3, 2, 32, 32)).shape == (3, 10)
 
@@ -37,8 +38,10 @@ def test_a_given_stem_is_built(stem, tokens):
 def test_early_pools_leave_fewer_weights_to_compute_with():
     early, late = (nets.build(nets.NetConfig(name, (1, 32, 32))) for name in (
         "spikeformer-1-16@4p-8p-16", "spikeformer-1-16@4-8p-16p"))
-    assert early.config.grid == late.config.grid == (8, 8)
-    assert [w.shape for w in early.weights().values()] == [w.shape for w in late.weights().values()]
+    x = torch.rand(1, 1, 1, 32, 32)
+    with torch.no_grad():
+        assert early.stem(x).shape == late.stem(x).shape == (4, 1, 16, 64)
+    assert [p.shape for p in early.parameters()] == [p.shape for p in late.parameters()]
 
 
 @pytest.mark.parametrize("name, message", [
@@ -49,6 +52,10 @@ def test_early_pools_leave_fewer_weights_to_compute_with():
     ("spikeformer-2-96@", "is not spikeformer-BLOCKS"),
     ("spikeformer2-2-96", "is not spikeformer-BLOCKS"),
     ("spikeformer-2-97", "width 97 is not a multiple of 8"),
+    ("spikeformer-2-8-2@8", "heads of 4 channels are outside 8..64"),
+    ("spikeformer-2-96@24p-f96", "ends with f"),
+    ("spikeformer-2-96@24pp-96", "'24pp' is not channels"),
+    ("spikeformer-2-96@24-p", "'p' is not channels"),
     ("spikeformer-2-96-5", "96 channels do not divide into 5 heads"),
     ("spikeformer-2-96-6@24p-48p", "stem ends with 48 channels, the tokens have 96"),
     ("spikeformer-2-96@24q-96", "'24q' is not channels"),

@@ -5,6 +5,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from spikingjelly.activation_based import functional, layer, neuron
+from torch import nn
 
 from hw.config import PRESETS
 from sw import export, ticket
@@ -14,9 +17,11 @@ from sw.compile import image_file
 from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.tickets import run
+from sw.tickets.export import logits_of, to_integers
+from sw.tickets.methods import Found
 
 from .test_tickets_patches import PATCHES
-from .test_tickets_run import TEST, TINY, TRAIN, stripes
+from .test_tickets_run import TEST, TINY, TRAIN, stripes, trainer_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,6 +68,38 @@ def test_every_method_s_ticket_is_exact_on_the_core(tmp_path, tiny_resnet, name)
         masks = np.load(tmp_path / "tokens.npy")
         assert masks.shape == (len(TEST), 64) and (masks.sum(1) == 45).all()
     assert image.config == dataclasses.replace(PRESETS["a35tf"], clock_hz=image.config.clock_hz)
+
+
+class Mean(nn.Module):
+    """The mean over time of what another module gives."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        return self.module(x).mean(0)
+
+
+@pytest.mark.parametrize("wrap", [Mean, lambda module: module, None])
+def test_integers_train_on_logits_of_the_float_network_s_scale(tmp_path, wrap):
+    """The loss, and a teacher's soft labels, mean what they meant in floats: for a mean over time,
+    an output for every timestep, and a network of ours."""
+    torch.manual_seed(0)
+    module = None
+    if wrap is not None:
+        module = nn.Sequential(layer.Flatten(), layer.Linear(64, 12), neuron.IFNode(v_threshold=.3),
+                               layer.Linear(12, 2))
+        functional.set_step_mode(module, "m")
+        module = wrap(module)
+    config = dataclasses.replace(CNN, bits=8, timesteps=3, theta=0.2)
+    trainer = trainer_of(config, tmp_path, TRAIN, module)
+    found = Found(trainer.build().eval())
+    x = torch.from_numpy(TEST.images.copy())
+    with torch.no_grad():
+        trainee = to_integers(trainer, found)
+        ours, theirs = logits_of(trainee, found)(x), found.forward(found.model.prepare(x))
+    assert float((ours * theirs).sum() / ours.square().sum()) == pytest.approx(1, abs=0.2)
 
 
 def test_weights_too_wide_for_the_accumulator_are_narrowed(tmp_path):

@@ -15,6 +15,7 @@ from sw import nets, ticket
 from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.integer.spikingjelly import IntegerNetwork
+from sw.nets.token_gate import TokenGate
 from sw.tickets import checkpoint, export, masks, methods, run, training
 from sw.tickets.classifier import Classifier, Way
 from sw.tickets.ecpt import ecpt
@@ -98,7 +99,7 @@ def test_dropped_tokens_cannot_matter():
     x = torch.rand(4, 1, 8, 8)
     gate = PatchGate(STEM, 0.5)
     kept = gate.choose(x, STEM.embed(net, x))
-    assert torch.equal(STEM.embed(net, x), net.module.embed(x))
+    assert torch.equal(STEM.embed(net, x), net.module.stem(x[None]))
     out = gate(net, x)
     dropped = torch.ones(4, 64, dtype=torch.bool).scatter_(1, kept, False)
     net.module.stem.register_forward_hook(lambda _m, _i, spikes: torch.where(
@@ -106,12 +107,13 @@ def test_dropped_tokens_cannot_matter():
     assert torch.equal(gate(net, x), out)
 
 
-def test_the_hook_removes_the_tokens_that_the_network_s_own_gate_does():
+def test_the_search_removes_the_tokens_that_the_core_s_gate_does():
     net = spikeformer()
     x = torch.rand(4, 1, 8, 8)
     out = PatchGate(STEM, 0.5)(net, x)
     assert not net.module.stem._forward_hooks
-    net.module.set_gate("count", 32)
+    net.module.token_gate = TokenGate("count", 32, STEM.grid)
+    net.module.stem.register_forward_hook(net.module.token_gate.behind)
     torch.testing.assert_close(net(x), out)
 
 

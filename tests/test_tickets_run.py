@@ -51,10 +51,11 @@ def stripes(count: int, seed: int, classes: int = 2, frames: int = 0) -> Images:
 TRAIN, TEST = stripes(96, 0), stripes(40, 1)
 
 
-def trainer_of(config: RunConfig, folder: Path, train: Images = TRAIN) -> Trainer:
+def trainer_of(config: RunConfig, folder: Path, train: Images = TRAIN,
+               module: torch.nn.Module | None = None) -> Trainer:
     """The trainer of a search, with the test samples for validation."""
-    return Trainer(config, train, TEST,
-                   Networks(config, train.images.shape[1:], len(train.names)), folder)
+    return Trainer(config, train, TEST, Networks(config, train.images.shape[1:],
+                                                 len(train.names), module), folder)
 
 
 def numbers(result: dict) -> dict:

@@ -168,13 +168,13 @@ class TraineeLayer(nn.Module):
             pointwise = (self.weights[j].shape[2:] == (1, 1) and syn.sum_pool == (1, 1)
                          and (syn.stride, syn.padding) == ((1, 1), (0, 0)))
             if pointwise:                               # then sums commute with the convolution
-                self.positions = operand.shape[3] * operand.shape[4]
+                positions = operand.shape[3] * operand.shape[4]
                 operand = operand.sum((0, 3, 4), keepdim=True)
             currents = convolve(operand, self.integer_weight(j).double(), syn)
             if not pointwise:
-                self.positions = currents.shape[3] * currents.shape[4]
+                positions = currents.shape[3] * currents.shape[4]
             total = total + currents.sum((0, 3, 4)) * repeat
-        return total + self.integer_bias().double() * (self.timesteps * self.positions)
+        return total + self.integer_bias().double() * (self.timesteps * positions)
 
     @torch.no_grad()
     def to_layer(self) -> Layer:
@@ -194,9 +194,9 @@ class NetworkTrainee(nn.Module):
     of the float weight's shape, a sequence where there are several connections (None for one that
     keeps its weights); layers without one keep the weights that are not 0.
 
-    forward: integers [B, C, H, W] (static) or [B, T, C, H, W] as `prepare` gives them -> logits in
-    the float network's currents, their mean over timesteps and positions. `kept`, bool [B, N], goes
-    to a gate with masks from the host.
+    forward: integers [B, C, H, W] (static) or [B, T, C, H, W] as `prepare` gives them -> logits as
+    the float layers give them, summed over timesteps and positions. `kept`, bool [B, N], goes to a
+    gate with masks from the host.
     """
 
     def __init__(self, layers: Sequence[FloatOperation], spec: InputSpec, timesteps: int,
@@ -237,10 +237,7 @@ class NetworkTrainee(nn.Module):
 
     def forward(self, x: Tensor, spikes: dict[str, Tensor] | None = None,
                 kept: Tensor | None = None) -> Tensor:
-        readout = self.layers[-1]
-        sums = self.logits(x, spikes, kept)
-        unit = float(readout.scaled.unit[0])
-        return (sums * (unit / (self.timesteps * readout.positions))).float()
+        return (self.logits(x, spikes, kept) * float(self.layers[-1].scaled.unit[0])).float()
 
     def sparsity(self) -> float:
         """Fraction of all integer weights that are 0."""

@@ -7,6 +7,7 @@ from torch import nn
 from ..errors import SpikeTicketError
 from .config import NetConfig
 from .resnet import SpikingResNet
+from .spikeformer import Spikeformer
 from .vgg import VGG9, VGG16, SpikingVGG
 
 NAMES = {
@@ -15,14 +16,13 @@ NAMES = {
     "resnet19": SpikingResNet,
     "resnet9": lambda c: SpikingResNet(c, 16, ((1, 32), (1, 64), (1, 64)), 64),
 }
-"""Models by name; anything else is read as blocks (`sw.nets.vgg`)."""
+"""Models by name; anything else is read as blocks (`sw.nets.blocks`)."""
 
 
 def build(config: NetConfig) -> nn.Module:
     """The network of a configuration, its weights drawn from torch's global generator."""
     if config.model.startswith("spikeformer"):
-        from .spikeformer import build_spikeformer
-        return build_spikeformer(config)
+        return Spikeformer(config)
     if config.model in NAMES:
         return NAMES[config.model](config)
     if not config.model[:1].isdecimal():
@@ -31,4 +31,4 @@ def build(config: NetConfig) -> nn.Module:
     return SpikingVGG(config)
 
 
-__all__ = ["NAMES", "NetConfig", "SpikingResNet", "SpikingVGG", "build"]
+__all__ = ["NAMES", "NetConfig", "Spikeformer", "SpikingResNet", "SpikingVGG", "build"]

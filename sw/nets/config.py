@@ -23,8 +23,6 @@ class NetConfig:
     input: (channels, height, width); classes: of the readout. timesteps: T. decay: the paper's
     lambda, the share of the membrane that stays per timestep; tau = 1 / (1 - decay).
     theta: threshold. surrogate: of the spike's gradient: "triangle", "atan", "sigmoid".
-    static: samples are images, the same at every timestep; else event frames. Only Spikeformers
-    need to know.
     """
 
     model: str
@@ -34,7 +32,6 @@ class NetConfig:
     decay: float = 0.99
     theta: float = 1.0
     surrogate: str = "triangle"
-    static: bool = True
 
     def __post_init__(self):
         if len(self.input) != 3 or min(self.input) < 1:

@@ -1,4 +1,5 @@
-"""Parts of the networks, on SpikingJelly's layers in multi-step mode: maps are [T, B, C, H, W].
+"""What the named networks are made of, on SpikingJelly's layers in multi-step mode: maps are
+[T, B, C, H, W], tokens and features [T, B, ..., C].
 
 A map that is the same at every timestep (an image) has T = 1 until the first neuron repeats it.
 """
@@ -8,43 +9,29 @@ from __future__ import annotations
 import abc
 
 import torch
-from spikingjelly.activation_based import layer, neuron
+from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
-from ..integer.folding import Connection, ModuleLayer
-from ..integer.network import INPUT, Pool
+from ..integer.network import Pool
 from .config import NetConfig
 from .neurons import fire
 
 
 class SpikingNet(nn.Module, abc.ABC):
-    """Base of the networks: input, readout over time, weights, conversion.
+    """Base of the networks; a subclass has `features`, and a `readout` for what they give.
 
     forward: prepared images [B, C, H, W] (the same at every timestep) or event frames
     [B, T, C, H, W] of at least `timesteps` frames, of which the first are used -> logits
-    [B, classes], the mean over timesteps. `spikes` receives every neuron's spikes if it is a list.
+    [B, classes], the mean over timesteps.
     """
 
     def __init__(self, config: NetConfig):
         super().__init__()
         self.config = config
 
-    @staticmethod
-    def prepare(images: Tensor) -> Tensor:
-        """uint8 images to 0..1, uint8 event counts to floats."""
-        return images.float() / 255 if images.dim() == 4 else images.float()
-
-    def forward(self, x: Tensor, spikes: list[Tensor] | None = None) -> Tensor:
-        hooks = []
-        if spikes is not None:
-            hooks = [m.register_forward_hook(lambda _m, _i, out: spikes.append(out.detach()))
-                     for m in self.modules() if isinstance(m, neuron.BaseNode)]
-        try:
-            rates = self.features(self.over_time(x))
-        finally:
-            for hook in hooks:
-                hook.remove()
+    def forward(self, x: Tensor) -> Tensor:
+        rates = self.features(self.over_time(x))
         with torch.autocast(rates.device.type, enabled=False):
             return self.readout(rates.float())
 
@@ -65,66 +52,41 @@ class SpikingNet(nn.Module, abc.ABC):
     def features(self, x: Tensor) -> Tensor:
         """Maps [T or 1, B, C, H, W] -> what the readout sees, the mean over time [B, features]."""
 
-    def weights(self) -> dict[str, Tensor]:
-        """Every weight tensor by layer name: what is pruned, and what sparsity counts."""
-        return {name: m.weight for name, m in self.named_modules()
-                if isinstance(m, nn.Conv2d | nn.Linear)}
-
-    @abc.abstractmethod
-    def float_layers(self, bits: int) -> list[ModuleLayer]:
-        """The layers in order of execution, for `sw.integer.folding.fold`."""
-
 
 class ConvBlock(nn.Module):
-    """Conv (no bias) -> BN -> LIF, then a 2x2 max-pool of spikes (an OR) if `pool`."""
+    """Conv (no bias) -> BN -> LIF, with a pool of currents ("max") before the neuron or of spikes
+    ("or") behind it."""
 
     def __init__(self, config: NetConfig, channels_in: int, channels: int, *, kernel: int = 3,
-                 stride: int = 1, pool: bool = False):
+                 stride: int = 1, pool: Pool | None = None):
         super().__init__()
-        self.steps, self.pooled = config.timesteps, pool
+        self.steps = config.timesteps
         self.conv = layer.Conv2d(channels_in, channels, kernel, stride, kernel // 2, bias=False,
                                  step_mode="m")
         self.norm = layer.BatchNorm2d(channels, step_mode="m")
         self.node = config.node()
-        self.pool = layer.MaxPool2d(2, step_mode="m") if pool else nn.Identity()
+        window = nn.Identity() if pool is None else layer.MaxPool2d(
+            pool.size, pool.stride, pool.padding, step_mode="m")
+        before = pool is not None and pool.mode == "max"
+        self.pool_currents, self.pool = (window, nn.Identity()) if before else (
+            nn.Identity(), window)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(fire(self.node, self.norm(self.conv(x)), self.steps))
-
-    def float_layer(self, name: str, source: str, bits: int) -> ModuleLayer:
-        return ModuleLayer(name, (Connection(self.conv, self.norm, (source,),
-                                             bits=width(self.conv, bits)),),
-                          self.node, Pool("or", 2) if self.pooled else None)
+        """[T or 1, B, C, H, W] -> spikes [T, B, C', H', W']."""
+        return self.pool(fire(self.node, self.pool_currents(self.norm(self.conv(x))), self.steps))
 
 
 class DenseBlock(nn.Module):
-    """Linear -> BN -> LIF on [T, B, features]."""
+    """Linear -> BN -> LIF over the last axis of [T, B, ..., features]."""
 
     def __init__(self, config: NetConfig, features_in: int, features: int, *, bias: bool = False,
                  affine: bool = True):
         super().__init__()
         self.steps = config.timesteps
-        self.fc = layer.Linear(features_in, features, bias=bias, step_mode="m")
-        self.norm = layer.BatchNorm1d(features, affine=affine, step_mode="m")
+        self.fc = nn.Linear(features_in, features, bias=bias)
+        self.norm = nn.BatchNorm1d(features, affine=affine)
         self.node = config.node()
 
     def forward(self, x: Tensor) -> Tensor:
-        # BatchNorm1d in multi-step mode takes [T, B, C]; with one position it is the same thing.
-        return fire(self.node, self.norm(self.fc(x)), self.steps)
-
-    def float_layer(self, name: str, source: str, bits: int, avg_pool: int = 1) -> ModuleLayer:
-        return ModuleLayer(name, (Connection(self.fc, self.norm, (source,), avg_pool,
-                                             width(self.fc, bits)),),
-                          self.node)
-
-
-def width(module: nn.Module, bits: int) -> int:
-    """Bits per weight: 1 where all survivors have one magnitude (binary tickets), else `bits`."""
-    alive = module.weight.detach().abs().flatten()
-    alive = alive[alive > 0]
-    return 1 if len(alive) and bool((alive == alive[0]).all()) else bits
-
-
-def source_of(layers: list[ModuleLayer]) -> str:
-    """Name of the map that the next layer reads."""
-    return layers[-1].name if layers else INPUT
+        currents = self.norm(self.fc(x.flatten(0, -2)))
+        return fire(self.node, currents.unflatten(0, x.shape[:-1]), self.steps)

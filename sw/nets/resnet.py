@@ -10,13 +10,9 @@ import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from ..errors import SpikeTicketError
-from ..integer.folding import Connection, ModuleLayer, identity
 from .config import NetConfig
-from .parts import ConvBlock, DenseBlock, SpikingNet, fire, source_of, width
-
-IDENTITY_BITS = 8
-"""An identity shortcut is one weight per channel: 1.0 in the unit of the block's second conv."""
+from .neurons import fire
+from .parts import ConvBlock, DenseBlock, SpikingNet
 
 
 class ResidualBlock(nn.Module):
@@ -39,17 +35,6 @@ class ResidualBlock(nn.Module):
         shortcut = x if self.project is None else self.project_norm(self.project(x))
         return fire(self.node, self.norm(self.conv(self.first(x))) + shortcut, self.steps)
 
-    def float_layers(self, name: str, source: str, bits: int) -> list[ModuleLayer]:
-        if self.project is None:
-            shortcut = Connection(identity(self.conv.out_channels), None, (source,),
-                                  bits=IDENTITY_BITS)
-        else:
-            shortcut = Connection(self.project, self.project_norm, (source,),
-                                  bits=width(self.project, bits))
-        inner = self.first.float_layer(f"{name}a", source, bits)
-        main = Connection(self.conv, self.norm, (inner.name,), bits=width(self.conv, bits))
-        return [inner, ModuleLayer(f"{name}b", (main, shortcut), self.node)]
-
 
 class SpikingResNet(SpikingNet):
     """stem channels, then stages of (blocks, channels); every stage but the first halves the map.
@@ -66,17 +51,11 @@ class SpikingResNet(SpikingNet):
         self.stem = ConvBlock(config, config.input[0], stem)
         self.blocks = nn.ModuleList()
         channels = stem
-        height, width = config.input[1:]
         for s, (count, out) in enumerate(stages):
             for b in range(count):
                 stride = 2 if s > 0 and b == 0 else 1
                 self.blocks.append(ResidualBlock(config, channels, out, stride))
-                height, width = -(-height // stride), -(-width // stride)
                 channels = out
-        if height != width:
-            raise SpikeTicketError(f"{config.model}: the last maps are {height}x{width}; give "
-                                   "square images, the average pool is square")
-        self.map_size = height
         self.hidden = DenseBlock(config, channels, hidden, bias=True, affine=False)
         self.readout = layer.Linear(hidden, config.classes)
         self.to(memory_format=torch.channels_last)
@@ -86,11 +65,3 @@ class SpikingResNet(SpikingNet):
         for block in self.blocks:
             x = block(x)
         return self.hidden(x.mean((3, 4))).float().mean(0)
-
-    def float_layers(self, bits: int) -> list[ModuleLayer]:
-        layers = [self.stem.float_layer("stem", source_of([]), bits)]
-        for i, block in enumerate(self.blocks, 1):
-            layers += block.float_layers(f"block{i}", source_of(layers), bits)
-        layers.append(self.hidden.float_layer("hidden", source_of(layers), bits, self.map_size))
-        return [*layers, ModuleLayer("readout", (Connection(
-            self.readout, None, (source_of(layers),), bits=width(self.readout, bits)),))]

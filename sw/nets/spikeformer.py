@@ -1,95 +1,117 @@
-"""Spikeformers by name: "spikeformer-BLOCKS-WIDTH[-HEADS[-RATIO]][@STEM]".
+"""Spikeformers (Spikformer, arXiv 2209.15425).
 
-    spikeformer-2-96                        2 blocks, 96 channels, default heads and stem
-    spikeformer-2-96-6                      6 heads of 16 channels
-    spikeformer-2-96-6-2                    the MLP is 2 times as wide as the tokens, not 4
-    spikeformer-2-96-6@24p-48p-96-96        a stem of one's own, that pools early (cheaper)
+    stem     a chain of blocks (`sw.nets.blocks`) down to a grid of N tokens of `width` channels,
+             plus the position embedding (RPE), one more Conv -> BN -> LIF, added to its input
+    blocks   x = x + SSA(x); x = x + MLP(x): q, k, v, projection and both layers of the MLP are
+             Linear -> BN -> LIF over the channels; attention is scale * (q k^T) v -> LIF
+    readout  Linear of the mean over tokens and timesteps
 
-STEM: convolutions as in `SpikeformerConfig.stem`, the last of WIDTH channels. Without it the stem
-halves the map until at most 8 x 8 tokens are left, with the pools last, and widens up to WIDTH in
-four convolutions: 32x32 pixels and width 384 give "48-96-192p-384p", the Spikformer for CIFAR;
-128x128 give a pool behind each, the one for DVS sets. Without HEADS, heads are as wide as 32
-channels if the width allows, else 16 or 8.
+Every residual sum is a sum of spike maps, small integers. Inside, tokens are [T, B, N, D]:
+linear layers and batch norms then work on contiguous rows, and time is merged into the batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
+from ..integer.attention import HEAD_WIDTHS, MAX_TOKENS
+from ..integer.shapes import require
+from .blocks import Chain
 from .config import NetConfig
-from .spikeformer_model import Spikeformer, SpikeformerConfig
+from .neurons import fire
+from .parts import ConvBlock, DenseBlock, SpikingNet
+from .spikeformer_name import Name, parse, stem_of
 
-GRID = 8
-"""Rows and columns of tokens, at most, of the default stem."""
-
-MLP_RATIO = 4
-
-
-class NamedSpikeformer(Spikeformer):
-    """A Spikeformer that takes event samples with more frames than T and uses the first T."""
-
-    def over_time(self, x: Tensor) -> Tensor:
-        if not self.config.static and x.dim() == 5:
-            x = x[:, :self.config.timesteps]
-        return super().over_time(x)
+ATTENTION_SCALE = 0.125
+ATTENTION_THETA = 0.5
+"""Scale and threshold (relative to the other neurons') of the attention's neurons, as in
+Spikformer."""
 
 
-@dataclass(frozen=True)
-class Name:
-    """What a model's name says; `stem` None means `stem_of`."""
+class Stem(nn.Module):
+    """The patch embedding: convolutions, then the position embedding added to their spikes."""
 
-    blocks: int
-    width: int
-    heads: int
-    mlp_ratio: int
-    stem: str | None
+    def __init__(self, config: NetConfig, chain: Chain):
+        super().__init__()
+        self.convs = nn.ModuleList()
+        channels = config.input[0]
+        for out, pool in chain.convolutions:
+            self.convs.append(ConvBlock(config, channels, out, pool=pool))
+            channels = out
+        self.rpe = ConvBlock(config, channels, channels)
 
-
-def build_spikeformer(config: NetConfig) -> NamedSpikeformer:
-    """The network; its weights are drawn from torch's global generator.
-
-    Raises SpikeTicketError for a name that is not one, or that describes no Spikeformer.
-    """
-    name = parse(config.model)
-    try:
-        shape = SpikeformerConfig(
-            stem=name.stem or stem_of(name.width, max(config.input[1:])), blocks=name.blocks,
-            heads=name.heads, mlp_ratio=name.mlp_ratio, input=config.input,
-            static=config.static, classes=config.classes, timesteps=config.timesteps,
-            tau=config.tau, theta=config.theta)
-    except SpikeTicketError as error:
-        raise SpikeTicketError(f"model {config.model!r}: {error}") from error
-    if shape.width != name.width:
-        raise SpikeTicketError(f"model {config.model!r}: the stem ends with {shape.width} "
-                               f"channels, the tokens have {name.width}; make them the same")
-    return NamedSpikeformer(shape, config.node)
+    def forward(self, x: Tensor) -> Tensor:
+        """[T or 1, B, C, H, W] -> token values 0, 1, 2 [T, B, D, N]."""
+        for conv in self.convs:
+            x = conv(x)
+        return (x + self.rpe(x)).flatten(3)
 
 
-def stem_of(width: int, side: int) -> str:
-    """The default stem for square samples of `side` pixels."""
-    pools = 0
-    while side >> pools > GRID:
-        pools += 1
-    count = max(4, pools)
-    channels = [max(1, width >> (count - 1 - i)) for i in range(count)]
-    return "-".join(f"{c}{'p' if i >= count - pools else ''}" for i, c in enumerate(channels))
+class EncoderBlock(nn.Module):
+    """x + SSA(x), then x + MLP(x), on [T, B, N, D]."""
+
+    def __init__(self, config: NetConfig, name: Name):
+        super().__init__()
+        width, hidden = name.width, name.width * name.mlp_ratio
+        self.heads, self.steps = name.heads, config.timesteps
+        self.q, self.k, self.v = (DenseBlock(config, width, width) for _ in range(3))
+        self.attention_node = config.node(config.theta * ATTENTION_THETA)
+        self.proj = DenseBlock(config, width, width)
+        self.fc1, self.fc2 = DenseBlock(config, width, hidden), DenseBlock(config, hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.q(x), self.k(x), self.v(x)
+        with torch.autocast(x.device.type, enabled=False):  # counts exceed a bfloat16's integers
+            currents = ATTENTION_SCALE * _attend(q.float(), k.float(), v.float(), self.heads)
+        x = x + self.proj(fire(self.attention_node, currents, self.steps))
+        return x + self.fc2(self.fc1(x))
 
 
-def parse(model: str) -> Name:
-    """The parts of a name. Raises SpikeTicketError; the stem is checked where it is built."""
-    numbers, at, stem = model.partition("@")
-    kind, *parts = numbers.split("-")
-    if (kind != "spikeformer" or len(parts) not in (2, 3, 4) or bool(at) != bool(stem)
-            or not all(p.isascii() and p.isdecimal() and 0 < int(p) <= 4096 for p in parts)):
-        raise SpikeTicketError(
-            f"model {model!r} is not spikeformer-BLOCKS-WIDTH[-HEADS[-RATIO]][@STEM]; give e.g. "
-            "spikeformer-2-96 or spikeformer-2-96-6-4@24p-48p-96-96")
-    blocks, width, *rest = map(int, parts)
-    head = next((d for d in (32, 16, 8) if width % d == 0), 0)
-    if not rest and not head:
-        raise SpikeTicketError(f"model {model!r}: width {width} is not a multiple of 8; give heads")
-    return Name(blocks, width, rest[0] if rest else width // head,
-                rest[1] if len(rest) > 1 else MLP_RATIO, stem or None)
+def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """(q k^T) v of spikes [T, B, N, D]; the cheaper of both orders, the integers are the same."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(2, 3) for x in (q, k, v))  # [T, B, h, N, d]
+    x = q @ (k.mT @ v) if q.shape[-1] <= q.shape[-2] else (q @ k.mT) @ v
+    return x.transpose(2, 3).flatten(-2)
+
+
+class Spikeformer(SpikingNet):
+    """The Spikeformer that `config.model` names."""
+
+    def __init__(self, config: NetConfig):
+        super().__init__(config)
+        name = parse(config.model)
+        try:
+            chain = _stem(name, config)
+        except SpikeTicketError as error:
+            raise SpikeTicketError(f"model {config.model!r}: {error}") from error
+        self.stem = Stem(config, chain)
+        self.blocks = nn.ModuleList(EncoderBlock(config, name) for _ in range(name.blocks))
+        self.readout = nn.Linear(name.width, config.classes)
+        self.to(memory_format=torch.channels_last)
+
+    def features(self, x: Tensor) -> Tensor:
+        x = self.stem(x).transpose(2, 3).contiguous()
+        for block in self.blocks:
+            x = block(x)
+        return x.float().mean((0, 2))
+
+
+def _stem(name: Name, config: NetConfig) -> Chain:
+    """The stem's chain, checked together with the heads. Raises SpikeTicketError."""
+    stem = name.stem or stem_of(name.width, max(config.input[1:]))
+    chain = Chain.of(stem)
+    require(not chain.features, f"stem {stem!r} ends with f; its last are convolutions")
+    last = chain.convolutions[-1][0]
+    require(last == name.width, f"the stem ends with {last} channels, the tokens have "
+                                f"{name.width}; make them the same")
+    require(name.width % name.heads == 0,
+            f"{name.width} channels do not divide into {name.heads} heads")
+    require(name.width // name.heads in HEAD_WIDTHS,
+            f"heads of {name.width // name.heads} channels are outside {HEAD_WIDTHS[0]}.."
+            f"{HEAD_WIDTHS[-1]}; change heads or the stem's last channels")
+    height, width = chain.grid(config.input[1:])
+    require(height * width <= MAX_TOKENS, f"stem {stem} leaves {height * width} tokens; "
+                                          f"{MAX_TOKENS} are the most, add a pool")
+    return chain

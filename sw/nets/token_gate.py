@@ -1,12 +1,11 @@
 """The patch gate as a module: keeps some of the tokens that a patch embedding makes.
 
 `TokenGate` is the leaf that `sw.imports` reads as a `sw.integer.gate.Gate` and one `Select` for
-every spike map that is added up in its input. Our own Spikeformers call it between stem and
-blocks; any other network is gated by a forward hook on its patch embedding::
+every spike map that is added up in its input. A network is gated by a hook on its patch embedding,
+and, in mode "input", by one in front of the network::
 
-    gate = TokenGate("count", keep=16, grid=(7, 7), axes=(-2, -1))
-    net.token_gate = gate
-    net.patch_embed.register_forward_hook(lambda module, args, out: net.token_gate(out))
+    net.token_gate = TokenGate("count", keep=16, grid=(7, 7), axes=(-2, -1))
+    net.patch_embed.register_forward_hook(net.token_gate.behind)
 
 What follows must take fewer tokens, as blocks do that read their input's shape.
 """
@@ -82,6 +81,11 @@ class TokenGate(nn.Module):
         units = (x.detach() / self.units).round()
         self._kept = token_ops.top_tokens(token_ops.patch_scores(units, self.grid), self.keep)
         return token_ops.zero_patches(x, self._kept, self.grid)
+
+    def behind(self, module: nn.Module, inputs: tuple, out: Tensor) -> Tensor:
+        """Forward hook of a patch embedding. (A bound method: a copy of the network has a copy of
+        its own.)"""
+        return self(out)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.transpose(-1, -2) if self.axes == (-2,) else x.flatten(3)

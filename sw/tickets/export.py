@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -73,25 +74,25 @@ def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTr
     if c.epochs_integer and found.frozen != "":
         share = c.distil if c.distil_integer is None else c.distil_integer
         run.train(stage, trainee, c.epochs_integer, lr=c.lr_integer, exact=True, distil=share,
-                  unshifted=c.epochs_unshifted,
-                  forward=lambda x: trainee(*host_side(found, x, c.timesteps)))
+                  unshifted=c.epochs_unshifted, forward=logits_of(trainee, found))
     return trainee.cpu()
 
 
-class _Hook:
-    """Puts a gate behind a module, or in front of one. (An object: a copy of the module has a copy
-    of this with its own gate.)"""
+def logits_of(trainee: NetworkTrainee, found: Found) -> Callable[[Tensor], Tensor]:
+    """Integer samples -> the integer network's logits, on the scale of the ticket's in floats,
+    which are a mean where the module gives an output for every timestep."""
+    net = found.model
+    share = 1.0 if net.way.time is None else 1 / net.timesteps
+    return lambda x: trainee(*host_side(found, x, net.timesteps)) * share
 
-    def __init__(self, gate: TokenGate, order: str = ""):
-        self.gate, self.order = gate, order
 
-    def __call__(self, module: nn.Module, inputs: tuple, out: Tensor | None = None):
-        if out is not None:
-            return self.gate(out)
-        x, = inputs
-        if self.order == "batch first":
-            return self.gate.zero(x.transpose(0, 1)).transpose(0, 1)
-        return self.gate.zero(x) if self.order == "time first" else self.gate.zero(x[None])[0]
+def _zeroed(gate: TokenGate, form: str, module: nn.Module, inputs: tuple) -> Tensor:
+    """Pre-hook of a network that is given samples in this form: the patches that a gate of mode
+    "input" drops are 0."""
+    x, = inputs
+    if form == "batch first":
+        return gate.zero(x.transpose(0, 1)).transpose(0, 1)
+    return gate.zero(x) if form == "time first" else gate.zero(x[None])[0]
 
 
 def behind_gate(found: Found, scale: float) -> nn.Module:
@@ -103,9 +104,10 @@ def behind_gate(found: Found, scale: float) -> nn.Module:
     module.token_gate = TokenGate(mode, gate.keep, gate.stem.grid, gate.stem.axes, scale)
     if mode == "host":      # any tokens will do where it is read
         module.token_gate.host = torch.arange(gate.keep)[None]
-    module.get_submodule(gate.stem.path).register_forward_hook(_Hook(module.token_gate))
-    if mode == "input":
-        module.register_forward_pre_hook(_Hook(module.token_gate, net.way.given))
+    module.get_submodule(gate.stem.path).register_forward_hook(module.token_gate.behind)
+    if mode == "input":     # copied with the network, as a function of its own would not be
+        module.register_forward_pre_hook(functools.partial(_zeroed, module.token_gate,
+                                                           net.way.given))
     return module
 
 

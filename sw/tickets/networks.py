@@ -58,7 +58,7 @@ class Networks:
         if self.make is None:
             net = nets.build(nets.NetConfig(
                 c.model, tuple(int(n) for n in self.shape[-3:]), self.classes, timesteps, c.decay,
-                c.theta, c.surrogate, static=len(self.shape) == 3))
+                c.theta, c.surrogate))
             way = Way("image" if len(self.shape) == 3 else "batch first")
             return Classifier(net, timesteps, self.shape, self.classes, way)
         module = self.make()
