@@ -8,14 +8,16 @@ import pytest
 import torch
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
+from torch.nn.utils import prune
 
 from sw import ticket
 from sw.cli.app import main
 from sw.errors import SpikeTicketError
+from sw.imports import from_spikingjelly
 from sw.imports.load_module import maker
 from sw.integer.spikingjelly import IntegerNetwork
 from sw.tickets import checkpoint, run, training
-from sw.tickets.classifier import Classifier, find_way
+from sw.tickets.classifier import Classifier
 from sw.tickets.config import RunConfig
 from sw.tickets.networks import Networks
 
@@ -27,6 +29,7 @@ FILE = """
 import torch
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
+from torch.nn.utils import prune
 
 
 def node():
@@ -116,12 +119,12 @@ def loops(m, x):
     return sum(m.body(x) for _ in range(4)) / 4
 
 
-WAYS = [("time first", time_first, "m", 0, (1, 3, 4)), ("batch first", batch_first, "m", 1,
+WAYS = [("time", time_first, "m", 0, (1, 3, 4)), ("batch", batch_first, "m", 1,
                                                         (1, 3, 4)),
         ("image", repeats, "m", None, (1, 3, 4)), ("image", loops, "s", None, (1, 3, 4)),
         ("step", lambda m, x: m.body(x), "s", 0, (1, 3, 4)),
-        ("time first", time_first, "m", 0, (6, 1, 3, 4)),
-        ("batch first", batch_first, "m", 1, (4, 1, 3, 4)),
+        ("time", time_first, "m", 0, (6, 1, 3, 4)),
+        ("batch", batch_first, "m", 1, (4, 1, 3, 4)),
         ("step", lambda m, x: m.body(x), "s", 0, (4, 1, 3, 4))]
 
 
@@ -129,10 +132,11 @@ WAYS = [("time first", time_first, "m", 0, (1, 3, 4)), ("batch first", batch_fir
 def test_the_way_is_the_one_in_which_neurons_run_t_steps(given, call, mode, time, shape):
     torch.manual_seed(0)
     module = Over(call, mode)
-    way = find_way(module, 4, shape, 3)
-    assert (way.given, way.flat, way.time) == (given, False, time)
+    classifier = Classifier(module, 4, shape, 3)
+    assert (classifier.feed.form, classifier.feed.dims, classifier.time) == (
+        given, shape[-3:], time)
     x = torch.rand(6, *shape)
-    found = Classifier(module, 4, shape, 3)(x)
+    found = classifier(x)
     frames = x[:, :4].transpose(0, 1) if len(shape) == 4 else x.expand(4, *x.shape)
     functional.reset_net(module)
     if mode == "s":
@@ -143,20 +147,30 @@ def test_the_way_is_the_one_in_which_neurons_run_t_steps(given, call, mode, time
 
 
 def test_pixels_go_to_a_linear_layer_as_a_vector():
-    module = nn.Sequential(layer.Linear(12, 5), neuron.IFNode(), layer.Linear(5, 3))
+    """In the search as in the import, which knows them as the picture's."""
+    torch.manual_seed(0)
+    module = nn.Sequential(layer.Linear(24, 5), neuron.IFNode(), layer.Linear(5, 3))
+    for p in module.parameters():
+        p.data = torch.randint(-4, 5, p.shape) / 4      # integers hold it exactly
     functional.set_step_mode(module, "m")
-    assert find_way(module, 4, (1, 3, 4), 3).flat
+    assert Classifier(module, 4, (2, 3, 4), 3).feed.dims == (24,)
+    network = from_spikingjelly(module, (2, 3, 4), 4, input_bits=2, input_scale=1.0).network
+    assert network.layers[0].synapses[0].weight.shape == (5, 2, 3, 4)
+    x = torch.randint(0, 4, (40, 2, 3, 4))
+    with torch.no_grad():
+        expected = module(x.float().flatten(1).expand(4, -1, -1)).sum(0)
+    assert torch.equal(IntegerNetwork(network)(x), (4 * expected).long()) and expected.any()
 
 
 @pytest.mark.parametrize("module, shape, message", [
-    (nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), (1, 3, 4), "no spiking neuron"),
-    (Over(repeats), (1, 3, 4), "runs 4 timesteps, not 3; give timesteps 4"),
-    (Over(time_first), (1, 4, 4), "does not take samples of 1x4x4"),
-    (Over(lambda m, x: (m.body(x), x)), (1, 3, 4), "gives tuple"),
+    (nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), (1, 3, 4), "has no SpikingJelly neuron"),
+    (Over(repeats), (1, 3, 4), "repeats its input 4 times; give 4"),
+    (Over(time_first), (1, 4, 4), "does not run on random inputs of 1x4x4"),
+    (Over(lambda m, x: (m.body(x), x)), (1, 3, 4), "returns a tuple of 2 tensors"),
     (Over(lambda m, x: m.body(x)[..., :2]), (1, 3, 4), "the data has 3 classes")])
 def test_what_is_no_classifier_is_refused(module, shape, message):
     with pytest.raises(SpikeTicketError, match=message):
-        find_way(module, 3, shape, 3)
+        Classifier(module, 3, shape, 3)
 
 
 def test_neurons_are_at_rest_at_every_batch_and_the_module_stays():
@@ -167,7 +181,7 @@ def test_neurons_are_at_rest_at_every_batch_and_the_module_stays():
     before = module.lif.v.clone()
     found = Classifier(copy.deepcopy(module).requires_grad_(False), 4, (1, 3, 4), 3)
     assert torch.equal(found(x), found(x))
-    assert find_way(module, 4, (1, 3, 4), 3).given == "time first"
+    assert Classifier(module, 4, (1, 3, 4), 3).feed.form == "time"
     assert torch.equal(module.lif.v, before)
 
 
@@ -251,6 +265,57 @@ def test_a_module_object_is_searched_and_stays_as_it_is(net, tmp_path):
     assert result["ticket"] and result["epochs_dense"] == 3 == result["epochs_ticket"]
 
 
+class Heaviside(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, = ctx.saved_tensors
+        return grad * (1 - x.abs()).clamp_min(0)
+
+
+class ByHand(nn.Module):
+    """A LIF in a few lines of torch, as people write them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 16), nn.Linear(16, 2)
+
+    def forward(self, x):
+        v, out = 0.0, 0.0
+        for _ in range(2):
+            v = 0.5 * v + self.first(x.flatten(1))
+            s = Heaviside.apply(v - 1.0)
+            v = v * (1 - s)
+            out = out + self.last(s)
+        return out / 2
+
+
+def test_neurons_written_by_hand_are_searched(tmp_path):
+    torch.manual_seed(1)
+    result = run.find(ByHand(), TRAIN, TEST, tmp_path, **SETTINGS | {"epochs": 6})
+    network = ticket.load(result["ticket"]).network
+    assert [a.neuron is None for a in network.layers] == [False, True]
+    assert network.sparsity >= result["sparsity_mask"] > 0.59
+    assert result["accuracy_integer"] > 0.7
+    assert result["spike_rate"] is None and result["spike_rates"] == {}     # no module to ask
+    assert "spike_rate" in json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+
+
+@pytest.mark.parametrize("change", [
+    lambda m: prune.l1_unstructured(m, "weight", 0.5),
+    lambda m: nn.utils.parametrizations.weight_norm(m)])
+def test_weights_that_are_computed_are_refused(net, tmp_path, change):
+    """Zeros in them would be gone at the next forward pass."""
+    module = net()
+    change(module.conv2)
+    with pytest.raises(SpikeTicketError, match=r"conv2\.weight is computed .* prune\.remove"):
+        run.find(module, TRAIN, TEST, tmp_path, **SETTINGS)
+
+
 def test_trained_weights_of_an_object_are_the_dense_network(net, tmp_path):
     result = run.find(train(net), TRAIN, TEST, tmp_path / "a", trained=True, **SETTINGS)
     assert result["epochs_dense"] == 0 and result["accuracy_dense"] > 0.9
@@ -300,8 +365,8 @@ def test_command_refuses_in_one_line(file, tmp_path, capsys):
     np.savez(data, x_train=TRAIN.images, y_train=TRAIN.labels, x_test=TEST.images,
              y_test=TEST.labels)
     for arguments, message in (
-            (["--network", f"{file}:relu"], "no spiking neuron"),
-            (["--network", f"{file}:Net", "--timesteps", "3"], "runs 2 timesteps, not 3"),
+            (["--network", f"{file}:relu"], "ReLU is not supported; the nearest is IFNode"),
+            (["--network", f"{file}:Net", "--timesteps", "3"], "timesteps 3 are given, but"),
             (["--network", f"{file}:Net", "--network-args", "T"], "'T' is not KEY=VALUE"),
             (["--network", f"{file}:Net", "--weights", "none.pth"], "none.pth: cannot be read"),
             (["--network", f"{file}:Net", "--weights", "module"], "give a file of weights"),

@@ -13,11 +13,12 @@ from torch import nn
 
 from sw import nets, ticket
 from sw.errors import SpikeTicketError
+from sw.imports.inputs import Feed
 from sw.integer import reference
 from sw.integer.spikingjelly import IntegerNetwork
 from sw.nets.token_gate import TokenGate
 from sw.tickets import checkpoint, export, masks, methods, run, training
-from sw.tickets.classifier import Classifier, Way
+from sw.tickets.classifier import Classifier
 from sw.tickets.ecpt import ecpt
 from sw.tickets.patches import PatchGate, kept_count, zero_pixels
 from sw.tickets.stem import TokenStem, find_stem
@@ -91,7 +92,7 @@ def test_zeroed_pixels_are_those_of_dropped_patches():
 
 def spikeformer() -> Classifier:
     torch.manual_seed(0)
-    return Classifier(nets.build(CONFIG), 2, (1, 8, 8), 2, Way("image")).eval()
+    return Classifier(nets.build(CONFIG), 2, (1, 8, 8), 2, Feed("image", 2, (1, 8, 8))).eval()
 
 
 def test_dropped_tokens_cannot_matter():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +42,8 @@ class Feed:
     """How values [T or 1, B, *dims] become the arguments of the module's calls.
 
     form: "image" (one call with one image), "time" ([T, B, ...]), "batch" ([B, T, ...]) or "step"
-    (a call for every timestep). steps: T. dims: of one timestep and sample, (C, H, W) or (C,).
+    (a call for every timestep). steps: T. dims: of one timestep and sample, (C, H, W) or all its
+    values as one vector.
     """
 
     form: str
@@ -59,6 +61,7 @@ class Feed:
         return 1 if self.form == "image" else self.steps
 
     def __call__(self, x: Tensor) -> list[Tensor]:
+        x = x.reshape(*x.shape[:2], *self.dims)
         if self.form == "image":
             return [x[0]]
         x = x.expand(self.steps, *x.shape[1:])
@@ -72,7 +75,7 @@ def find(model: nn.Module, shape: Size, timesteps: int | None, static: bool) -> 
     _one_input(model)
     tried: dict[str, str] = {}
     empty: list[_NoNetwork] = []
-    own, answer = stated_steps(model), None
+    own, one_by_one = stated_steps(model), None
     for dims in _dims(shape):
         for form in ("image", "time", "batch"):
             feed = Feed(form, timesteps or own or TRIED, dims)
@@ -86,31 +89,32 @@ def find(model: nn.Module, shape: Size, timesteps: int | None, static: bool) -> 
                 continue
             if steps is None:
                 tried.setdefault(form, "its neurons do not see all timesteps of all samples")
-            elif form == "image" and steps == 1:
-                answer = answer or Feed("step", timesteps or own or 0, dims)
+            elif form == "image" and steps == 1:    # so do some that take them over time
+                one_by_one = one_by_one or Feed("step", timesteps or own or 0, dims)
             elif form == "image" and not static:
                 tried["image"] = f"it takes one image and repeats it {steps} times; static=True"
             else:
-                answer = Feed(form, steps, dims)
-            if answer is not None:
-                return _settled(model, answer, timesteps, own)
+                return _settled(Feed(form, steps, dims), timesteps, own)
+        if one_by_one is not None:
+            return _settled(one_by_one, timesteps, own)
     if empty:
         raise empty[0]
     raise SpikeTicketError(_why_not(model, shape, static, tried))
 
 
 def _dims(shape: Size) -> tuple[tuple[int, ...], ...]:
-    """What a sample may look like: [F], [C, L] (a map of one row), [C, H, W]."""
+    """What a sample may look like: [C, H, W], [C, L] (a map of one row), all of it as [F]."""
+    flat = (math.prod(shape),)
     if shape[1:] == (1, 1):
-        return shape[:1], shape
-    return (shape, (shape[0], shape[2])) if shape[1] == 1 else (shape,)
+        return flat, shape
+    return (shape, (shape[0], shape[2]), flat) if shape[1] == 1 else (shape, flat)
 
 
-def _settled(model: nn.Module, feed: Feed, timesteps: int | None, own: int | None) -> Feed:
+def _settled(feed: Feed, timesteps: int | None, own: int | None) -> Feed:
     if feed.form == "image":
         if timesteps not in (None, feed.steps):
             raise SpikeTicketError(f"timesteps {timesteps} are given, but the forward function "
-                                   f"repeats its input {feed.steps} times")
+                                   f"repeats its input {feed.steps} times; give {feed.steps}")
         return feed
     if timesteps is None and own is None:
         raise SpikeTicketError("timesteps are not in the module; give timesteps=T")
@@ -253,13 +257,7 @@ def prepared(model: nn.Module) -> nn.Module:
     if isinstance(model, torch.jit.ScriptModule):
         raise SpikeTicketError(f"{type(model).__name__} is compiled by torch.jit; give the module "
                                "it was made from")
-    try:
-        with _Copying():
-            model = copy.deepcopy(model)
-    except Exception as error:              # whatever a foreign attribute raises
-        raise SpikeTicketError(f"{type(model).__name__} cannot be copied "
-                               f"({' '.join(str(error).split())[:160]}); remove the attribute or "
-                               "load its weights into a new one") from error
+    model = copied(model)
     model = model.cpu().double().eval().requires_grad_(False)
     for module in model.modules():
         if getattr(module, "backend", "torch") != "torch":
@@ -267,6 +265,19 @@ def prepared(model: nn.Module) -> nn.Module:
         for key, value in vars(module).items():
             if isinstance(value, Tensor):
                 setattr(module, key, _plain(value))
+    return model
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy at rest; the module stays as it is. Raises SpikeTicketError where there can be none.
+    """
+    try:
+        with _Copying():
+            model = copy.deepcopy(model)
+    except Exception as error:              # whatever a foreign attribute raises
+        raise SpikeTicketError(f"{type(model).__name__} cannot be copied "
+                               f"({' '.join(str(error).split())[:160]}); remove the attribute or "
+                               "load its weights into a new one") from error
     rest(model)
     return model
 

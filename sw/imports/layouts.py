@@ -37,6 +37,15 @@ class Layout:
         return cls(dims, dims, tuple(range(split)), tuple(range(split, len(dims))),
                    (1, *rest) if len(rest) == 1 else rest or (1, 1))
 
+    @classmethod
+    def of_input(cls, dims: Sequence[int], shape: tuple[int, int, int]) -> Layout:
+        """The input's: maps of `shape` (C, H, W), given as maps, rows or one vector."""
+        if len(dims) > 1:
+            return cls.standard(dims)
+        if shape[1:] == (1, 1):
+            return features(dims)
+        return cls(tuple(dims), shape, (0,), (1, 2), shape[1:])
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""

@@ -42,13 +42,13 @@ PARTS = 3
 
 
 class LayerReader:
-    """Layers in the making. unit: float value of one integer input unit; top: the largest. notes:
-    what the layers do not say exactly."""
+    """Layers in the making. unit: float value of one integer input unit; top: the largest; shape:
+    of the input, (C, H, W). notes: what the layers do not say exactly."""
 
-    def __init__(self, recording: Recording, bits: Bits, unit: float, top: int):
+    def __init__(self, recording: Recording, bits: Bits, unit: float, top: int,
+                 shape: tuple[int, int, int]):
         self.recording, self.bits = recording, bits
-        dims = recording.dims
-        layout = features(dims) if len(dims) == 1 else Layout.standard(dims)
+        layout = Layout.of_input(recording.dims, shape)
         self.maps = {INPUT: Map(INPUT, layout, False, recording.input_steps, unit, top)}
         self.pools: dict[str, Pooled] = {}
         self.parts: dict[str, tuple[str, Tensor]] = {}

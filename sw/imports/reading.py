@@ -140,7 +140,7 @@ def read_module(model: nn.Module, spec: InputSpec, timesteps: int | None, bits: 
     _refuse_random(recording, run_once(copy, feed, values, seed=1), type(model).__name__)
     try:
         recording = written(recording)
-        reader = LayerReader(recording, bits, unit, (1 << spec.bits) - 1)
+        reader = LayerReader(recording, bits, unit, (1 << spec.bits) - 1, shape)
         layers = reader.read()
     except SpikeTicketError as error:
         if not recording.unkept:

@@ -17,6 +17,7 @@ from .. import typical
 from ..compile.bounds import signed
 from ..data.datasets import Images
 from ..imports import from_spikingjelly
+from ..imports.inputs import copied
 from ..integer.floats import FloatLayer, FloatOperation, FloatSynapses
 from ..integer.network import InputSpec, Layer, Network
 from ..integer.quantize import convert
@@ -24,7 +25,6 @@ from ..integer.spikingjelly import evaluate
 from ..integer.trainee import NetworkTrainee
 from ..nets.token_gate import TokenGate
 from . import checkpoint, parallel
-from .classifier import rested_copy
 from .methods import Found
 from .patches import PatchGate, zero_pixels
 from .trainer import Trainer
@@ -82,7 +82,7 @@ def logits_of(trainee: NetworkTrainee, found: Found) -> Callable[[Tensor], Tenso
     """Integer samples -> the integer network's logits, on the scale of the ticket's in floats,
     which are a mean where the module gives an output for every timestep."""
     net = found.model
-    share = 1.0 if net.way.time is None else 1 / net.timesteps
+    share = 1.0 if net.time is None else 1 / net.timesteps
     return lambda x: trainee(*host_side(found, x, net.timesteps)) * share
 
 
@@ -90,9 +90,9 @@ def _zeroed(gate: TokenGate, form: str, module: nn.Module, inputs: tuple) -> Ten
     """Pre-hook of a network that is given samples in this form: the patches that a gate of mode
     "input" drops are 0."""
     x, = inputs
-    if form == "batch first":
+    if form == "batch":
         return gate.zero(x.transpose(0, 1)).transpose(0, 1)
-    return gate.zero(x) if form == "time first" else gate.zero(x[None])[0]
+    return gate.zero(x) if form == "time" else gate.zero(x[None])[0]
 
 
 def behind_gate(found: Found, scale: float) -> nn.Module:
@@ -100,14 +100,14 @@ def behind_gate(found: Found, scale: float) -> nn.Module:
     gate, net = found.gate, found.model
     if gate is None:
         return net.module
-    module, mode = rested_copy(net.module), gate_mode(gate)
+    module, mode = copied(net.module), gate_mode(gate)
     module.token_gate = TokenGate(mode, gate.keep, gate.stem.grid, gate.stem.axes, scale)
     if mode == "host":      # any tokens will do where it is read
         module.token_gate.host = torch.arange(gate.keep)[None]
     module.get_submodule(gate.stem.path).register_forward_hook(module.token_gate.behind)
     if mode == "input":     # copied with the network, as a function of its own would not be
         module.register_forward_pre_hook(functools.partial(_zeroed, module.token_gate,
-                                                           net.way.given))
+                                                           net.feed.form))
     return module
 
 

@@ -17,7 +17,7 @@ from .scores import connections
 @torch.no_grad()
 def accuracy_and_rates(module: nn.Module, call: Callable[[Tensor], Tensor], data: Images,
                        batch: int = 250) -> tuple[float, dict[str, float]]:
-    """Accuracy (fraction of the samples), and the mean spike rate of every neuron layer by name.
+    """Accuracy (fraction of the samples), and the mean spike rate of every neuron module by name.
 
     call: uint8 samples -> logits [B, classes]; runs `module`, which is put in evaluation.
     """

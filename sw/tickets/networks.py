@@ -14,9 +14,11 @@ from torch import nn
 
 from .. import nets
 from ..errors import SpikeTicketError
+from ..imports.inputs import Feed, copied
 from ..imports.load_module import is_module_name, load_weights, maker
-from .classifier import Classifier, Way, rested_copy
+from .classifier import Classifier
 from .config import GIVEN, RunConfig, key_values
+from .scores import connections
 
 Make = Callable[[], nn.Module]
 """Makes the network anew; its weights are drawn from torch's global generator."""
@@ -32,15 +34,15 @@ class Networks:
     def __init__(self, config: RunConfig, shape: tuple[int, ...], classes: int,
                  module: nn.Module | None = None):
         self.config, self.shape, self.classes = config, shape, classes
-        self.way: Way | None = None
+        self._found: tuple[Feed, int | None] | tuple[()] = ()
         self.fixed = module is not None     # its weights are as they are, not drawn
         if module is not None:
-            self.make: Make | None = lambda: rested_copy(module)
+            self.make: Make | None = lambda: copied(module)
         elif is_module_name(config.model):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.seed)      # of a module that the file itself makes
                 make, self.fixed = maker(config.model, key_values(config.network_args))
-            self.make = (lambda: rested_copy(make())) if self.fixed else make
+            self.make = (lambda: copied(make())) if self.fixed else make
         else:
             self.make = None
         if config.weights == GIVEN and not self.fixed:
@@ -59,8 +61,9 @@ class Networks:
             net = nets.build(nets.NetConfig(
                 c.model, tuple(int(n) for n in self.shape[-3:]), self.classes, timesteps, c.decay,
                 c.theta, c.surrogate))
-            way = Way("image" if len(self.shape) == 3 else "batch first")
-            return Classifier(net, timesteps, self.shape, self.classes, way)
+            feed = Feed("image" if len(self.shape) == 3 else "batch", timesteps,
+                        tuple(self.shape[-3:]))
+            return Classifier(net, timesteps, self.shape, self.classes, feed)
         module = self.make()
         if self.fixed and (again or c.weights):
             draw_anew(module)
@@ -77,8 +80,16 @@ class Networks:
         return net
 
     def _classifier(self, module: nn.Module) -> Classifier:
-        net = Classifier(module, self.config.timesteps, self.shape, self.classes, self.way)
-        self.way = net.way
+        computed = [name for name, m in connections(module).items()
+                    if not isinstance(m._parameters.get("weight"), nn.Parameter)]
+        if computed:
+            raise SpikeTicketError(
+                f"{computed[0]} is computed from other tensors (weight_norm, a mask of "
+                "torch.nn.utils.prune, a parametrization), so pruning it would be undone; make it "
+                "a parameter: prune.remove(layer, 'weight'), remove_weight_norm(layer), or "
+                "parametrize.remove_parametrizations(layer, 'weight')")
+        net = Classifier(module, self.config.timesteps, self.shape, self.classes, *self._found)
+        self._found = net.feed, net.time
         return net.to(memory_format=torch.channels_last)    # faster, and fused neurons keep it
 
 

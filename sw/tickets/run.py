@@ -179,7 +179,7 @@ def _finish(trainer: Trainer, found: methods.Found, integer: NetworkTrainee | st
         "epochs_ticket": sum(r["epoch"] for s, r in last.items()
                              if s in (_last_stage(c), "integer")),
         "sparsity_mask": sparsity_of(masks),
-        "spike_rate": sum(rates.values()) / max(1, len(rates)), "spike_rates": rates,
+        "spike_rate": sum(rates.values()) / len(rates) if rates else None, "spike_rates": rates,
     }
     if found.gate is not None:
         info |= {"gate": export.gate_mode(found.gate), "tokens": found.gate.stem.tokens,

@@ -196,9 +196,10 @@ class Trainer:
         record = {"stage": stage, "epoch": epoch, "loss": round(loss, 5)}
         if self.held is not None:
             accuracy, rates = self.measure(module, self.held, forward, exact)
-            rate = sum(rates.values()) / max(1, len(rates))
-            record |= {"validation_accuracy": round(accuracy, 5), "spike_rate": round(rate, 5),
-                       "spike_rates": {n: round(r, 5) for n, r in rates.items()}}
+            record["validation_accuracy"] = round(accuracy, 5)
+            if rates:
+                record |= {"spike_rate": round(sum(rates.values()) / len(rates), 5),
+                           "spike_rates": {n: round(r, 5) for n, r in rates.items()}}
         record |= {"sparsity": round(sparsity(module), 5), "train_seconds": round(seconds, 1)}
         self.history.append(record)
         self._bar.set_postfix({k: f"{record[k]:.4f}" for k in record
