@@ -15,6 +15,7 @@ from tqdm import tqdm
 from .errors import BadInput, ProgramMissing
 from .sweeps.plan import Plan
 from .sweeps.pools import has_ray, on_processes, on_ray
+from .sweeps.progress import Watch
 from .sweeps.table import finished, rows_of, write_cell, write_table
 
 TABLE_SECONDS = 10
@@ -47,8 +48,8 @@ def run_plan(todo: Plan, out: str | Path, *, pool: str = "auto", jobs: int | Non
         use_ray = bool(address) or pool == "ray" or (pool == "auto" and has_ray())
         outcomes = (on_ray(todo.run, left, workers, threads, address) if use_ray
                     else on_processes(todo.run, left, workers, threads))
-        with tqdm(total=len(todo.cells), initial=len(todo.cells) - len(left), unit="cell",
-                  smoothing=0.1) as bar:
+        with (tqdm(total=len(todo.cells), initial=len(todo.cells) - len(left), unit="cell",
+                   smoothing=0.1) as bar, Watch(bar, left, todo.axes, time.time())):
             failed, written = 0, time.monotonic()
             for cell, outcome in outcomes if left else ():
                 write_cell(out, cell, outcome)

@@ -16,6 +16,7 @@ from sw import sweep
 from sw.cli.app import main
 from sw.errors import SpikeTicketError
 from sw.sweeps import plots as sweep_plots
+from sw.sweeps import progress
 from sw.sweeps.plan import DEFAULT_RUN, Cell, read_plan
 from sw.sweeps.plan import plan as plan_of
 from sw.sweeps.pools import run_cell
@@ -81,6 +82,23 @@ def test_a_sweep_is_resumed_and_extended(tmp_path):
         table = list(csv.DictReader(file))
     assert len(table) == 16 and table[0]["model"] == "tiny" and "nested" not in table[0]
     assert float(table[0]["accuracy_ticket"]) == rows[0]["accuracy_ticket"]
+
+
+def test_the_bar_knows_what_running_cells_are_at(tmp_path):
+    plan = plan_of(GRID)
+    jobs = [(cell, str(tmp_path / cell.id)) for cell in plan.cells[:3]]
+    for place, (_, folder) in enumerate(jobs):
+        Path(folder).mkdir()
+        (Path(folder) / "log.jsonl").write_text("".join(
+            json.dumps({"stage": f"round {n}", "epoch": n + place, "loss": 0.5}) + "\n"
+            for n in (1, 2)))
+    (Path(jobs[1][1]) / "result.json").write_text("{}")             # done
+    os.utime(Path(jobs[2][1]) / "log.jsonl", (10, 10))              # of an earlier sweep
+    assert progress.running(jobs, plan.axes, 100) == [
+        f"{jobs[0][0].text(plan.axes)}: round 2, epoch 2, loss 0.5"]
+    assert progress.inside(tmp_path) == ""
+    (tmp_path / "log.jsonl").write_text('{"stage": ')
+    assert progress.inside(tmp_path) == ""
 
 
 def test_a_killed_sweep_goes_on(tmp_path):

@@ -460,10 +460,19 @@ def test_help_has_examples(capsys):
 
 
 def test_tensorboard_log_appears_where_it_is_installed(tmp_path):
+    """The search over all its epochs, each stage by its own, every layer, the settings."""
     pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     run.search(dataclasses.replace(TINY, method="dense", tensorboard=True, epochs_integer=0),
                TRAIN, TEST, tmp_path)
-    assert list(Path(tmp_path / "tensorboard").iterdir())
+    held = EventAccumulator(str(tmp_path / "tensorboard"))
+    held.Reload()
+    tags = held.Tags()
+    assert {"search/loss", "dense/loss"} <= set(tags["scalars"])
+    assert any(tag.startswith("spike rate by layer/") for tag in tags["scalars"])
+    assert {"settings/text_summary", "stages/text_summary"} <= set(tags["tensors"])
+    [stage] = held.Tensors("stages/text_summary")
+    assert stage.tensor_proto.string_val[0] == b"dense begins with epoch 1 of the search"
 
 
 def test_the_loss_of_rates_draws_them_to_one_and_zero():

@@ -59,6 +59,8 @@ class Trainer:
                          disable=not planned or parallel.RANK > 0)
         self._board = (_tensorboard(self.folder) if config.tensorboard and parallel.RANK == 0
                        else None)
+        if self._board is not None:
+            self._board.add_text("settings", f"```yaml\n{config.to_yaml()}```")
 
     # -- building blocks of a search ------------------------------------------------------------
 
@@ -208,9 +210,20 @@ class Trainer:
             self._bar.write(json.dumps({k: v for k, v in record.items() if k != "spike_rates"}),
                             file=sys.stderr)
         if self._board is not None:
-            for key in ("loss", "validation_accuracy", "sparsity", "spike_rate"):
-                if key in record:
-                    self._board.add_scalar(key, record[key], len(self.history))
+            self._plot(record)
+
+    def _plot(self, record: dict) -> None:
+        """One epoch in TensorBoard: over the whole search, by stage, by layer; where a stage
+        begins."""
+        stage, at = record["stage"], len(self.history)
+        if at == 1 or self.history[-2]["stage"] != stage:
+            self._board.add_text("stages", f"{stage} begins with epoch {at} of the search", at)
+        for key in ("loss", "validation_accuracy", "sparsity", "spike_rate"):
+            if key in record:
+                self._board.add_scalar(f"search/{key}", record[key], at)
+                self._board.add_scalar(f"{stage}/{key}", record[key], record["epoch"])
+        for layer, rate in record.get("spike_rates", {}).items():
+            self._board.add_scalar(f"spike rate by layer/{layer}", rate, at)
 
     def _seed(self, what: str, number: int) -> int:
         return training.batch_generator(self.config.seed, zlib.crc32(what.encode()),
