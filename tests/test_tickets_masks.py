@@ -84,13 +84,6 @@ def test_ties_stay_with_the_earlier_weight():
     assert mask["a"].all() and not mask["b"].any()
 
 
-def test_shuffled_keeps_the_count_of_every_layer():
-    mask = masks.by_score(weights([[5, 5], [30]]), 0.7)
-    other = masks.shuffled(mask, 3)
-    assert [int(m.sum()) for m in other.values()] == [int(m.sum()) for m in mask.values()]
-    assert masks.distance(mask, other) > 0
-
-
 def test_overlap_and_distance():
     a = {"w": torch.tensor([True, True, False, False])}
     b = {"w": torch.tensor([True, False, True, False])}

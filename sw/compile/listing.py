@@ -24,11 +24,6 @@ class LayerCode:
     address: int
     words: int
 
-    @property
-    def passes_per_row(self) -> int:
-        """Passes over the weight stream of a row: strips x groups."""
-        return self.header["n_strips"] * self.header["n_groups"]
-
 
 def read_program(words: Sequence[int], config: CoreConfig) -> list[LayerCode]:
     """Layers of a program, up to and including the one marked `last_layer`."""

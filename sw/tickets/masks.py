@@ -87,13 +87,6 @@ def random_masks(weights: dict[str, Tensor], sparsity: float, seed: int,
     return by_score(scores, sparsity, scope)
 
 
-def shuffled(masks: Masks, seed: int) -> Masks:
-    """As many survivors in every layer as `masks` has, at random places."""
-    generator = torch.Generator().manual_seed(seed)
-    return {n: largest(torch.rand(m.shape, generator=generator), int(m.sum()))
-            for n, m in masks.items()}
-
-
 def sparsity_of(masks: Masks) -> float:
     """Fraction of weights removed, over all layers."""
     total = sum(m.numel() for m in masks.values())
