@@ -148,7 +148,7 @@ def test_command_line(capsys, monkeypatch):
     assert main(["check", "proofs", "--list", "--json", "--only", "JobQueue"]) == 0
     assert [p["name"] for p in json.loads(capsys.readouterr().out)] == [
         "unit.JobQueue/order", "unit.JobQueue/margin"]
-    for arguments, message in ((["--only", "JobQuee"], "near: unit.JobQueue/order"),
+    for arguments, message in ((["--only", "JobQuee"], "did you mean JobQueue"),
                                (["--depth", "0"], "--depth 0 is outside"),
                                (["--jobs", "0"], "--jobs 0 is below 1")):
         assert main(["check", "proofs", *arguments]) == 2

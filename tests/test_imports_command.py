@@ -140,11 +140,12 @@ def test_errors_are_one_line(graph, tmp_path, capsys):
 def test_places_that_cannot_be_written_are_refused_before_the_work(graph, tmp_path, capsys):
     (tmp_path / "folder.safetensors").mkdir()
     for place, message in ((tmp_path / "folder.safetensors", "is a folder; name a file in it"),
-                           (tmp_path / "none" / "t.safetensors", "No such file or directory"),
-                           ("/proc/t.safetensors", "cannot be written ("),
-                           (f"{graph}/t.safetensors", "Not a directory")):
+                           ("/proc/none/t.safetensors", "nothing can be written to /proc"),
+                           (f"{graph}/t.safetensors", "is a file, not a folder")):
         assert message in refused(capsys, graph, "--timesteps", 4, "--out", place)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.safetensors", "g.nir"]
+    assert run(capsys, graph, "--timesteps", 4, "--out", tmp_path / "new" / "t.safetensors")[0] == 0
+    assert (tmp_path / "new" / "t.safetensors").is_file()
 
 
 @pytest.mark.parametrize("wait", [0.5, 1.0, 2.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 
@@ -24,7 +25,7 @@ def select(names: Sequence[str] | None, quick: bool = False) -> list[Proof]:
     registry = load()
     for name in names or ():
         if not any(name in known for known in registry):
-            close = near(name, registry)
+            close = near(name, {part for known in registry for part in re.split("[./]", known)})
             raise BadInput(f"--only {name!r} is in no proof's name; "
                            + (f"did you mean {' or '.join(close)}?" if close else "see --list"))
     return [proof for proof in registry.values()

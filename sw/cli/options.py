@@ -55,11 +55,11 @@ def _folder(_: object, value: Path | None) -> None:
 
 def _file(_: object, value: Path | None) -> None:
     if value is not None:
-        outputs.file(value)
+        outputs.file(value).parent.mkdir(parents=True, exist_ok=True)
 
 
 def out_file(help: str) -> Parameter:
-    """An option that names a file to write, which is tried before any work."""
+    """An option that names a file to write: its folder is made and tried before any work."""
     return Parameter(help=help, validator=_file)
 
 
