@@ -19,7 +19,7 @@ MOST_CYCLES = 5000
 """Limit of its runs; how long ones are ended is a test of its own (`tests/test_link.py`)."""
 
 OPERATIONS = 10
-"""For each of the runs that `sim.faults --runs` asks for."""
+"""For each of the runs that `check faults --runs` asks for."""
 
 
 class Speaker:

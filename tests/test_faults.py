@@ -166,4 +166,4 @@ def test_command(tiny_library, capsys):
     text = capsys.readouterr().out
     assert "total" in text and "time bound: 25 s and three times" in text
     assert main(["check", "faults", "--only", "nothing"]) == 2
-    assert "no kind of fault" in capsys.readouterr().err
+    assert "--only 'nothing' is unknown; choose from" in capsys.readouterr().err

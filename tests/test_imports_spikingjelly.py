@@ -536,4 +536,4 @@ def test_the_example_trains_imports_and_compares(tmp_path, capsys):
     assert [row["bits"] for row in rows] == [2, 3, 4, 6, 8]
     assert all(row["rounded"]["inputs"] == 6 for row in rows)
     assert main(["import", "widths", *options, "--epochs", "0"]) == 2
-    assert "must be above 0" in capsys.readouterr().err
+    assert "--epochs 0 is below 1" in capsys.readouterr().err

@@ -183,4 +183,4 @@ def test_update_replaces_tables_only(tmp_path):
 
 def test_unknown_workload_is_refused(capsys):
     assert main(["bench", "study", "--only", "nothing"]) == 2
-    assert "no workload 'nothing'" in capsys.readouterr().err
+    assert "--only 'nothing' is unknown; choose from ticket, vgg9" in capsys.readouterr().err

@@ -142,7 +142,7 @@ def study(*, tables: Annotated[list[one_of(TABLES)] | None, Parameter(
       spiketicket bench study --nmnist nmnist_test100.npz --only nmnist --tables comparison
     """
     from ..study import run
-    result = run.run(tables or TABLES, only or WORKLOADS, ticket=ticket, image=image,
+    result = run.run(tables or TABLES, only, ticket=ticket, image=image,
                      nmnist=nmnist, config=PRESETS[preset])
     if update:
         run.update(update, result)

@@ -48,15 +48,15 @@ def update(path: Path, tables: dict[str, object]) -> None:
     os.replace(part, path)
 
 
-def run(names: Sequence[str], workloads: Sequence[str], *, config: CoreConfig,
+def run(names: Sequence[str], workloads: Sequence[str] | None, *, config: CoreConfig,
         ticket: Path | None = None, nmnist: Path | None = None, image: int = 0
         ) -> dict[str, object]:
-    """The tables of these names, of `report.workloads`; config: core of those that show one.
+    """The tables of these names, of `report.workloads` (None: all); config: core of some of them.
 
     ticket, nmnist, image: of `report.workloads`. Raises SpikeTicketError.
     """
     makers = report.workloads(ticket, nmnist, image)
-    cases = [makers[key]() for key in tqdm(workloads, desc="workloads", leave=False)]
+    cases = [makers[key]() for key in tqdm(workloads or makers, desc="workloads", leave=False)]
     first = next((case for case in cases if case.key == "ticket"), cases[0])
 
     def shown() -> list:
