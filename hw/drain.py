@@ -178,7 +178,9 @@ class Drain(wiring.Component):
         tag3 = Signal(visit_tag())
         pooled = [Signal(layouts.currents(cfg), name=f"pooled{i}", reset_less=True)
                   for i in range(2)]
-        slot, sums = Signal(10), Signal(signed(20), reset_less=True)
+        slot = Signal(10)
+        # Of a readout the sum over timesteps, of bit-planes their sum by place.
+        sums = [Signal(signed(20), name=f"sum{i}", reset_less=True) for i in range(cfg.lanes)]
         window_is_first = Signal()
         to_neuron = Signal()
         # Of a pool's window: an earlier visit was inside; this one or an earlier one is.
@@ -208,10 +210,13 @@ class Drain(wiring.Component):
                 m.d.sync += best.eq(new)
         with m.If(to_neuron):
             m.d.sync += slot.eq(Mux(tag2.pass_end, 0, slot + 1))
-        m.d.sync += sums.eq(Mux(tag2.inside[0], sum(currents2[0][t] for t in range(4)), 0))
+        for i, total in enumerate(sums):
+            parts = [Mux(layer.bit_planes, currents2[i][t] << t, currents2[i][t])
+                     for t in range(TIMESTEPS_PER_GROUP)]
+            m.d.sync += total.eq(Mux(tag2.inside[i], sum(parts), 0))
 
         # Neuron lanes; the tag and the readout's sum travel alongside.
-        tags, totals = [tag3], sums
+        tags, totals = [tag3], sums[0]
         for i in range(LATENCY):
             next_tag = Signal(visit_tag(), name=f"tag_{i}")
             next_total = Signal(signed(20), name=f"total_{i}", reset_less=True)
@@ -227,7 +232,8 @@ class Drain(wiring.Component):
                 lane.bias0.eq(headers[0].row.bias), lane.bias1.eq(headers[1].row.bias),
                 lane.threshold0.eq(headers[0].row.threshold),
                 lane.threshold1.eq(headers[1].row.threshold),
-                lane.currents.eq(pooled[i]), lane.parity.eq(tag3.parity),
+                lane.currents.eq(pooled[i]), lane.total.eq(sums[i]),
+                lane.parity.eq(tag3.parity),
                 back.addr.eq(slot),
                 lane.membrane.eq(Mux(select(tag3.parity).first_group, layer.v_reset, back.data)),
                 write.addr.eq(tags[-1].slot), write.data.eq(lane.membrane_out),

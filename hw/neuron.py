@@ -20,7 +20,8 @@ class NeuronLane(wiring.Component):
     """v = floor(leak v / 256) + current + bias; spike where v >= threshold; then the reset.
 
     Parameters of two passes are live at a time (`bias`, `threshold` index 0/1): `parity` travels
-    with the position and selects them. The pipeline never waits.
+    with the position and selects them. The pipeline never waits. With `bit_planes` the current is
+    `total` in every timestep, whatever `currents` are.
     """
 
     def __init__(self, config: CoreConfig):
@@ -29,7 +30,8 @@ class NeuronLane(wiring.Component):
             "layer": In(layouts.LAYER),
             "bias0": In(signed(18)), "bias1": In(signed(18)),
             "threshold0": In(signed(24)), "threshold1": In(signed(24)),
-            "currents": In(layouts.currents(config)), "parity": In(1), "membrane": In(MEMBRANE),
+            "currents": In(layouts.currents(config)), "total": In(signed(config.acc_bits)),
+            "parity": In(1), "membrane": In(MEMBRANE),
             "spikes": Out(layouts.MASK), "membrane_out": Out(MEMBRANE),
         })
 
@@ -42,7 +44,8 @@ class NeuronLane(wiring.Component):
         membrane, parity = Signal(MEMBRANE, reset_less=True), Signal(reset_less=True)
         spikes = Signal(0)
         bias = Mux(self.parity, self.bias1, self.bias0)
-        m.d.sync += [inputs[t].eq(self.currents[t] + bias) for t in steps]
+        m.d.sync += [inputs[t].eq(Mux(layer.bit_planes, self.total, self.currents[t]) + bias)
+                     for t in steps]
         m.d.sync += [membrane.eq(self.membrane), parity.eq(self.parity)]
 
         for t in steps:

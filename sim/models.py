@@ -329,6 +329,8 @@ class RowDrain:
 
     def _fire(self, slot: tuple[int, int], currents: Sequence[int], header: Mapping) -> int:
         before = self.layer["v_reset"] if header["first_group"] else self._membranes[slot]
+        if self.layer["bit_planes"]:
+            currents = [sum(c << place for place, c in enumerate(currents))] * TIMESTEPS_PER_GROUP
         mask, self._membranes[slot] = neuron(
             currents, before, header["row"]["bias"], header["row"]["threshold"], self.layer)
         return mask

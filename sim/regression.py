@@ -47,7 +47,7 @@ CONFIG = replace(PRESETS["tiny"], engines=3, lanes=2, map_words=1024)
 SEEDS = (603, 928, 637, 1200, 891, 54, 348, 68, 527, 1116, 860, 630, 100015, 100024, 107, 628,
          100120, 386, 100091, 109, 100235, 517, 1030, 417, 794, 100057, 678, 828, 1115, 247, 257,
          100027, 471, 839, 100103, 100119, 100100, 100080, 100185, 100074, 100020, 100026, 447,
-         100932, 439, 100137, 100440, 100251, 100443, 100140)
+         100932, 439, 100137, 100440, 100251, 100443, 100140, 311, 318, 338)
 """Of the networks: `choose`, so that every feature occurs three times where it found so many."""
 
 SPIKEFORMERS = 100_000
@@ -255,7 +255,10 @@ def layer_features(code: LayerCode) -> set[str]:
         and h["n_groups"] > 1, "scores": h["score"],
         "pools overlap": h["pool_overlap"],
         "pools overlap and strips": h["pool_overlap"] and h["n_strips"] > 1,
-        "planes": h["n_planes"] > 1, "plane groups": h["planes_per_group"] > 0}
+        "planes": h["n_planes"] > 1, "plane groups": h["planes_per_group"] > 0,
+        "bit-planes and groups": h["bit_planes"] and h["n_groups"] > 1,
+        "bit-planes in two words": h["bit_planes"] and any(p["shift"] == 4 for p in code.planes),
+        "bit-planes of phases": h["bit_planes"] and len(code.planes) > 2}
     found = {name for name, value in true.items() if value}
     for tap in code.taps:
         found |= {"extra word"} if tap["extra"] else set()
@@ -289,6 +292,7 @@ ALTERATIONS: dict[str, Callable[[LayerCode], LayerCode]] = {
     "last_mask": _header(last_mask=lambda h: 15),
     "maximum": _header(pool_max=lambda h: 0),
     "keys of a group": _header(key_group_stride=lambda h: 0),
+    "bit-planes": _header(bit_planes=lambda h: 0),
     "heads": _header(head_width=lambda h: min(64, 2 * h["head_width"])),
 }
 """Wrong programs that a network must notice, by the feature they stand for."""
@@ -360,7 +364,8 @@ FEATURES = frozenset({
     "readout of many", "planes", "plane groups", "extra word", "negative shift", "rotation",
     "walk", "attention", "attention and groups", "attention and strips", "attention of many words",
     "selection", "selection of a grid", "selection and groups", "scores",
-    "pools overlap", "pools overlap and strips", "gate static", "gate host", "gate count",
+    "pools overlap", "pools overlap and strips", "bit-planes and groups",
+    "bit-planes in two words", "bit-planes of phases", "gate static", "gate host", "gate count",
     "gate input", "keep 1", "keep all", "scores of two maps", *ALTERATIONS, *WRONG_NEURONS})
 """All of `features` that the regression must have."""
 

@@ -5,12 +5,12 @@
 The file holds what `docs/link.md` ("What to write") tells of, words separated by blanks, in this
 order; numbers are decimal, words of memories hexadecimal::
 
-    spiketicket-flat 1
+    spiketicket-flat 2
     identity HEX clock_hz N name NAME
     timesteps T static 0|1
     input C H W bits B lanes L
-    layouts N, then for each: base copies planes factor channels channel_words pitch window height
-        width, and the copy of every group of 4 timesteps
+    layouts N, then for each: base copies planes bits_a_mask factor channels channel_words pitch
+        window height width, and the copy of every group of 4 timesteps
     results WORD classes N max_cycles N
     memories N, then for each: SPACE ADDRESS COUNT and COUNT words
     end CRC                    of every byte before the word "end", hexadecimal (CRC-32)
@@ -51,14 +51,14 @@ def to_text(image: Image) -> str:
     name = re.sub(r"[^\w.-]", "_", image.name, flags=re.ASCII)[:60] or "network"
     config, lanes = image.config, registers.map_lanes(image.config)
     lines = [
-        "spiketicket-flat 1",
+        "spiketicket-flat 2",
         f"identity {registers.identity(config):016x} clock_hz {config.clock_hz} name {name}",
         f"timesteps {image.timesteps} static {int(image.static)}",
         f"input {channels} {height} {width} bits {image.input_bits} lanes {lanes}",
         f"layouts {len(image.inputs)}"]
     for at in image.inputs:
-        numbers = (at.base, at.copies, at.planes, at.factor, at.channels, at.channel_words,
-                   at.pitch, at.window, at.height, at.width, *at.copy_of_group)
+        numbers = (at.base, at.copies, at.planes, at.bits_a_mask, at.factor, at.channels,
+                   at.channel_words, at.pitch, at.window, at.height, at.width, *at.copy_of_group)
         lines.append(" ".join(map(str, numbers)))
     limit = min(cycle_limit(image), (1 << 32) - 1)
     lines.append(f"results {image.results} classes {image.classes} max_cycles {limit}")

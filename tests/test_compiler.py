@@ -388,6 +388,61 @@ def test_input_planes_hold_no_spikes_after_the_last_timestep(static, timesteps, 
     check(network, PRESETS["tiny"], array[None])
 
 
+def of_the_input(rng, pool=None, *others, static=True, bits=8, timesteps=4):
+    """A layer `a` on the input, then `others`, which may read it, and a readout of the last."""
+    conv = Synapses(weights(rng, 4, 2, 3, 3, density=0.6), (INPUT,), 1, 1)
+    first = layer(rng, "a", [conv], threshold=300 * ((1 << bits) - 1) // 255 + 1, pool=pool)
+    layers = (first, *others)
+    return Network(InputSpec(2, 6, 9, bits, static), timesteps, (*layers, readout(
+        rng, "out", [Synapses(weights(rng, 3, 4, 1, 1), (layers[-1].name,))])))
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("timesteps", [1, 4, 6, 9])
+@pytest.mark.parametrize("pool", [None, "or", "sum"])
+def test_four_bits_of_a_static_input_share_a_mask(bits, timesteps, pool):
+    rng = np.random.default_rng(bits)
+    network = of_the_input(rng, Pool("or", 2) if pool == "or" else None, bits=bits,
+                           timesteps=timesteps)
+    if pool == "sum":
+        first = network.layers[0]
+        conv = replace(first.synapses[0], sum_pool=3, padding=0,
+                       weight=np.arange(8, dtype=np.int8).reshape(4, 2, 1, 1) % 4)
+        first = replace(first, synapses=(conv,),
+                        threshold=np.full(4, 20 * ((1 << bits) - 1), np.int64))
+        network = replace(network, layers=(first, network.layers[1]))
+    inputs = rng.integers(0, 1 << bits, (3, 2, 6, 9)).astype(np.uint8)
+    image = check(network, PRESETS["tiny"], inputs)
+    (layout,), groups = image.inputs, -(-timesteps // 4)
+    assert (layout.bits_a_mask, layout.planes) == (4, -(-bits // 4))
+    assert (layout.copies, layout.copy_of_group) == (1, (0,) * groups)
+    assert [code.header["bit_planes"] for code in read_program(image.program, image.config)] == [
+        1, 0]
+    assert 0 < reference.run(network, inputs).spikes["a"].mean() < 1
+
+
+@pytest.mark.parametrize("why", ["max pool", "readout", "with a map", "changes", "1 bit",
+                                 "another reader"])
+def test_a_bit_of_the_input_has_every_timestep_where_the_drain_could_not_add(why):
+    rng = np.random.default_rng(3)
+    network = of_the_input(rng, static=why != "changes", bits=1 if why == "1 bit" else 8,
+                           pool=Pool("max", 2) if why == "max pool" else None)
+    if why in ("with a map", "another reader"):
+        conv = Synapses(weights(rng, 4, 4, 3, 3), ("a",), 1, 1)
+        other = Synapses(weights(rng, 4, 2, 1, 1, density=1), (INPUT,))
+        pool = Pool("max", 1) if why == "another reader" else None
+        parts = [other] if pool else [conv, other]
+        network = of_the_input(rng, None, layer(rng, "b", parts, threshold=400, pool=pool))
+    if why == "readout":
+        network = replace(network, layers=(readout(rng, "out", [
+            Synapses(weights(rng, 3, 2, 6, 9), (INPUT,))]),))
+    shape = (2, 6, 9) if network.input.static else (4, 2, 6, 9)
+    inputs = rng.integers(0, 1 << network.input.bits, (3, *shape)).astype(np.uint8)
+    image = check(network, PRESETS["tiny"], inputs)
+    assert {(at.bits_a_mask, at.planes) for at in image.inputs} == {(1, network.input.bits)}
+    assert not any(code.header["bit_planes"] for code in read_program(image.program, image.config))
+
+
 def test_encode_input_names_what_is_wrong():
     rng = np.random.default_rng(0)
     network = residual_network(rng)

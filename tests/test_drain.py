@@ -128,6 +128,8 @@ def random_layers(name: str, seed: int, count: int, path: Path) -> str:
     kinds = sorted(found)
     rng.shuffle(kinds)
     layers = [scored(found[key], config, rng) for key in kinds[:count]]
+    layers = [layer | {"bit_planes": int(rng.random() < 0.4)}
+              if not layer["pool_max"] and not layer["readout"] else layer for layer in layers]
     layers += [scored(layer, config, rng)
                for layer in overlapping_layers(config, rng, 1 + count // 5)]
     layers += listed_layers(config, rng, 3 + count // 8)

@@ -205,6 +205,7 @@ def naive_work(network: Network, maps: dict[str, np.ndarray]) -> dict[str, tuple
             down, right = syn.sum_pool
             for name in syn.sources:
                 bits = network.input.bits if name == INPUT else 1
+                still = name == INPUT and network.input.static
                 source = maps[name]
                 limits = source.shape[2] // down, source.shape[3] // right
                 for bit, (i, j) in product(range(bits), product(*map(range, size))):
@@ -218,6 +219,11 @@ def naive_work(network: Network, maps: dict[str, np.ndarray]) -> dict[str, tuple
                             train = source[:, c, y * down + a, x * right + b] >> bit & 1
                             executed += alive * int(train.sum())
                             dense += layer.channels * len(train)
+                            if still:       # four bits together, with the last of them
+                                if bit % 4 < 3 and bit < bits - 1:
+                                    continue
+                                train = source[:, c, y * down + a, x * right + b] >> bit // 4 * 4
+                                train = train & 15
                             useful += alive * sum(int(train[n:n + 4].any())
                                                   for n in range(0, len(train), 4))
         result[layer.name] = executed, dense, useful

@@ -264,8 +264,8 @@ static void write_words(uint32_t space, uint32_t address, const uint32_t *words,
 
 /* The network's file: see sw/flat_image.py */
 struct layout {
-    uint32_t base, copies, planes, factor, channels, channel_words, pitch, window, height, width,
-        copy[4];
+    uint32_t base, copies, planes, bits_a_mask, factor, channels, channel_words, pitch, window,
+        height, width, copy[4];
 };
 
 struct network {
@@ -304,7 +304,7 @@ static struct network read_network(const char *path)
     if (!end || strtoul(end + 4, NULL, 16) != (uint32_t)~crc)
         fail("%s: not a network, or damaged", path);
     int used = 0;
-    if (sscanf(text, "spiketicket-flat 1 identity %llx clock_hz %u name %63s timesteps %u static %u"
+    if (sscanf(text, "spiketicket-flat 2 identity %llx clock_hz %u name %63s timesteps %u static %u"
                " input %u %u %u bits %u lanes %u layouts %u%n", &n.identity, &clock_hz, n.name,
                &n.timesteps, &n.is_static, &n.channels, &n.height, &n.width, &n.bits, &n.lanes,
                &n.layouts, &used) != 11 || n.layouts > 4 || n.timesteps > 16 || !clock_hz)
@@ -312,7 +312,7 @@ static struct network read_network(const char *path)
     char *at = text + used;
     for (uint32_t i = 0; i < n.layouts; i++) {
         uint32_t *fields = (uint32_t *)&n.layout[i];
-        for (uint32_t k = 0; k < 10 + (n.timesteps + 3) / 4; k++)
+        for (uint32_t k = 0; k < 11 + (n.timesteps + 3) / 4; k++)
             fields[k] = number(&at, 10);
     }
     if (sscanf(at, " results %u classes %u max_cycles %u memories %u%n", &n.results, &n.classes,
@@ -362,10 +362,12 @@ static void write_input(const struct network *n, const uint8_t *input)
                         size_t word = ((size_t)phase * l->channels + c) * l->channel_words
                                     + flat / l->window;
                         uint32_t mask = flat % l->window;
-                        for (uint32_t b = 0; b < l->planes; b++)
+                        for (uint32_t b = 0; b < n->bits; b++)
                             if (value >> b & 1) {
-                                size_t at = (l->copy[t / 4] * l->planes + b) * plane + word;
-                                words[at * n->lanes + mask / 8] |= 1u << (4 * (mask % 8) + t % 4);
+                                uint32_t p = b / l->bits_a_mask;
+                                uint32_t place = l->bits_a_mask > 1 ? b % 4 : t % 4;
+                                size_t at = (l->copy[t / 4] * l->planes + p) * plane + word;
+                                words[at * n->lanes + mask / 8] |= 1u << (4 * (mask % 8) + place);
                             }
                     }
         write_words(MAP, l->base * n->lanes, words, count);

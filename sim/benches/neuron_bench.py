@@ -27,7 +27,8 @@ def random_layer(rng: np.random.Generator, number: int) -> dict:
     v_reset = 0 if soft or rng.random() < 0.3 else int(rng.choice(
         [-1, 1, rng.integers(-50, 50), rng.integers(-FIELD_TOP // 2, FIELD_TOP // 2)]))
     return models.DEFAULT_LAYER | {
-        "leak": LEAKS[number % len(LEAKS)], "soft_reset": soft, "v_reset": v_reset}
+        "leak": LEAKS[number % len(LEAKS)], "soft_reset": soft, "v_reset": v_reset,
+        "bit_planes": int(rng.random() < 0.3)}
 
 
 def random_parameters(rng: np.random.Generator, layer: dict) -> tuple[int, int]:
@@ -53,6 +54,8 @@ def random_position(rng: np.random.Generator, config: CoreConfig, layer: dict, b
             currents = rng.integers(-top, top, TIMESTEPS_PER_GROUP)
         else:
             currents = rng.choice([-top, top - 1, 0], TIMESTEPS_PER_GROUP)
+        if layer["bit_planes"]:
+            currents[:] = currents[0]
         membrane = int(rng.choice([layer["v_reset"], -1, 0, 1, threshold,
                                    threshold - (threshold > 0), rng.integers(-300, 300),
                                    rng.integers(-MEMBRANE_TOP, MEMBRANE_TOP)]))
@@ -61,7 +64,7 @@ def random_position(rng: np.random.Generator, config: CoreConfig, layer: dict, b
             leaked = layer["leak"] * membrane // 256
             wanted = threshold - leaked - bias - int(rng.integers(0, 2))
             if -top <= wanted < top:
-                currents[0] = wanted
+                currents[:1 if not layer["bit_planes"] else None] = wanted
         if fits(currents.tolist(), membrane, bias, threshold, layer):
             return currents.tolist(), membrane
     raise AssertionError(f"no position fits {layer}, bias {bias}, threshold {threshold}")
@@ -84,7 +87,7 @@ async def layers(dut, mode):
     config = CoreConfig(**settings()["config"])
     rng = seeded(settings()["seed"], mode)
     currents_port, membrane_port = Codec(layouts.currents(config)), Codec(MEMBRANE)
-    for name in ("layer", "bias0", "bias1", "threshold0", "threshold1", "currents",
+    for name in ("layer", "bias0", "bias1", "threshold0", "threshold1", "currents", "total",
                  "parity", "membrane"):
         getattr(dut, name).value = 0
     await start(dut, 40_000)
@@ -116,7 +119,11 @@ async def layers(dut, mode):
             # What stands at the input while nothing is to be computed does not matter.
             parity, values, membrane, _ = item or random_noise(rng, config)
             dut.parity.value = parity
-            dut.currents.value = currents_port.pack(values)
+            # Of bit-planes the total counts, else the currents; the other one is anything.
+            other = random_noise(rng, config)[1]
+            planes = layer["bit_planes"]
+            dut.currents.value = currents_port.pack(other if planes else values)
+            dut.total.value = (values if planes else other)[0]
             dut.membrane.value = membrane
             await ReadOnly()
             if pipeline[0] is not None:

@@ -48,7 +48,7 @@ def plane_tables(plan: Plan, step: Step) -> list[list[list[tuple[int, int]]]]:
                 for bit in range(layout.planes):
                     start = (layout.base - first + bit * layout.plane_words
                              + layout.copy_of_group[group] * layout.copy_words)
-                    entries += [(start + phase * layout.phase_words, bit)
+                    entries += [(start + phase * layout.phase_words, bit * layout.bits_a_mask)
                                 for phase in phase_planes(use)]
             groups.append(entries)
         tables.append(groups)
@@ -162,7 +162,11 @@ def _rates(activity: Activity, layout: MapLayout) -> np.ndarray:
     shape = (layout.planes, layout.channels)
     if rates is None:
         return np.full(shape, 0.5 if layout.name == INPUT else DEFAULT_ACTIVITY)
-    return np.broadcast_to(np.asarray(rates, float), shape)
+    rates, bits = np.asarray(rates, float), layout.bits_a_mask
+    if bits == 1 or rates.ndim < 2:
+        return np.broadcast_to(rates, shape)
+    # A mask of bit-planes is active where any of them is; they count as independent.
+    return 1 - np.multiply.reduceat(1 - rates, range(0, len(rates), bits), axis=0)
 
 
 def deal_rows(work: np.ndarray, sizes: np.ndarray, used: Sequence[int],

@@ -15,7 +15,7 @@ from hw.config import TIMESTEPS_PER_GROUP
 
 from ..errors import SpikeTicketError
 from ..integer.gate import check_masks
-from .image import Image
+from .image import Image, MapLayout
 from .listing import read_program
 
 
@@ -55,17 +55,34 @@ def encode_input(image: Image, array: np.ndarray) -> list[tuple[int, np.ndarray]
     gives it.
     """
     _check_input(image, array)
-    bits = (array >> np.arange(image.input_bits, dtype=np.uint8).reshape(-1, *[1] * array.ndim)) & 1
-    full = image.inputs[0]
-    masks = np.zeros((full.copies, full.planes, *image.input_shape), np.uint8)
-    for group, copy in enumerate(full.copy_of_group):
-        steps = range(group * TIMESTEPS_PER_GROUP,
-                      min((group + 1) * TIMESTEPS_PER_GROUP, image.timesteps))
-        masks[copy] = 0
-        for t in steps:
-            masks[copy] |= (bits if image.static else bits[:, t]) << (t % TIMESTEPS_PER_GROUP)
+    values = np.broadcast_to(array, (image.timesteps, *image.input_shape))
+    masks = to_masks(image.inputs[0], values)
     return [(layout.base, lanes_to_words(
         layout.lanes(masks[..., :layout.height, :layout.width]))) for layout in image.inputs]
+
+
+def to_masks(layout: MapLayout, values: np.ndarray) -> np.ndarray:
+    """Values uint8 [T, C, H, W] as the masks of a map, uint8 [copies, planes, C, H, W]."""
+    masks = np.zeros((layout.copies, layout.planes, *values.shape[1:]), np.uint8)
+    for group, copy in enumerate(layout.copy_of_group):
+        part = values[group * TIMESTEPS_PER_GROUP:(group + 1) * TIMESTEPS_PER_GROUP]
+        for plane in range(layout.planes):
+            if layout.bits_a_mask > 1:
+                masks[copy, plane] = part[0] >> layout.bits_a_mask * plane & 15
+            else:
+                masks[copy, plane] = sum((v >> plane & 1) << t for t, v in enumerate(part))
+    return masks
+
+
+def to_values(layout: MapLayout, masks: np.ndarray, timesteps: int) -> np.ndarray:
+    """Inverse of `to_masks`: uint8 [T, C, H, W]."""
+    values = np.zeros((timesteps, *masks.shape[2:]), np.uint8)
+    for t in range(timesteps):
+        group, step = divmod(t, TIMESTEPS_PER_GROUP)
+        for plane, mask in enumerate(masks[layout.copy_of_group[group]]):
+            bits = mask if layout.bits_a_mask > 1 else mask >> step & 1
+            values[t] |= bits << layout.bits_a_mask * plane
+    return values
 
 
 def _check_input(image: Image, array: np.ndarray) -> None:
@@ -85,13 +102,7 @@ def decode_map(image: Image, words: np.ndarray, name: str) -> np.ndarray:
     """
     layout = image.maps[name]
     masks = layout.masks(words_to_lanes(words[layout.base:layout.base + layout.words]))
-    result = np.zeros((image.timesteps, *masks.shape[2:]), np.uint8)
-    for t in range(image.timesteps):
-        group, step = divmod(t, TIMESTEPS_PER_GROUP)
-        planes = masks[layout.copy_of_group[group]] >> step & 1
-        for bit in range(layout.planes):
-            result[t] |= planes[bit] << bit
-    return result
+    return to_values(layout, masks, image.timesteps)
 
 
 def program_through(image: Image, layer: int) -> np.ndarray:

@@ -28,12 +28,13 @@ def header_fields(plan: Plan, step: Step, config: CoreConfig) -> dict[str, int]:
 def _layer(plan: Plan, step: Step) -> dict[str, int]:
     """Neuron, timesteps and place of the output."""
     neuron, layout = step.layer.neuron, _output(plan, step)
+    planes = any(plan.layouts[version].bits_a_mask > 1 for version in step.reads)
     fields = {
         "readout": int(neuron is None), "leak": neuron.leak if neuron else LEAK_ONE,
         "soft_reset": int(neuron is not None and neuron.reset == "soft"),
         "v_reset": neuron.v_reset if neuron else 0,
         "n_groups": plan.groups, "last_mask": (1 << (plan.network.timesteps - 1) % 4 + 1) - 1,
-        "score": int(step.score), "score_clear": int(step.score_clear),
+        "score": int(step.score), "score_clear": int(step.score_clear), "bit_planes": int(planes),
         "out_base": layout.base if layout else plan.results,
         "out_channel_stride": layout.channel_words if layout else 1,
         "out_pitch": layout.pitch if layout else 1,

@@ -28,8 +28,10 @@ class MapLayout:
     factor: the map is stored as factor x factor phases (strided consumers).
     pitch: positions from one row of a phase to the next, a power of two.
     channel_words: words of a channel of a phase. base: first word.
-    planes: bit planes (1 for spikes). copies: groups of timesteps stored; group g is stored in
-        copy copy_of_group[g].
+    planes: words of a position (1 for spikes). copies: groups of timesteps stored; group g is
+        stored in copy copy_of_group[g]. bits_a_mask: 1: plane p holds bit p of the values, a mask
+        its timesteps; 4: of a static input, plane p holds bits 4p to 4p + 3 in the places of a
+        mask, whatever the timestep.
     born, dies: first and last step of the program (layer index, -1 is before the first) during
         which the words hold the map.
     """
@@ -48,6 +50,7 @@ class MapLayout:
     base: int = 0
     born: int = -1
     dies: int = -1
+    bits_a_mask: int = 1
 
     @property
     def phase_height(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hw.config import TIMESTEPS_PER_GROUP
 
+from ..integer.network import INPUT
 from .image import Image, MapLayout
 from .listing import read_program
 
@@ -39,7 +40,8 @@ def check_image(image: Image) -> None:
     _need(len(image.inputs) >= 1, "no input")
     for layout in image.inputs:
         _need(layout.channels == channels and layout.height <= height and layout.width <= width
-              and layout.planes == image.input_bits
+              and layout.planes == -(-image.input_bits // layout.bits_a_mask)
+              and layout.bits_a_mask == image.inputs[0].bits_a_mask
               and (layout.copies, layout.copy_of_group) == (image.inputs[0].copies,
                                                             image.inputs[0].copy_of_group),
               f"input layout {layout.name!r} is not the input's")
@@ -72,6 +74,9 @@ def _check_layout(layout: MapLayout, image: Image) -> None:
     _need(layout.window == config.window, f"{where}: window {layout.window}")
     _need(max(layout.height, layout.width) <= MAX_INPUT and layout.planes <= 8,
           f"{where} is too large")
+    _need(layout.bits_a_mask == 1 or (layout.bits_a_mask == TIMESTEPS_PER_GROUP and image.static
+                                      and layout.name == INPUT),
+          f"{where}: {layout.bits_a_mask} bits a mask")
     _need(0 <= layout.base and layout.base + layout.words <= config.map_words,
           f"{where} lies beyond the map memory")
     _need(layout.pitch >= layout.phase_width

@@ -185,9 +185,10 @@ def make_layouts(network: Network, steps: Sequence[Step], inputs: Sequence[Versi
     """Layouts without addresses, lifetimes included."""
     timesteps = network.timesteps
     groups = ceil_div(timesteps, GROUP)
-    layouts = {}
+    layouts, bits = {}, input_bits_a_mask(network, steps)
 
-    def add(version: Version, born: int, planes: int, copies: int, copy_of: tuple[int, ...]):
+    def add(version: Version, born: int, planes: int, copies: int, copy_of: tuple[int, ...],
+            bits_a_mask: int = 1):
         words = channel_words(version.height, version.factor, version.pitch, config.window)
         if words > 255:
             raise LayoutError(version.name, f"a channel of {words} words exceeds the 255 of a "
@@ -195,10 +196,12 @@ def make_layouts(network: Network, steps: Sequence[Step], inputs: Sequence[Versi
         layouts[version] = MapLayout(
             version.name, version.channels, version.height, version.width, version.factor,
             version.pitch, words, config.window, planes, copies, copy_of, born=born,
-            dies=len(steps) if keep_all and born >= 0 else born)
+            dies=len(steps) if keep_all and born >= 0 else born, bits_a_mask=bits_a_mask)
 
     for version in inputs:
-        if not network.input.static:
+        if bits > 1:
+            add(version, -1, ceil_div(network.input.bits, bits), 1, (0,) * groups, bits)
+        elif not network.input.static:
             add(version, -1, network.input.bits, groups, tuple(range(groups)))
         elif timesteps % GROUP == 0 or groups == 1:
             add(version, -1, network.input.bits, 1, (0,) * groups)
@@ -211,6 +214,20 @@ def make_layouts(network: Network, steps: Sequence[Step], inputs: Sequence[Versi
         for version in step.reads:
             layouts[version].dies = max(layouts[version].dies, index)
     return layouts
+
+
+def input_bits_a_mask(network: Network, steps: Sequence[Step]) -> int:
+    """Bits of the input's values that one mask holds: 4 bit-planes where all layers that read the
+    input can add them up by place, else 1, the same in every timestep.
+
+    They can where the drain does so before the neuron: behind synapses that read nothing else, if
+    neither a maximum over a pool's window nor a readout's sum over timesteps comes first.
+    """
+    readers = [step for step in steps if any(v.name == INPUT for v in step.reads)]
+    able = all(step.kind == "synapses" and step.layer.neuron is not None
+               and (step.pool is None or step.pool.mode != "max")
+               and all(version.name == INPUT for version in step.reads) for step in readers)
+    return GROUP if network.input.static and network.input.bits > 1 and able else 1
 
 
 def allocate(layouts: Sequence[MapLayout], result_words: int, last: int) -> tuple[int, int]:

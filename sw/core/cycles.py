@@ -17,7 +17,7 @@ import numpy as np
 
 from hw.config import TIMESTEPS_PER_GROUP, CoreConfig, top_k_cycles
 
-from ..compile.coding import encode_input, gate_input, words_to_lanes
+from ..compile.coding import encode_input, gate_input, to_masks, words_to_lanes
 from ..compile.image import Image, LayerInfo, MapLayout
 from ..compile.listing import LayerCode, read_program
 from ..errors import SpikeTicketError
@@ -253,12 +253,7 @@ def _place(lanes: np.ndarray, layout: MapLayout, spikes: Mapping[str, np.ndarray
     if layout.name not in spikes:
         raise SpikeTicketError(f"no spikes given for map {layout.name!r}")
     values = spikes[layout.name][:, :, :layout.height, :layout.width]
-    masks = np.zeros((layout.copies, layout.planes, *values.shape[1:]), np.uint8)
-    for group, copy in enumerate(layout.copy_of_group):
-        part = values[group * TIMESTEPS_PER_GROUP:(group + 1) * TIMESTEPS_PER_GROUP]
-        for bit in range(layout.planes):
-            masks[copy, bit] = sum((v >> bit & 1) << t for t, v in enumerate(part))
-    lanes[layout.base:layout.base + layout.words] = layout.lanes(masks)
+    lanes[layout.base:layout.base + layout.words] = layout.lanes(to_masks(layout, values))
 
 
 def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, config: CoreConfig,

@@ -38,7 +38,7 @@ _LEAK, _VRESET = _H["leak"], _H["v_reset"]
  _ROWWORDS, _PPG, _STRIPS, _SW, _SWL, _POS, _POSL, _PITCHMASK, _ROWVALID, _OUTPITCH, _CKX, _CKY,
  _COX, _COY, _COYL, _CPX, _CPY, _IKX, _IKY, _IOX, _IOY, _IPX, _IPY, _OBASE, _OCH, _OGR, _OPH,
  _OSTRIP, _STEP, _ATTENTION, _KEY, _VALUE, _KEYWORDS, _KEYGROUP, _HEAD, _LISTED, _SCORE,
- _OVERLAP) = (_H[name] for name in (
+ _OVERLAP, _PLANES) = (_H[name] for name in (
      "rice_k", "value_bits", "readout", "soft_reset", "pool_max", "pair", "pair_merge",
      "flush_strip", "n_groups", "last_mask", "row_words_mask", "planes_per_group", "n_strips",
      "strip_words", "strip_words_last", "positions", "positions_last", "pitch_mask", "row_valid",
@@ -46,7 +46,7 @@ _LEAK, _VRESET = _H["leak"], _H["v_reset"]
      "count_py", "inc_kx", "inc_ky", "inc_ox", "inc_oy", "inc_px", "inc_py", "out_base",
      "out_channel_stride", "out_group_stride", "out_phase_stride", "strip_out_words", "strip_step",
      "attention", "key", "value", "key_words", "key_group_stride", "head_width", "listed", "score",
-     "pool_overlap"))
+     "pool_overlap", "bit_planes"))
 
 
 @njit
@@ -285,6 +285,9 @@ def _drain(h, strip, group, acc, membranes, bias, threshold, channel, packer, wo
                                         found[out] = True
                                     else:
                                         current[:] = acc[q]
+                                        if h[_PLANES]:
+                                            current[:] = (acc[q, 0] + 2 * acc[q, 1]
+                                                          + 4 * acc[q, 2] + 8 * acc[q, 3])
                                         v = membranes[slot]
                                         fired, v = _fire(h, current, v, bias, threshold)
                                         membranes[slot] = v

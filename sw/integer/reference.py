@@ -252,7 +252,8 @@ class Work:
         bit of an input plane counts as a spike.
     dense: the same if every synapse existed and every neuron (or plane) fired at every timestep.
     useful: updates: surviving weight x active (channel, position) per plane, where active means
-        at least one spike in a group of 4 timesteps.
+        at least one spike in a group of 4 timesteps; of a static input, a set bit among the four
+        of a field (`fields`).
     Only outputs inside the map, and inside a pool window if there is a pool, are counted. Attention
     has no synapses; its operations are those of `sw.integer.attention`.
     """
@@ -294,8 +295,20 @@ def sop(network: Network, spikes: Mapping[str, np.ndarray]) -> dict[str, Work]:
     return result
 
 
+def fields(network: Network, name: str) -> list[int]:
+    """The bits of a map's values, in fields that one weight fetch serves, as masks.
+
+    Its 4 adders are for the timesteps of a spike train, or of one bit of an input that changes; for
+    4 bits of a static input, which is the same in all timesteps.
+    """
+    bits = network.input.bits if name == INPUT else 1
+    together = GROUP if name == INPUT and network.input.static else 1
+    return [((1 << bits) - 1) & ((1 << together) - 1) << first
+            for first in range(0, bits, together)]
+
+
 def _event_counts(network: Network, name: str, spikes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(spikes, active groups) of every neuron, planes and images summed: int64 [C, H, W]."""
+    """(spikes, active fields) of every neuron, groups and images summed: int64 [C, H, W]."""
     planes = network.input.bits if name == INPUT else 1
     events = np.zeros(spikes.shape[2:], np.int64)
     active = np.zeros(spikes.shape[2:], np.int64)
@@ -304,7 +317,8 @@ def _event_counts(network: Network, name: str, spikes: np.ndarray) -> tuple[np.n
         seen = np.bitwise_or.reduce(group, axis=0)
         for bit in range(planes):
             events += (group >> bit & 1).sum(axis=(0, 1), dtype=np.int64)
-            active += (seen >> bit & 1).sum(axis=0, dtype=np.int64)
+        for mask in fields(network, name):
+            active += (seen & mask != 0).sum(axis=0, dtype=np.int64)
     return events, active
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..integer.network import INPUT, Network
+from ..integer import reference
+from ..integer.network import Network
 from .workloads import Workload
 
 
@@ -92,7 +93,7 @@ def loads(workload: Workload, image: int = 0) -> list[Load]:
                                  "stride and padding for both axes")
             planes = [plane for name in syn.sources
                       for plane in _planes(workload.spikes[name][:, image],
-                                           network.input.bits if name == INPUT else 1)]
+                                           reference.fields(network, name))]
             uses.append(Source(syn.weight, np.stack(planes), syn.stride[0], syn.padding[0],
                                syn.bits))
         height, width = network.conv_size(layer.name, layer.synapses[0], shapes)
@@ -100,9 +101,9 @@ def loads(workload: Workload, image: int = 0) -> list[Load]:
     return result
 
 
-def _planes(spikes: np.ndarray, bits: int) -> list[np.ndarray]:
-    """Active neurons per bit plane, bool [C, H, W]; spikes uint8 [T, C, H, W]."""
-    return [(spikes >> bit & 1).any(0) for bit in range(bits)]
+def _planes(spikes: np.ndarray, fields: Sequence[int]) -> list[np.ndarray]:
+    """Active neurons per field of bits, bool [C, H, W]; spikes uint8 [T, C, H, W]."""
+    return [(spikes & field).any(0) for field in fields]
 
 
 def deal(work: Sequence[float] | np.ndarray, engines: int) -> list[list[int]]:

@@ -13,7 +13,7 @@ from hw.config import CoreConfig
 
 from .. import area
 from ..compile.compiler import DoesNotFit
-from ..integer.network import INPUT
+from ..integer import reference
 from . import areas, gather, storage
 from .column import Column
 from .dataflow import loads
@@ -87,7 +87,7 @@ def _map_bits(workload: Workload, event_lists: bool) -> int:
     """
     sizes = []
     for name, shape in workload.network.shapes().items():
-        planes = workload.network.input.bits if name == INPUT else 1
+        planes = len(reference.fields(workload.network, name))
         positions = shape.height * shape.width
         per_channel = 4 * positions
         if event_lists:
