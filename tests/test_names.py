@@ -14,7 +14,7 @@ KNOWN = {
     # Benches and proofs, each read in its own file.
     "Bench", "Case", "Outcome", "Scene", "Visit",
     # Still to be told apart.
-    "Attention", "Board", "Connection", "ConvBlock", "Device", "Events", "Layer",
+    "Attention", "Board", "Device", "Events", "Layer",
     "Memory", "Plan", "Pool", "Request", "Run", "Source", "Step", "Tally",
     "Use",
 }

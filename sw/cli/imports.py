@@ -101,7 +101,7 @@ def import_(source: Annotated[str, Parameter(
       spiketicket import fmnist-scnn --out scnn.nir
     """
     from ..imports import convert
-    values = convert.convert(convert.Request(
+    values = convert.convert(convert.ImportRequest(
         source, str(out), timesteps=timesteps, bits=bits, static=static, input_bits=input_bits,
         input_scale=input_scale, name=name, data=data, data_root=data_root, images=images,
         calibrate=calibrate, weights=weights, shape=shape, dialect=dialect, dt=dt, fires=fires,

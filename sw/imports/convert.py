@@ -21,7 +21,7 @@ OWNERS = {"weights": "network", "shape": "network", "pools": "ticket",
 
 
 @dataclass(frozen=True)
-class Request:
+class ImportRequest:
     """What to make of what, and how; `sw.cli.imports` says what each is. None: not given."""
 
     source: str
@@ -47,7 +47,7 @@ class Request:
     pools: str | None = None
 
 
-def convert(options: Request, command: str) -> dict:
+def convert(options: ImportRequest, command: str) -> dict:
     """Write the ticket or the graph; what it is, JSON-ready. command: kept in the ticket.
 
     Raises SpikeTicketError.
@@ -55,7 +55,7 @@ def convert(options: Request, command: str) -> dict:
     return _to_graph(options) if _kind(options) == "ticket" else _to_ticket(options, command)
 
 
-def _kind(options: Request) -> str:
+def _kind(options: ImportRequest) -> str:
     """What the source is; raises BadInput where --out or an option does not fit it."""
     from .load_module import is_module_name
     source, made = Path(options.source), Path(options.out).suffix
@@ -80,7 +80,7 @@ def _kind(options: Request) -> str:
     return kind
 
 
-def _to_graph(options: Request) -> dict:
+def _to_graph(options: ImportRequest) -> dict:
     from .. import ticket
     from .nir_write import to_nir
     found = ticket.load(bundled.find(options.source))
@@ -89,7 +89,7 @@ def _to_graph(options: Request) -> dict:
             "weights": found.network.weights_surviving, "sparsity": found.network.sparsity}
 
 
-def _to_ticket(options: Request, command: str) -> dict:
+def _to_ticket(options: ImportRequest, command: str) -> dict:
     from ..data import datasets
     from .calibration import calibrate
     from .floats import compare
@@ -113,18 +113,18 @@ def _to_ticket(options: Request, command: str) -> dict:
     return values
 
 
-def _given(options: Request, *names: str) -> dict:
+def _given(options: ImportRequest, *names: str) -> dict:
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
-def _graph(options: Request):
+def _graph(options: ImportRequest):
     from .nir_graph import from_nir
     return from_nir(options.source, **_given(
         options, "timesteps", "dt", "fires", "reset", "norm_input", "confirm", "bits", "static",
         "input_bits", "input_scale", "name"), dialect_of=options.dialect or "nir")
 
 
-def _network(options: Request):
+def _network(options: ImportRequest):
     from .load_module import load_module
     from .spikingjelly import from_spikingjelly
     if options.shape is None:
