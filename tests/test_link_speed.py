@@ -9,7 +9,7 @@ import pytest
 from hw.config import PRESETS
 from hw.registers import MAGIC, REPLY, Space, next_epoch
 from sim.board import SimTransport
-from sw import link_speed, run_inference, ticket
+from sw import link_speed, ticket
 from sw.board import throughput
 from sw.board.driver import Accelerator
 from sw.board.jobs import input_job
@@ -82,7 +82,7 @@ def test_one_definition_of_frames_per_s(small_files, small_board, capsys):
     of the bytes where the line sets the pace, and of every image once however few there are."""
     path, data, _, images, labels = small_files
     np.savez(data, x_test=images[:8, 0], y_test=labels[:8])
-    assert run_inference.main(["--ticket", str(path), "--data", str(data), "--json"]) == 0
+    assert main(["run", "--ticket", str(path), "--data", str(data), "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert [one["baud"] for one in values["link"]] == [12_000_000, 3_000_000]
     assert values["frames_per_s_link"] == values["link"][0]["frames_per_s"]
@@ -106,16 +106,16 @@ def test_a_served_board_says_that_it_is_simulated(small_files, served, capsys, t
     arguments = ["--ticket", str(path), "--data", str(data), "--images", "2"]
     page = tmp_path / "run.html"
     for more in ([], ["--board", "arty_a7"]):
-        assert run_inference.main([*arguments, "--port", served.port, "--json", *more,
+        assert main(["run", *arguments, "--port", served.port, "--json", *more,
                                    "--report", str(page)]) == 0
         values = json.loads(capsys.readouterr().out)
         assert values["simulated"] and values["frames_per_s_link"] is None and not values["link"]
         assert "a simulated " in page.read_text() and "not measured" in page.read_text()
-        assert run_inference.main([*arguments, "--port", served.port, *more]) == 0
+        assert main(["run", *arguments, "--port", served.port, *more]) == 0
         out = " ".join(capsys.readouterr().out.split())
         assert "on a simulated " in out
         assert "not measured (the far end is a simulated board" in out
-    assert run_inference.main(["--ticket", str(path), "--port", served.port, "--input",
+    assert main(["run", "--ticket", str(path), "--port", served.port, "--input",
                                str(_frames(tmp_path, small_files[3]))]) == 0
     assert f"{served.port}, a simulated board" in capsys.readouterr().err
 
