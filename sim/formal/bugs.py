@@ -153,7 +153,8 @@ def judge(bug: Bug, folder: Path) -> Outcome:
             shutil.copytree(ROOT / part, tree / part,
                             ignore=shutil.ignore_patterns("__pycache__"))
         (tree / bug.mutation.file).write_text(changed(bug.mutation, ROOT))
-        command = [sys.executable, "-m", "sim.formal", "--json", "--jobs", "1", "--only", bug.proof]
+        command = [sys.executable, "-m", "sw.cli", "check", "proofs", "--json", "--jobs", "1",
+                   "--only", bug.proof]
         if bug.depth:
             command += ["--depth", str(bug.depth)]
         run = subprocess.run(
