@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sim.samples.networks import random_input, random_network
@@ -335,6 +335,15 @@ def test_the_bundled_ticket_comes_back_byte_for_byte(tmp_path):
     assert ticket.to_bytes(imported.network) == ticket.to_bytes(network)
 
 
+def _reach(synapses, spikes):
+    """Whether a weight meets a neuron of the map; all may meet the padding beside a small one."""
+    weight = torch.from_numpy(synapses.weight != 0).float()
+    return bool(torch.nn.functional.conv2d(torch.ones(1, *spikes.shape[-3:]), weight,
+                                           stride=synapses.stride,
+                                           padding=synapses.padding).any())
+
+
+@example(900384890)
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_exported_networks_come_back_with_the_same_spikes(seed):
@@ -357,8 +366,8 @@ def test_exported_networks_come_back_with_the_same_spikes(seed):
     assert torch.equal(IntegerNetwork(imported.network)(x, again), logits)
     assert [n for n in spikes if n in again] == list(again)
     dead = spikes.keys() - again.keys()                         # no weight reads them
-    assert not any(s.weight.any() for layer in network.layers if layer.name in again
-                   for s in layer.synapses if dead & set(s.sources))
+    assert not any(_reach(s, spikes[name]) for layer in network.layers if layer.name in again
+                   for s in layer.synapses for name in dead & set(s.sources))
     assert all(torch.equal(again[name], spikes[name]) for name in again)
 
 
