@@ -69,8 +69,11 @@ class LineDamaged(BoardError):
 
 def near(name: str, known: Iterable[str]) -> list[str]:
     """Names that a mistyped one may mean, the likeliest first; case is no difference."""
-    by_lower = {one.lower(): one for one in known}
-    return [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower)]
+    by_lower: dict[str, list[str]] = {}
+    for one in known:
+        by_lower.setdefault(one.lower(), []).append(one)
+    return [difflib.get_close_matches(name, by_lower[one], 1, 0)[0]     # of Net and net, one
+            for one in difflib.get_close_matches(name.lower(), by_lower)]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -183,7 +183,7 @@ def test_command_names_what_is_missing(tmp_path, capsys):
     assert main(["look", "analysis", str(tmp_path / "t.safetensors")]) == 2
     assert "does not say its data set; give --data" in capsys.readouterr().err
     assert main(["look", "analysis", str(tmp_path / "no.safetensors")]) == 2
-    assert "no such ticket" in capsys.readouterr().err
+    assert "is neither a file nor bundled" in capsys.readouterr().err
     assert main(["look", "analysis", str(tmp_path / "t.safetensors"), "--images", "-1"]) == 2
     assert "--images -1" in capsys.readouterr().err
 

@@ -344,7 +344,10 @@ def _reach(synapses, spikes):
 
 
 @example(900384890)
-@settings(max_examples=60, deadline=None)
+@example(103675)
+@example(847)
+@example(12061)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_exported_networks_come_back_with_the_same_spikes(seed):
     rng = np.random.default_rng(seed)
@@ -356,8 +359,12 @@ def test_exported_networks_come_back_with_the_same_spikes(seed):
             "soft reset", "no max pool", "at or below rest", "nothing reads it",
             "no neuron in the graph")), str(error)
         return
-    if any("rounded (" in note for note in imported.notes):     # -128, which 8 bits hold once
-        assert any(int(s.weight.min(initial=0)) == -128 for _, s in network.synapses())
+    if any("rounded (" in note for note in imported.notes):
+        # -128, which 8 bits hold once; the sum of weights that all meet a map's one position
+        shapes = network.shapes()
+        assert any(int(s.weight.min(initial=0)) == -128 for _, s in network.synapses()) or any(
+            shapes[name].tokens == 1 and s.weight.shape[2:] != (1, 1)
+            for s in network.layers[-1].synapses for name in s.sources)
         return
     x = torch.from_numpy(np.stack([random_input(rng, network) for _ in range(2)]))
     x = x if network.input.static else x.transpose(0, 1)

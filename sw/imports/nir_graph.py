@@ -76,7 +76,8 @@ def from_nir(graph: object, *, timesteps: int | None = None, dialect_of: str = "
         layers = [_own(layer) for layer in reading.layers]
         layers[-1] = replace(layers[-1], name=known["readout"])
         if known["exported"]:
-            layers = [_as_exported(layer, known["bits"]) for layer in layers]
+            sizes = {name: m.layout.size for name, m in reading.maps.items()}
+            layers = [_as_exported(layer, known["bits"], sizes) for layer in layers]
         imported = build(layers, spec, known["timesteps"], input_scale=input_scale,
                          name=known["name"], labels=known["labels"])
         checked = check(reading, imported)
@@ -138,7 +139,8 @@ def _own(layer: FloatLayer) -> FloatLayer:
         layer, neuron=replace(neuron, unit=torch.ones_like(neuron.theta)))
 
 
-def _as_exported(layer: FloatLayer, bits: Mapping[str, Sequence[int]]) -> FloatLayer:
+def _as_exported(layer: FloatLayer, bits: Mapping[str, Sequence[int]],
+                 sizes: Mapping[str, tuple[int, int]]) -> FloatLayer:
     """A ticket's layer with its own widths. A connection that holds two of the ticket's (they read
     one map) has as many bits as its whole numbers need. A readout of all positions sums them."""
     own = list(bits.get(layer.name, ()))
@@ -149,7 +151,8 @@ def _as_exported(layer: FloatLayer, bits: Mapping[str, Sequence[int]]) -> FloatL
     if layer.neuron is not None or len(layer.synapses) > 1 or bool((bias != bias.round()).any()):
         return layer
     synapses, = layer.synapses
-    covers = synapses.weight.shape[2:] == (1, 1) and synapses.stride == (1, 1)
+    covers = synapses.weight.shape[2:] == (1, 1) and synapses.stride == (1, 1) and all(
+        sizes.get(name) == synapses.sum_pool for name in synapses.sources)
     return replace(layer, bias=bias, synapses=(replace(synapses, sum_pool=(1, 1)),)
                    ) if covers else layer
 
@@ -157,7 +160,5 @@ def _as_exported(layer: FloatLayer, bits: Mapping[str, Sequence[int]]) -> FloatL
 def _needed(synapses: FloatSynapses) -> int:
     """Bits of whole weights, in a symmetric range; one bit holds signs only."""
     size = synapses.weight.abs()
-    largest = float(size.max()) if size.numel() else 0.0
-    if bool(((size == largest) | (size == 0)).all()):
-        return 1
-    return min(8, int(largest).bit_length() + 1)
+    largest = int(size.max()) if size.numel() else 0
+    return 1 if largest <= 1 else min(8, largest.bit_length() + 1)
