@@ -190,15 +190,19 @@ SLOW_IMPORT = "import time; print('importing', flush=True); time.sleep(60)"
 
 @pytest.mark.parametrize("module", ["sw.plan", "sim.serve", "hw.build"])
 def test_an_interrupt_while_importing_is_one_line(module, tmp_path):
-    (tmp_path / "numpy.py").write_text(SLOW_IMPORT)  # found before the real one
+    for name in ("numpy", "cyclopts"):                  # found before the real ones
+        (tmp_path / f"{name}.py").write_text(SLOW_IMPORT)
     (tmp_path / "rich").mkdir()
     (tmp_path / "rich" / "__init__.py").write_text(SLOW_IMPORT)
     with subprocess.Popen([sys.executable, "-m", module], cwd=ROOT, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, preexec_fn=heeding,
                           env=os.environ | {"PYTHONPATH": str(tmp_path)}) as running:
-        assert running.stdout.readline() == "importing\n"
-        running.send_signal(signal.SIGINT)
-        assert running.stderr.read() == "error: interrupted\n" and running.wait(60) == 130
+        try:
+            assert running.stdout.readline() == "importing\n"
+            running.send_signal(signal.SIGINT)
+            assert running.stderr.read() == "error: interrupted\n" and running.wait(60) == 130
+        finally:
+            running.kill()
 
 
 def test_interrupts_are_pythons_own_again_in_a_command(monkeypatch):
