@@ -136,7 +136,7 @@ def test_options_are_checked(tmp_path):
                           ({"max_count": 256}, "max_count 256 .* 1 to 255"),
                           ({"frames_by": "space"}, "frames_by 'space'"), ({"size": 0}, "size 0"),
                           ({"time_unit": 0}, "time_unit 0"), ({"limit": 1.5}, "limit 1.5"),
-                          ({"colour": 1}, "known: size")):
+                          ({"colour": 1}, "'colour' is unknown; did you mean columns")):
         with pytest.raises(SpikeTicketError, match=message):
             datasets.load("mnist", "test", tmp_path, **more)
     assert Options(size=[32, 16]).width_height == (32, 16)
