@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sw.imports import from_nir
@@ -104,6 +104,7 @@ class Drawn:
         return self.add(f"pool{number}", kind(size, size, np.array([0, 0])), [source])
 
 
+@example(2869600)
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_spikes_are_those_of_the_graph_s_equations(seed):

@@ -372,7 +372,7 @@ def shortcut(s: FloatSynapses) -> tuple[FloatSynapses, ...]:
     """A kernel that holds an identity beside smaller weights, as conv(x) + x makes it, in two: the
     identity has a width of its own."""
     centre = tuple(s.padding)
-    inside = all(n < k for n, k in zip(centre, s.weight.shape[2:], strict=True))
+    inside = all(k == 2 * n + 1 for n, k in zip(centre, s.weight.shape[2:], strict=True))
     if s.bits != USER_BITS or len(s.weight) != s.weight.shape[1] or s.stride != (1, 1) or (
             s.sum_pool != (1, 1) or not inside or s.weight[0].numel() == 1):
         return (s,)
