@@ -122,9 +122,8 @@ def _levels(found: Affine, maps: Mapping[str, Map]) -> tuple[float, float, int] 
     tops = torch.zeros(len(found.bias), dtype=torch.int64)
     for s in found.synapses:
         alive = s.weight != 0
-        single = all(by_layer[n].layout.size == (1, 1) for n in s.sources if n in by_layer)
-        # Of a source with one position, each element of the kernel meets another output.
-        taps = alive.sum(1).flatten(1).amax(1) if single else alive.flatten(1).sum(1)
+        sizes = {by_layer[n].layout.size for n in s.sources if n in by_layer}
+        taps = _taps(s, sizes.pop()) if len(sizes) == 1 else alive.flatten(1).sum(1)
         if not bool((taps <= 1).all()) or s.sum_pool != (1, 1):
             return None
         weights |= set(s.weight[alive].tolist())
@@ -139,6 +138,14 @@ def _levels(found: Affine, maps: Mapping[str, Map]) -> tuple[float, float, int] 
         return None
     weight = weights.pop()
     return (weight, steps.pop(), top) if weight > 0 else None
+
+
+def _taps(s: FloatSynapses, size: tuple[int, int]) -> Tensor:
+    """Most weights [K] that meet one output: in some layouts each of a kernel meets another."""
+    alive = (s.weight != 0).double()
+    ones = torch.ones((1, alive.shape[1], *size), dtype=torch.float64)
+    met = torch.nn.functional.conv2d(ones, alive, stride=s.stride, padding=s.padding)
+    return met[0].flatten(1).amax(1).long()
 
 
 def behind(found: Affine, pooled: Pooled) -> tuple[tuple[FloatSynapses, ...], Tensor, Pool]:
