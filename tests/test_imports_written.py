@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spikingjelly.activation_based import neuron
 from torch import nn
 
 from sw.imports import from_spikingjelly
@@ -76,3 +77,34 @@ def test_it_is_read_whatever_its_numbers(beta, theta, strict, charge, reset, res
     found = compare(entry, net, imported.network, inputs(entry, False, seed), 1.0)
     assert len(imported.network.layers) == 3
     assert found.logits < 0.4, (found, imported.notes)      # 8 bits: below 0.01, 0.15 at a flip
+
+
+class Compared(nn.Module):
+    """What the next layer reads are comparisons of spikes: of a neuron module's ("module"), of
+    written ones as they are ("above") or inverted ("below")."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.node = kind, neuron.IFNode(step_mode="m")
+        self.a, self.b = nn.Linear(12, 16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        if self.kind == "module":
+            return self.b((self.node(self.a(x)) > 0).to(x.dtype)).mean(0)
+        v, out = torch.zeros(x.shape[1], 16, dtype=x.dtype), 0
+        for step in x:
+            v = v / 2 + self.a(step)
+            spikes = (v >= 1).to(x.dtype)
+            v = torch.where(spikes > 0, torch.zeros_like(v), v)
+            seen = spikes > 0.5 if self.kind == "above" else spikes < 1
+            out = out + self.b(seen.to(x.dtype))
+        return out
+
+
+@pytest.mark.parametrize("kind", ["module", "above", "below"])
+def test_comparisons_of_spikes_are_spikes(kind):
+    """Importing compares with the module's own run, so a wrong sign would raise."""
+    torch.manual_seed(0)
+    net = Compared(kind).double().eval()
+    imported = from_spikingjelly(net, (12, 1, 1), 4, bits=8, input_bits=2, input_scale=1.0)
+    assert not any("never fires" in note for note in imported.notes)

@@ -154,19 +154,19 @@ def sweep(*, config: Annotated[str, Parameter(help="YAML file of what is swept")
     from ..sweeps.plan import DEFAULT_RUN, read_plan
     from ..sweeps.plots import write_plots
     from ..sweeps.table import rows_of
-    todo = read_plan(config)
+    plan = read_plan(config)
     if listing or plot_only:
-        rows = rows_of(todo, out)
-    elif todo.run not in (DEFAULT_RUN, run):
-        raise BadInput(f"{config}: runs {todo.run!r}, which is code; if you trust it, add --run "
-                       f"{todo.run}")
+        rows = rows_of(plan, out)
+    elif plan.run not in (DEFAULT_RUN, run):
+        raise BadInput(f"{config}: runs {plan.run!r}, which is code; if you trust it, add --run "
+                       f"{plan.run}")
     else:
-        rows = sweeps.run_plan(todo, out, pool=pool, jobs=jobs, threads=threads, address=address)
-    plots = [] if listing else write_plots(rows, todo.axes, out / "plots", metric or todo.metric)
+        rows = sweeps.run_plan(plan, out, pool=pool, jobs=jobs, threads=threads, address=address)
+    plots = [] if listing else write_plots(rows, plan.axes, out / "plots", metric or plan.metric)
     if json:
         print(jsons.dumps({"out": str(out), "rows": rows, "plots": [str(p) for p in plots]}))
     else:
-        sweeps.show(rows, todo)
+        sweeps.show(rows, plan)
         if plots:
             print(f"{out / 'results.csv'}, {len(plots)} plots")
     return int(any(row["status"] == "failed" for row in rows))

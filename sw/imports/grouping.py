@@ -6,7 +6,7 @@ are one cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -19,9 +19,8 @@ POOLS = ("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_poo
          "adaptive_max_pool3d", "amax", "max", "maximum")
 PRODUCTS = ("mul", "mul_")
 COMPARISONS = ("ge", "gt", "le", "lt")
-SAME_VALUES = {"_to_copy", "view", "_unsafe_view", "_reshape_alias", "alias", "clone", "detach",
-               "squeeze", "unsqueeze", "expand", "permute", "transpose", "select", "slice"}
-"""Operations whose results are their operand's values."""
+SAME_VALUES = {"_to_copy", "view", "_unsafe_view", "_reshape_alias", "alias", "clone", "detach"}
+"""Operations whose results are their operand's values, in the same order."""
 
 WATCHED = {**dict.fromkeys(POOLS, "max_pool"), **dict.fromkeys(PRODUCTS, "product"),
            **dict.fromkeys(COMPARISONS, "neuron")}
@@ -42,16 +41,14 @@ class Seen:
 
 
 def operations(seen: list[Seen], tape: Tape, steps: int, batch: int, order: str,
-               marked: Mapping[int, Axes], inputs: Sequence[int],
-               modules: Mapping[str, tuple[str, str]]) -> list[Cut]:
+               marked: Mapping[int, Axes], modules: Mapping[str, tuple[str, str]]) -> list[Cut]:
     """The cuts among these operations.
 
-    order: as in `Axes.of`. marked: axes of the input and of what neurons made, by operation;
-    inputs: those of the input.
+    order: as in `Axes.of`. marked: axes of the input and of what neurons made, by operation.
     modules: class and package by path.
     """
     groups: dict[tuple, list[tuple[Seen, Event]]] = {}
-    for one in _once(seen, tape, set(marked) - set(inputs)):
+    for one in _once(seen, tape):
         kind, event = WATCHED[one.op.name], _event(one, tape, steps, batch, order)
         if event is not None and event.made.kind == "tb" and order == "bt":
             event = _told_apart(event, tape, marked)
@@ -84,37 +81,43 @@ def owner(modules: Mapping[str, tuple[str, str]], path: str) -> tuple[str, str]:
     return path, kind
 
 
-def _once(seen: list[Seen], tape: Tape, spikes: set[int]) -> list[Seen]:
-    """Without comparisons that repeat an earlier one, or its contrary, on equal values, and without
-    those of spikes (`where(spikes > 0, reset, membrane)`). spikes: of neurons, by operation."""
+def _once(seen: list[Seen], tape: Tape) -> list[Seen]:
+    """Without comparisons that repeat an earlier one, or its contrary: on equal values, or on its
+    spikes, as in `where(spikes > 0, reset, membrane)`."""
     kept: list[Seen] = []
-    spikes = set(spikes)
+    spikes: dict[int, tuple[Seen, bool]] = {}       # of comparisons; whether they are inverted
     for one in seen:
         if WATCHED[one.op.name] == "neuron":
-            if _of_spikes(one, tape, frozenset(spikes)):
-                continue
-            spikes.add(one.index)
-            level, sign, strict = threshold(one.op, tape)
-            value = one.at_call[0]
-            first = next((k for k in kept if WATCHED[k.op.name] == "neuron" and _level(
-                threshold(k.op, tape)[0], level) and torch.equal(k.at_call[0], value)), None)
+            first, inverted = _repeated(one, kept, spikes, tape)
+            spikes[one.index] = first or one, inverted
             if first is not None:
-                _, other, also = threshold(first.op, tape)
-                if (other, also) == (sign, strict):
-                    first.same.append(one.index)
-                    continue
-                if (other, also) == (-sign, not strict):
-                    first.opposite.append(one.index)
-                    continue
+                (first.opposite if inverted else first.same).append(one.index)
+                continue
         kept.append(one)
     return kept
 
 
-def _of_spikes(one: Seen, tape: Tape, spikes: frozenset[int]) -> bool:
-    """Whether a comparison's operand is what one neuron made, as it was."""
-    found = tape.needed(compared(one.op, tape), spikes, one.index)
-    between = [tape.ops[i].name for i in found if i not in spikes]
-    return len(found) - len(between) == 1 and set(between) <= SAME_VALUES
+def _repeated(one: Seen, kept: list[Seen], spikes: Mapping[int, tuple[Seen, bool]],
+              tape: Tape) -> tuple[Seen | None, bool]:
+    """The comparison that this one repeats, and whether it is its contrary."""
+    level, sign, strict = threshold(one.op, tape)
+    value = one.at_call[0]
+    for first in kept:
+        if WATCHED[first.op.name] == "neuron" and torch.equal(first.at_call[0], value):
+            other, *rule = threshold(first.op, tape)
+            if _level(other, level) and rule in ([sign, strict], [-sign, not strict]):
+                return first, rule[0] != sign
+    found = tape.needed(compared(one.op, tape), frozenset(spikes), one.index)
+    ends = [i for i in found if i in spikes]
+    between = {tape.ops[i].name for i in found} - {tape.ops[i].name for i in ends}
+    if len(ends) != 1 or not between <= SAME_VALUES or level is None or (
+            tape.tensor(ends[0]).shape != tape.tensor(one.index).shape):
+        return None, False
+    off, on = ((sign * v > sign * level) if strict else (sign * v >= sign * level)
+               for v in torch.tensor([0.0, 1.0], dtype=torch.float64))
+    first, inverted = spikes[ends[0]]
+    return (first, inverted ^ bool(off.all())) if bool((off != on).all()) and bool(
+        (off == off.flatten()[0]).all()) else (None, False)
 
 
 def _level(first: Tensor | None, second: Tensor | None) -> bool:

@@ -56,7 +56,7 @@ def record(model: nn.Module, feed: Callable[[Tensor], list[Tensor]], x: Tensor, 
         axes = Axes.of(tape.tensor(mark).shape, steps, batch, order)
         marked[mark] = axes
     modules = {path: (type(m).__name__, type(m).__module__) for path, m in model.named_modules()}
-    cuts = [*leaves.cuts(), *operations(seen, tape, steps, batch, order, marked, marks, modules)]
+    cuts = [*leaves.cuts(), *operations(seen, tape, steps, batch, order, marked, modules)]
     cuts.sort(key=lambda cut: cut.events[0].before)
     at_call = {**leaves.at_call, **{one.index: one.at_call for one in seen if one.at_call}}
     operands, spikes = ({cut.name: torch.cat([axes(e).split(at_call[e.output][which].double())

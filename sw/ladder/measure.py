@@ -91,12 +91,12 @@ def rungs(network: Network, config: CoreConfig, values: np.ndarray,
     config = roomy(config)
     plain, dense = ungated(network), dense_weights(ungated(network))
     real, full = spikes_of(plain, values), [full_spikes(plain)]
-    todo = {"dense": (dense, full), "spike skip": (dense, real), "weight skip": (plain, full),
-            "both": (plain, real)}
+    kinds = {"dense": (dense, full), "spike skip": (dense, real), "weight skip": (plain, full),
+             "both": (plain, real)}
     if network.gates:
-        todo["+ patch gate"] = network, spikes_of(network, values, masks)
+        kinds["+ patch gate"] = network, spikes_of(network, values, masks)
     result = {}
-    for name, (net, samples) in todo.items():
+    for name, (net, samples) in kinds.items():
         result[name] = measure(net, config, samples)
         progress()
     return result
