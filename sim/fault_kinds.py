@@ -22,9 +22,10 @@ Kind = Callable[[Lab, Tally, int], Iterator[None]]
 
 
 def byte_faults(lab: Lab, tally: Tally, size: int) -> Iterator[None]:
-    """Errors of `tally.kind` at `tally.rate` until `size` bytes have passed."""
+    """Errors of `tally.kind` at `tally.rate` until `size` more bytes have passed."""
+    end = tally.bytes + size
     line, board = lab.connect(tally)
-    while tally.bytes < size:
+    while tally.bytes < end:
         for case in lab.cases:
             for _, do in case.operations(board, lab.random):
                 faults = [ByteFaults(tally.kind, tally.rate, lab.random) for _ in range(2)]
@@ -34,15 +35,16 @@ def byte_faults(lab: Lab, tally: Tally, size: int) -> Iterator[None]:
                 if ended != "right":
                     lab.still_usable(tally, line, board, case)
                 yield
-                if tally.bytes >= size:
+                if tally.bytes >= end:
                     return
 
 
 def noise(lab: Lab, tally: Tally, size: int) -> Iterator[None]:
     """Wrong bits on the wires, so that start and stop bits are hit too: `tally.rate` / 10 a bit."""
     pins: PinTransport = lab.transport
+    end = tally.bytes + size
     line, board = lab.connect(tally)
-    while tally.bytes < size:
+    while tally.bytes < end:
         for case in lab.cases:
             for _, do in case.operations(board, lab.random):
                 before = pins.wrong_bits
@@ -53,7 +55,7 @@ def noise(lab: Lab, tally: Tally, size: int) -> Iterator[None]:
                 if ended != "right":
                     lab.still_usable(tally, line, board, case)
                 yield
-                if tally.bytes >= size:
+                if tally.bytes >= end:
                     return
 
 

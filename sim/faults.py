@@ -1,6 +1,6 @@
 """Faults on the way to a board, injected and survived.
 
-    spiketicket check faults                        # 10 MB, about five minutes
+    spiketicket check faults                        # 10 MB, about ten minutes
     spiketicket check faults --only drop "power cut in load" --seed 7
 
 The gateware runs in simulation, link framing included, while its line, its power and its host are
@@ -12,7 +12,9 @@ SpikeTicketError and boards that cannot be used afterwards are failures.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from tqdm import tqdm
 
@@ -40,11 +42,13 @@ Report = Callable[[Tally], None]
 
 
 def inject(kinds: Sequence[str] = KINDS, *, megabytes: float = 10, runs: int = 40,
-           rates: Sequence[float] = RATES, seed: int = 1, progress: bool = True) -> list[Tally]:
+           rates: Sequence[float] = RATES, minutes: float | None = None, seed: int = 1,
+           progress: bool = True) -> list[Tally]:
     """Inject faults; returns what happened, for each kind (and rate) in turn.
 
     kinds: of `KINDS`. megabytes: over the line, shared by the kinds that have a rate. runs: of the
-    kinds that have none. rates: faults per byte, each 0 to 1.
+    kinds that have none. rates: faults per byte, each 0 to 1. minutes: instead of that amount once,
+    again and again until they are over, shared evenly.
     Raises BadInput naming an unknown kind or a value out of range, or where the simulated
     board cannot be built.
     """
@@ -57,13 +61,14 @@ def inject(kinds: Sequence[str] = KINDS, *, megabytes: float = 10, runs: int = 4
     with tqdm(total=len(plan), unit="kind", disable=None if progress else True) as bar:
         for kind, rate, amount in plan:
             tally = Tally(kind, rate)
+            share = 0.0 if minutes is None else 60 * minutes / len(plan)
             bar.set_postfix_str(kind + (f" {rate:g}" if rate else ""))
             at_pins = kind in PINS or kind == NOISE
             transport = PinTransport(library=pins) if at_pins else SimTransport(
                 CONFIG, library=library)
             lab = Lab(transport, cases, library, f"{seed} {kind} {rate}")
             try:
-                for _ in _kind(kind)(lab, tally, amount):
+                for _ in _repeated(partial(_kind(kind), lab, tally, amount), share):
                     bar.refresh()
             finally:
                 lab.close()
@@ -71,6 +76,18 @@ def inject(kinds: Sequence[str] = KINDS, *, megabytes: float = 10, runs: int = 4
             done.append(tally)
             bar.update()
     return done
+
+
+def _repeated(begin: Callable[[], Iterator[None]], seconds: float) -> Iterator[None]:
+    """What `begin` generates; where `seconds` is not 0, anew until they are over, and no longer."""
+    end = time.monotonic() + seconds
+    while True:
+        for _ in begin():
+            yield
+            if seconds and time.monotonic() > end:
+                return
+        if not seconds:
+            return
 
 
 def _kind(name: str):

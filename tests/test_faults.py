@@ -3,6 +3,7 @@
 import inspect
 import json
 import random
+from types import SimpleNamespace
 
 import pytest
 
@@ -154,6 +155,24 @@ def test_late_errors_and_crashes_would_be_counted(tiny_library, monkeypatch):
     assert lab.attempt(tally, Line(lab.transport, lab.random), lambda: 1 / 0) == "crash"
     assert tally.crashes == 1 and tally.messages == {"ZeroDivisionError: division by zero": 1}
     lab.transport.close()
+
+
+def test_kinds_go_on_until_their_time_is_over(tiny_library):
+    [tally] = inject("drop", minutes=1e-3, rates=[1e-3])
+    assert tally.passed and 0 < tally.bytes < 1e6      # not its 10 MB
+
+
+def test_a_kind_that_ends_sooner_begins_anew(monkeypatch):
+    ticks = iter(range(100))
+    monkeypatch.setattr(faults, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    rounds = []
+
+    def kind():
+        rounds.append(0)
+        yield from [None] * 3
+
+    assert len([*faults._repeated(kind, 7)]) == 8 and len(rounds) == 3
+    assert len([*faults._repeated(kind, 0)]) == 3 and len(rounds) == 4
 
 
 def test_command(tiny_library, capsys):

@@ -96,7 +96,7 @@ def test_inputs_end_and_keep_runs_short():
 
 def test_command(tiny_library, capsys, monkeypatch):
     monkeypatch.setattr(parser_fuzz, "build", lambda **_: tiny_library)
-    assert main(["check", "frames", "--seconds", "1", "--json", "--seed", "2"]) == 0
+    assert main(["check", "frames", "--minutes", "0.02", "--json", "--seed", "2"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["inputs"] and found["fault"] == "" and found["seed"] == 2
     noise = np.random.default_rng(1).bytes(40).hex()
@@ -104,5 +104,5 @@ def test_command(tiny_library, capsys, monkeypatch):
     assert "answers" in capsys.readouterr().out
     assert main(["check", "frames", "--replay", "xyz"]) == 2
     assert "--replay takes bytes in hexadecimal" in capsys.readouterr().err
-    assert main(["check", "frames", "--seconds", "0"]) == 2
-    assert "--seconds 0 is outside" in capsys.readouterr().err
+    assert main(["check", "frames", "--minutes", "0"]) == 2
+    assert "--minutes 0 is below" in capsys.readouterr().err

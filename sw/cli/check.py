@@ -62,7 +62,7 @@ def regression(*, software: Annotated[bool, flag("without the gateware")] = Fals
 
 
 @app.command
-def frames(*, seconds: Annotated[float, number("how long", 0.01, 1e6)] = 60, seed: Seed = 1,
+def frames(*, minutes: Annotated[float, number("how long", 1e-6)] = 1, seed: Seed = 1,
            replay: Annotated[str | None, Parameter(
                help="only send these bytes, in hexadecimal")] = None,
            json: Json = False) -> int:
@@ -74,12 +74,12 @@ def frames(*, seconds: Annotated[float, number("how long", 0.01, 1e6)] = 60, see
 
     examples:
       spiketicket check frames                      # a minute
-      spiketicket check frames --seconds 600 --seed 3 --json
+      spiketicket check frames --minutes 10 --seed 3 --json
       spiketicket check frames --replay 0512ab00  # bytes that it complained about
     """
     from sim import parser_fuzz
     if replay is None:
-        found = parser_fuzz.fuzz(seconds=seconds, seed=seed)
+        found = parser_fuzz.fuzz(seconds=60 * minutes, seed=seed)
     else:
         try:
             data = bytes.fromhex(replay)

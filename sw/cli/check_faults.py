@@ -19,6 +19,9 @@ def faults(*, megabytes: Annotated[float, number(
                consume_multiple=True)] = None,
            only: Annotated[list[one_of(injection.KINDS)] | None, Parameter(
                help="kinds of fault (default: all)", consume_multiple=True)] = None,
+           minutes: Annotated[float | None, number(
+               "instead of that much once: again and again for so long, shared by the kinds",
+               1e-6)] = None,
            seed: Seed = 1, json: Json = False) -> int:
     """Faults in line, board and host: no wrong result may pass for right.
 
@@ -29,12 +32,13 @@ def faults(*, megabytes: Annotated[float, number(
     cannot be used afterwards make the exit code 1.
 
     examples:
-      spiketicket check faults                        # 10 MB, about five minutes
+      spiketicket check faults                        # 10 MB, about ten minutes
       spiketicket check faults --megabytes 1 --json
+      spiketicket check faults --only "second speaker" --minutes 30
       spiketicket check faults --only drop "power cut in load" --seed 7
     """
     tallies = injection.inject(only or injection.KINDS, megabytes=megabytes, runs=runs,
-                               rates=rates or injection.RATES, seed=seed)
+                               rates=rates or injection.RATES, minutes=minutes, seed=seed)
     together = injection.total(tallies)
     put(together.as_dict() | {"seed": seed, "kinds": [tally.as_dict() for tally in tallies]},
         json, lambda _: injection.show(tallies))
