@@ -56,7 +56,7 @@ def build_key(config: CoreConfig, family: str, *, strict: bool = False) -> str:
 def _netlist_key(config: CoreConfig, family: str) -> str:
     script = yosys.script(family, "top", "top", pads=False, verilog=True)
     parts = [board.build_key(config), script, tools.need("yosys").version,
-             Path(yosys.__file__).read_text()]
+             Path(yosys.__file__).read_text(), yosys.libraries(family)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
 
 

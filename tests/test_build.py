@@ -75,6 +75,9 @@ def _ulx3s(tmp_path, *more):
     (["--board", "arty_a7", "--preset", "a53t"], r"--preset 'a53t' is unknown; did you mean a35t"),
     (["--board", "arty_a7", "--set", "engine=3"], r"--set engine: .* did you mean engines"),
     (["--board", "arty_a7", "--set", "engines=x"], r"--set engines=x: write NAME=N"),
+    (["--board", "arty_a7", "--set", "attention=no"], r"attention=no: .* or true or false"),
+    (["--board", "arty_a7", "--set", "attention=1"], r"attention is 1, not of the right type"),
+    (["--board", "arty_a7", "--set", "engines=true"], r"engines is True, not of the right type"),
     (["--board", "arty_a7", "--set", "units=3"], r"--set: units must be a power of two, not 3"),
     (["--board", "arty_a7", "--toolchain", "vivid"], r"'vivid' is unknown; did you mean vivado"),
     (["--board", "ulx3s_85f", "--toolchain", "vivado"], r"does not build for this board's FPGA"),
@@ -359,6 +362,41 @@ def test_archive_where_nothing_can_route(capsys, programs, tmp_path):
     assert build.exit_code(values) == build.SLOW
     assert "is above the estimate of" in report.message(values)
     assert "NOT met by the estimate" in report.text(values)
+
+
+def test_the_open_flow_takes_the_netlist_of_an_archive(capsys, programs, tmp_path, monkeypatch):
+    assert _run(capsys, *_arty(tmp_path, "--toolchain", "archive"))[0] == build.OK
+    archive = json.loads((tmp_path / "out" / "report.json").read_text())
+    _open_tools(programs)
+    for name, value in build_tools.databases(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    # Yosys is asked for its version, and for the Verilog of the archive, but for no netlist.
+    body = build_tools.YOSYS.replace("top = top[1]", "sys.exit(9)")
+    build_tools.install(programs, "yosys", body, "0.70")
+    code, out, _ = _run(capsys, *_arty(tmp_path, "--toolchain", "open", "--seed", "2"))
+    values = json.loads(out)
+    assert code == 0 and values["toolchain"] == "open" and values["routed"]
+    # The board tells of the netlist, not of how it was routed.
+    assert values["build_id"][:16] == archive["build_id"][:16]
+    assert values["build_id"][16:] != archive["build_id"][16:]
+
+
+def test_cells_that_the_open_flow_does_not_pack_stop_the_build(capsys, programs, tmp_path):
+    body = "CELLS = {'ram': ('RAM64X1S', 'nothing'), 'a': ('LUT6', 'x')}\n" + (
+        build_tools.YOSYS.replace('"IBUF": "O"', '"RAM64X1S": "O"'))
+    build_tools.install(programs, "yosys", body, "0.70")
+    code, _, err = _run(capsys, *_arty(tmp_path))
+    assert code == 2 and "cells that nextpnr-xilinx does not pack: RAM64X1S (1)" in err
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_a_core_without_what_its_preset_has(capsys):
+    arguments = ["--board", "arty_a7", "--plan-only", "--json", "--preset", "a35tf"]
+    whole = json.loads(_run(capsys, *arguments)[1])
+    code, out, _ = _run(capsys, *arguments, "--set", "attention=false", "--set", "gate=false")
+    values = json.loads(out)
+    assert code == 0 and not values["config"]["attention"] and not values["config"]["gate"]
+    assert values["estimate"]["lut"]["used"] < whole["estimate"]["lut"]["used"]
 
 
 def test_archive_builds_with_one_command(capsys, programs, tmp_path):

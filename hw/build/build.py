@@ -70,8 +70,9 @@ def tool_versions(toolchain: str) -> dict[str, str]:
 
 
 def _scripts(family: str) -> list[str]:
-    """The scripts that synthesis may run."""
-    return [yosys.script(family, TOP, "design", classic=classic) for classic in (False, True)]
+    """The scripts that synthesis may run, and what they read besides the design."""
+    return [*(yosys.script(family, TOP, "design", classic=classic) for classic in (False, True)),
+            *yosys.libraries(family).values()]
 
 
 def build_id(wanted: Request, design: Design, toolchain: str, versions: dict[str, str]) -> str:
@@ -86,13 +87,12 @@ def build_id(wanted: Request, design: Design, toolchain: str, versions: dict[str
         "constraints": ecp5.constraints(design) if family == "ecp5" else artix.constraints(design),
         "synthesis": _scripts(family),
         "part": wanted.board.part, "config": wanted.config.as_dict(), "baud": wanted.baud,
-        "toolchain": toolchain,
         "versions": {name: versions.get(name) for name in ("amaranth", "yosys")},
     }
     routed = {
         "route": ([ecp5.arguments(design, seed) for seed in wanted.seeds] if family == "ecp5" else
                   [artix.shell_script(design), artix.vivado_script(design), wanted.seeds]),
-        "versions": versions,
+        "toolchain": toolchain, "versions": versions,
     }
     halves = (synthesised, synthesised | routed)
     return "".join(hashlib.sha256(json.dumps(half, sort_keys=True).encode()).hexdigest()[:16]
@@ -239,7 +239,8 @@ def _make(wanted: Request, design: Design, folder: Path, toolchain: str, missing
 
 def _synthesise(design: Design, folder: Path, versions: dict[str, str],
                 progress: Progress) -> yosys.Synthesis:
-    """Synthesise, or find the netlist of the same input: other seeds need no new one."""
+    """Synthesise, or find the netlist of the same input: other seeds need no new one, nor does the
+    open flow after an archive."""
     inputs = (yosys.adapted(design.rtlil, design.family), *_scripts(design.family),
               versions["yosys"])
     key = hashlib.sha256("\n".join(inputs).encode()).hexdigest()

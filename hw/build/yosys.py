@@ -2,7 +2,8 @@
 
 Classic `abc` maps the LUTs of 7-series parts: the WebAssembly build of Yosys dies in `abc9` on the
 larger units. `$scopeinfo` cells, which Yosys leaves behind when it flattens, are deleted: they
-stop nextpnr-xilinx.
+stop nextpnr-xilinx. Memories of 7-series parts go into the RAM cells that it packs (`lutram.txt`).
+Delays of four cycles or fewer stay registers, of which these parts have two for each LUT.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ _READ = "read_rtlil {name}.il"
 
 _MAP = {
     "xc7": """
-synth_xilinx -family xc7 -top {top} {flags} -run begin:map_luts
+synth_xilinx -family xc7 -top {top} {flags} -run begin:map_memory
+memory_libmap -logic-cost-rom 0.015625 -lib lutram.txt -lib +/xilinx/brams_xc4v.txt -D HAS_SIZE_36 \
+    -D HAS_CASCADE -D HAS_CONFLICT_BUG -D HAS_MIXWIDTH_SDP -no-auto-huge
+techmap -map lutram.v -map +/xilinx/lutrams_xc5v_map.v -map +/xilinx/brams_xc6v_map.v
+synth_xilinx -family xc7 -top {top} {flags} -run map_ffram:map_luts
 opt_expr -mux_undef -noclkinv
 abc -luts 2:2,3,6:5,10,20
 clean
-xilinx_srl -fixed -minlen 3
+xilinx_srl -fixed -minlen 5
 techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6
 xilinx_dffopt
 opt_lut_ins -tech xilinx
@@ -56,6 +61,16 @@ _VERILOG = """
 splitnets
 rename -hide
 write_verilog -noattr {name}.netlist.v"""
+
+
+LIBRARIES = {"xc7": ("lutram.txt", "lutram.v"), "ecp5": ()}
+"""Files beside this one that the script of a family reads."""
+
+PACKED = frozenset((
+    *(f"LUT{n}" for n in range(1, 7)), "INV", "MUXF7", "MUXF8", "CARRY4", "FDRE", "FDSE", "FDCE",
+    "FDPE", "SRL16E", "SRLC32E", "RAM32M", "RAM64M", "RAM32X1D", "RAM64X1D", "RAM128X1D",
+    "RAMB18E1", "RAMB36E1", "DSP48E1", "IBUF", "OBUF", "IOBUF", "BUFG", "PLLE2_ADV"))
+"""Cells of 7-series parts that a netlist may hold: those that nextpnr-xilinx packs."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,23 @@ def script(family: str, top: str, name: str, *, pads: bool = True, flatten: bool
     mapping = (_MAP_CLASSIC if classic and family in _MAP_CLASSIC else _MAP)[family]
     parts = [_READ, mapping, _WRITE, _VERILOG if verilog else ""]
     return "".join(parts).format(name=name, top=top, flags=" ".join(flags)).replace(" \n", "\n")
+
+
+def libraries(family: str) -> dict[str, str]:
+    """Text by name of the files that a family's script reads from its folder."""
+    return {name: Path(__file__).with_name(name).read_text() for name in LIBRARIES[family]}
+
+
+def check_cells(family: str, cells: dict[str, int]) -> None:
+    """Raises SpikeTicketError naming the cells that the open flow of the family does not pack.
+
+    cells: how many of each kind the netlist holds.
+    """
+    strange = sorted(set(cells) - PACKED) if family == "xc7" else []
+    if strange:
+        found = ", ".join(f"{name} ({cells[name]:,})" for name in strange)
+        raise SpikeTicketError(f"the netlist holds cells that nextpnr-xilinx does not pack: {found}"
+                               "; try another version of Yosys")
 
 
 def relax_collisions(rtlil: str) -> str:
@@ -137,11 +169,14 @@ def synthesise(rtlil: str, family: str, top: str, folder: Path, *, name: str = "
     `.netlist.v` (for simulation with Yosys' cell models).
     pads: insert pad and clock buffers (xc7; False for a block that stays inside the FPGA).
     watch: called with every line of the log.
-    Raises SpikeTicketError where Yosys is missing or fails.
+    Raises SpikeTicketError where Yosys is missing or fails, or takes cells that `check_cells`
+    refuses.
     """
     yosys = tools.need("yosys")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.il").write_text(adapted(rtlil, family))
+    for library, text in libraries(family).items():
+        (folder / library).write_text(text)
     netlist = folder / f"{name}.json"
     netlist.unlink(missing_ok=True)
     log = folder / f"{name}.yosys.log"
@@ -155,7 +190,9 @@ def synthesise(rtlil: str, family: str, top: str, folder: Path, *, name: str = "
             if error.said:
                 raise
         if netlist.exists():
-            return opened(family, top, folder, name=name)
+            result = opened(family, top, folder, name=name)
+            check_cells(family, result.cells)
+            return result
         if family not in _MAP_CLASSIC or not _last_pass(log).startswith("ABC9"):
             break
     raise SpikeTicketError(_died(log, yosys))

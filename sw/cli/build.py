@@ -19,8 +19,8 @@ def build(*, board: Annotated[str | None, Parameter(
           preset: Annotated[str | None, Parameter(
               help="core (default: the board's; --list shows them)")] = None,
           set: Annotated[list[str] | None, Parameter(
-              help="change a parameter of the preset, NAME=N, for example engines=3 (may be "
-                   "repeated)")] = None,
+              help="change a parameter of the preset, NAME=N, for example engines=3 or "
+                   "attention=false (may be repeated)")] = None,
           clock: Annotated[float | None, number(
               "clock of the core in MHz, through the PLL (default: the board's)", 0)] = None,
           baud: Annotated[int | None, number(
@@ -78,17 +78,17 @@ def build(*, board: Annotated[str | None, Parameter(
     return work.make(wanted, json, force=force, load=program)
 
 
-def _changes(options: list[str]) -> dict[str, int]:
+def _changes(options: list[str]) -> dict[str, int | bool]:
     changes = {}
     for option in options:
         name, equals, value = option.partition("=")
         if not equals:
             raise BadInput(f"--set {option}: write NAME=N")
         try:
-            changes[name] = int(value)
+            changes[name] = value == "true" if value in ("true", "false") else int(value)
         except ValueError:
-            raise BadInput(f"--set {option}: write NAME=N with a whole number N, for example "
-                           "--set engines=3") from None
+            raise BadInput(f"--set {option}: write NAME=N with a whole number N, or true or false; "
+                           "for example --set engines=3") from None
     return changes
 
 
