@@ -1,8 +1,8 @@
-"""Live mode of `sw.run_inference --input`: labels as they come, latency percentiles at the end.
+"""Labels as they come (`spiketicket classify`), latency percentiles at the end.
 
-    spiketicket run --input photos/
-    spiketicket run --ticket nmnist-spikeformer --input recording.bin --window 50
-    camera | spiketicket run --input - --json
+    spiketicket classify photos/
+    spiketicket classify recording.bin --ticket nmnist-spikeformer --window 50
+    camera | spiketicket classify - --json
 
 One line an input, written at once. Ctrl-C and a reader that goes away end it cleanly.
 docs/report.md describes inputs, lines and figures.

@@ -72,16 +72,13 @@ class Source:
         if path.is_dir():
             found = [one for one in folders.entries(path) if one.is_file() and self._reads(one)]
             if not found:
-                raise BadInput(f"--input {path}: no file that ends in "
-                               f"{', '.join(self._suffixes())}")
+                raise self._nothing(path, folders.entries(path))
         elif path.is_file():
             found = [path]
             if not self._reads(path):
-                raise BadInput(f"--input {path}: ticket {self.wanted.name!r} takes files "
-                               f"that end in {', '.join(self._suffixes())}")
+                raise self._nothing(path, [path])
         else:
-            raise BadInput(f"--input {path}: no such file or folder; '-' reads standard "
-                           "input")
+            raise BadInput(f"{path}: no such file or folder; '-' reads standard input")
         for one in found:
             yield from self._of_file(one)
 
@@ -89,6 +86,20 @@ class Source:
         if self.wanted.static:
             return (*SUFFIXES, ".npy")
         return tuple(event_files.READERS)
+
+    def _nothing(self, path: Path, there: list[Path]) -> BadInput:
+        """That none of the files that are there is read, and what they seem to be."""
+        ours, theirs = (("pictures", "event recordings") if self.wanted.static
+                        else ("event recordings", "pictures"))
+        met = {one.suffix.lower() for one in there}
+        hint = ""
+        if met & (set(SUFFIXES) | set(event_files.READERS)) - {".npy", ".npz"}:
+            hint = f"; for {theirs} choose another ticket (spiketicket run --list)"
+        elif ".npz" in met:
+            hint = ("; an .npz holds event recordings, which are for another ticket, or a labelled "
+                    "set, which is for spiketicket run --data")
+        return BadInput(f"{path}: ticket {self.wanted.name!r} takes {ours}, files that end in "
+                        f"{', '.join(self._suffixes())}{hint}")
 
     def _reads(self, path: Path) -> bool:
         return path.suffix.lower() in self._suffixes()

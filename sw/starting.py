@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -24,9 +25,13 @@ def quiet_interrupt() -> None:
 
 
 def ready() -> None:
-    """Interrupts are KeyboardInterrupt again, and no character is one that a stream cannot say."""
+    """Interrupts are KeyboardInterrupt again, no character is one that a stream cannot say, and
+    libraries say nothing that no user can help."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Where Triton is not installed torch says so at the first step of a SpikingJelly neuron: no
+    # user's matter.
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

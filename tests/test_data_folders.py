@@ -122,7 +122,7 @@ def test_what_is_no_set_of_classes(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(SpikeTicketError, match="files without class folders have no labels"):
         datasets.load(tmp_path)
-    with pytest.raises(SpikeTicketError, match="one picture has no label; run_inference --input"):
+    with pytest.raises(SpikeTicketError, match="one picture has no label; spiketicket classify"):
         datasets.load(tmp_path / "a.png")
     lay(tmp_path, "train", ["a"])
     with pytest.raises(SpikeTicketError, match="no folder test/CLASS, only train"):

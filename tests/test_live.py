@@ -187,10 +187,23 @@ def test_huge_pictures_are_refused(tmp_path, monkeypatch):
 def test_nothing_to_read(tmp_path):
     wanted = Wanted("w", 4, SHAPE, 8, True)
     for where, message in ((tmp_path / "no", "no such file or folder"),
-                           (tmp_path, "no file that ends in .png"),
-                           (Path(__file__), "takes files that end in")):
+                           (tmp_path, "'w' takes pictures, files that end in .png"),
+                           (Path(__file__), r"takes pictures, files .*\.npy$")):
         with pytest.raises(SpikeTicketError, match=message):
             list(Source(str(where), wanted, Framing()))
+
+
+@pytest.mark.parametrize(("name", "static", "hint"), [
+    ("a.bin", True, "for event recordings choose another ticket"),
+    ("a.png", False, "for pictures choose another ticket"),
+    ("a.npz", True, "an .npz holds event recordings, which are for another ticket, or a labelled"),
+])
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_ticket_for_other_inputs_is_told_so(tmp_path, name, static, hint, alone):
+    (tmp_path / name).write_bytes(b"0")
+    wanted = Wanted("w", 4, SHAPE if static else (2, 16, 16), 8, static)
+    with pytest.raises(SpikeTicketError, match=hint):
+        list(Source(str(tmp_path / name if alone else tmp_path), wanted, Framing()))
 
 
 def test_event_files_and_windows(tmp_path):

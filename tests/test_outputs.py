@@ -271,6 +271,24 @@ def test_a_build_that_is_ended_ends_what_it_runs(tmp_path, number, seeds):
         time.sleep(0.05)
 
 
+def test_a_build_that_is_killed_takes_its_program_along(tmp_path):
+    tool = tmp_path / "tool"
+    tool.write_text("#!/bin/sh\necho $$ > running\nexec sleep 600\n")
+    tool.chmod(0o755)
+    code = ("from pathlib import Path; from hw.build import tools; "
+            f"tools.run(tools.Tool('tool', {str(tool)!r}, ''), [], Path({str(tmp_path)!r}), 'log')")
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as running:
+        end = time.monotonic() + 60
+        while not ((tmp_path / "running").exists() and (tmp_path / "running").read_text()):
+            assert running.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        running.kill()
+    program = int((tmp_path / "running").read_text())
+    while alive(program):
+        assert time.monotonic() < end, "the program goes on"
+        time.sleep(0.05)
+
+
 def alive(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"

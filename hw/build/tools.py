@@ -7,6 +7,7 @@ them), else from PATH, else from the YoWASP package beside this Python.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import re
@@ -43,6 +44,9 @@ OLDEST = {"yosys": (0, 40)}
 _VERSION = {"yosys": "-V", "nextpnr-ecp5": "--version", "ecppack": "--version",
             "nextpnr-xilinx": "--version", "vivado": "-version", "openFPGALoader": "-V"}
 
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 _running: set[subprocess.Popen] = set()
 _starting = False
@@ -150,7 +154,7 @@ def _program(command: Sequence[str], **options) -> Iterator[subprocess.Popen]:
         _starting, _pending = True, 0  # a signal that comes before it is known comes after
     process = None
     try:
-        process = subprocess.Popen(command, process_group=0, **options)
+        process = subprocess.Popen(command, process_group=0, preexec_fn=_with_parent, **options)
         _running.add(process)
         if main:
             _starting = False
@@ -167,6 +171,13 @@ def _program(command: Sequence[str], **options) -> Iterator[subprocess.Popen]:
         if process is not None:
             _end(process)
             _running.discard(process)
+
+
+def _with_parent() -> None:
+    """In a new program: it is killed with this one where nobody here can do that any more (SIGKILL,
+    no memory left), or it would go on in a folder that the next build takes. What it has started
+    itself goes on; Yosys and nextpnr start nothing."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _stop(number: int, *_) -> None:

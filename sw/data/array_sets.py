@@ -136,8 +136,8 @@ def load_npy(path: Path, split: str, options: Options, notes: Notes) -> Images:
                     if beside:
                         return _pair(path, beside[0], split, options, notes)
     raise BadInput(f"{path}: images without labels; put them beside it, such as x_{split}"
-                   f".npy and y_{split}.npy, or both into an .npz (run_inference --input "
-                   "needs no labels)")
+                   f".npy and y_{split}.npy, or both into an .npz (spiketicket "
+                   "classify needs no labels)")
 
 
 def _pair(images: Path, labels: Path, split: str, options: Options, notes: Notes) -> Images:

@@ -114,7 +114,7 @@ def _pack(request: DataRequest, notes: Notes) -> Images:
         images, labels, names = jpeg_packs.read_jpeg_pack(path, split, options.limit)
     elif len(matched(pack.names)) == len("xytp"):
         raise BadInput(f"{path}: one recording (x, y, t, p) has no label; lay recordings "
-                       "out as CLASS/FILES (run_inference --input needs no labels)")
+                       "out as CLASS/FILES (spiketicket classify needs no labels)")
     else:
         return array_sets.from_arrays(pack.names, pack.read, split, options, str(path), notes)
     return Images(np.ascontiguousarray(images), labels_of(labels, str(path), notes, len(names)),
@@ -132,7 +132,7 @@ def _folder(request: DataRequest, notes: Notes) -> Images:
     if kind is None:
         if any(path.suffix.lower() in (*PICTURES, *EVENT_FILES) for path in folders.entries(root)):
             raise BadInput(f"{root}: files without class folders have no labels; lay them "
-                           "out as CLASS/FILES (run_inference --input needs no labels)")
+                           "out as CLASS/FILES (spiketicket classify needs no labels)")
         raise BadInput(
             f"{root}: no class folders with pictures ({', '.join(PICTURES)}) or event files "
             f"({', '.join(EVENT_FILES)}); lay the set out as {{train,test}}/CLASS/FILES or "
@@ -210,9 +210,9 @@ def _unknown(what: object) -> SpikeTicketError:
                         f"{', '.join(one.takes for one in LOADERS)}")
     path = Path(what)
     if path.exists():
-        kind = ("one picture has no label; run_inference --input classifies it"
+        kind = ("one picture has no label; spiketicket classify takes it"
                 if path.suffix.lower() in PICTURES else
-                "one recording has no label; run_inference --input classifies it"
+                "one recording has no label; spiketicket classify takes it"
                 if path.suffix.lower() in EVENT_FILES else "no kind of data that is known")
         return BadInput(f"{path}: {kind}; a data set is "
                         f"{', '.join(one.takes for one in LOADERS[1:])}")

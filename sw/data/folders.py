@@ -126,7 +126,7 @@ def find(root: Path, split: str, suffixes: Collection[str], notes: Notes) -> Cla
                    else (1, 0, name))
     if not classes[base]:
         raise BadInput(f"{base}: no class folders; lay the set out as {base.name}/CLASS/"
-                       "FILES (files without labels: run_inference --input)")
+                       "FILES (files without labels: spiketicket classify)")
     rows = []
     for label, name in enumerate(names):
         folder = classes[base].get(name)

@@ -199,7 +199,8 @@ class RunConfig:
         key_values(self.network_args)
         _need(2 <= self.bits <= 8, f"bits {self.bits} is outside 2..8 (1 is binary: true)")
         _need(self.method not in ("imp", "ecpt") or 0 <= self.rewind_epoch <= self.epochs,
-              f"rewind_epoch {self.rewind_epoch} is outside 0..{self.epochs} epochs")
+              f"rewind_epoch {self.rewind_epoch} is outside 0..{self.epochs}, the epochs of "
+              "training; give another, or more epochs")
         for name in ("lr", "lr_scores", "lr_integer"):
             _need(getattr(self, name) > 0, f"{name} {getattr(self, name)} must be above 0")
         for name in ("train_images", "test_images", "integer_images"):
