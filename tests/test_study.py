@@ -14,7 +14,7 @@ from sw.cli.app import main
 from sw.core.cycles import CAUSES
 from sw.errors import SpikeTicketError
 from sw.integer.network import INPUT, InputSpec, Network
-from sw.study import areas, gather, report, run, storage, workloads
+from sw.study import areas, gather, plots, report, run, storage, workloads
 from sw.study.column import Column
 from sw.study.dataflow import deal, loads
 from sw.study.events import Events
@@ -147,6 +147,15 @@ def test_areas_scale():
     (36, 1024, 1), (128, 1024, 4), (32, 8192, 8), (18, 1024, 0.5), (9, 4096, 1)])
 def test_block_rams(width, depth, blocks):
     assert area.ram36(width, depth) == blocks
+
+
+def test_no_curve_leaves_its_plot(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(plots, "_save", lambda figure, *_: drawn.append(figure))
+    plots._events([{"varied": kind, "value": 1, "cycles": cycles,
+                    "cycles if silent words are read": cycles}
+                   for kind, cycles in (("activity", 1000), ("density", 9000))], tmp_path)
+    assert [axis.get_ylim()[1] >= 9 for axis in drawn[0].axes] == [True, True]
 
 
 def test_area_command(capsys):
