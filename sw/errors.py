@@ -107,8 +107,7 @@ def shown(text: str) -> str:
 def _printable(character: str) -> str:
     if character in "\t\r\n":
         return " "
-    return (character if character.isprintable()
-            else character.encode("unicode_escape").decode("ascii"))
+    return character if character.isprintable() else ascii(character)[1:-1]
 
 
 def command(main: Callable[..., int]) -> Callable[..., int]:

@@ -110,6 +110,14 @@ def test_shown():
     assert shown("plain, ä, λ") == "plain, ä, λ"
     assert shown("a\nb\tc") == "a b c" and shown("\x1b[2J") == "\\x1b[2J"
     assert shown("\u202e") == "\\u202e" and shown("\x9b") == "\\x9b"
+    assert shown("\ud800") == "\\ud800"     # half a pair, which no codec takes
+
+
+def test_a_hostile_text_makes_python_load_nothing():
+    code = ("import sys; from sw.errors import shown; before = {*sys.modules}; shown('\\x1b'); "
+            "sys.exit(', '.join({*sys.modules} - before) or 0)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_where_a_command_writes_is_checked_first(tmp_path):
