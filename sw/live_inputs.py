@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .board.batches import Framing, Wanted, as_input
-from .data import event_files, folders
+from .data import depth, event_files, folders
 from .data.arrays import npy_header, read_npy
 from .data.events import Events
 from .data.image_arrays import pixels
@@ -51,22 +51,24 @@ class Source:
         """What is done to the inputs, in a line for people."""
         channels, height, width = self.wanted.input_shape
         size = " x ".join(map(str, self.shape))
+        depth_said = ""
+        if self.wanted.static and self.wanted.input_bits < depth.FULL:
+            depth_said = f", the upper {self.wanted.input_bits} of 8 bits"
         if self.where == STDIN:
-            return f"standard input: frames of {size} = {int(np.prod(self.shape)):,} bytes, or .npy"
+            return (f"standard input: frames of {size} = {int(np.prod(self.shape)):,} bytes, or "
+                    f".npy{depth_said}")
         if not self.wanted.static:
             each = (f"every {self.window_us / 1e3:g} ms" if self.window_us else "a file")
             return (f"events to counts of {size}, {each} one input, timesteps by "
                     f"{self.framing.by}, {self.framing.fit}")
-        depth = self.wanted.input_bits
-        less = f", the upper {depth} of 8 bits" if depth < 8 else ""
         return (f"images to {width} x {height} (bilinear where they have another size), "
-                f"{'grey' if channels == 1 else 'colour'}{less}")
+                f"{'grey' if channels == 1 else 'colour'}{depth_said}")
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
         """(name, input) in order; raises SpikeTicketError naming file or frame and what is wrong.
         """
         if self.where == STDIN:
-            yield from frames(sys.stdin.buffer, self.shape, "standard input")
+            yield from self._frames(sys.stdin.buffer, "standard input")
             return
         path = Path(self.where)
         if path.is_dir():
@@ -111,7 +113,7 @@ class Source:
             shape, fortran, dtype = npy_header(path)
             if dtype == np.uint8 and not fortran and self.shape in (shape, shape[1:]):
                 with path.open("rb") as file:
-                    yield from frames(file, self.shape, path.name)
+                    yield from self._frames(file, path.name)
                 return
             events = dtype.names is not None or (len(shape) == 2 and shape[1] == 4)
             if self.wanted.static or not events:
@@ -166,7 +168,20 @@ class Source:
         if values.shape[1] * width != values.shape[2] * height:
             self.notes.add(path, f"not in the proportion of {width} x {height}; stretched")
         fitted = fit_images(values[None], (width, height), "resize", channels, str(path))[0]
-        return fitted >> (8 - min(8, self.wanted.input_bits))
+        return self._at_bits(fitted, str(path))
+
+    def _frames(self, stream: BinaryIO, source: str) -> Iterator[tuple[str, np.ndarray]]:
+        for name, values in frames(stream, self.shape, source):
+            yield name, self._at_bits(values, source) if self.wanted.static else values
+
+    def _at_bits(self, picture: np.ndarray, source: str) -> np.ndarray:
+        """A picture of 8 bits at the bits of the ticket's input."""
+        found = depth.upper_bits(picture, self.wanted.input_bits)
+        if picture.any() and not found.any():
+            self.notes.add(source, f"no pixel is above {int(picture.max())} of 255; all are 0 in "
+                                   f"the upper {self.wanted.input_bits} of 8 bits, which the "
+                                   "ticket takes")
+        return found
 
 
 def _of_shape(values: np.ndarray, shape: tuple[int, ...], path: Path) -> np.ndarray:

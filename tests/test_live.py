@@ -21,6 +21,7 @@ from sim.samples import event_files
 from sw import live, ticket
 from sw.board.batches import Framing, Wanted
 from sw.cli.app import main
+from sw.data import depth
 from sw.data.events import Events
 from sw.data.events import frames as event_frames
 from sw.errors import SpikeTicketError
@@ -167,6 +168,19 @@ def test_pictures_of_other_kinds(tmp_path):
         assert f"the upper {bits} of 8 bits" in source.describe() or bits == 8
 
 
+def test_frames_of_a_stream_and_of_a_file_are_pictures_of_8_bits(tmp_path, monkeypatch, caplog):
+    """The upper bits are taken of every frame, as of a picture; a dark one is said to be none."""
+    values = np.random.default_rng(3).integers(0, 256, (3, 1, 9, 7)).astype(np.uint8)
+    values[2] //= 16
+    np.save(tmp_path / "a.npy", values)
+    feed(monkeypatch, values.tobytes())
+    for where in ("-", str(tmp_path / "a.npy")):
+        source = Source(where, Wanted("w", 4, (1, 9, 7), 4, True), Framing())
+        assert np.array_equal([array for _, array in source], values >> 4)
+        assert "the upper 4 of 8 bits" in source.describe()
+        assert "no pixel is above 15 of 255; all are 0" in caplog.text
+
+
 @pytest.mark.parametrize(("name", "data", "message"), [
     ("a.png", b"\x89PNG\r\n\x1a\nbroken", "not a picture"), ("a.png", b"", "the file is empty"),
     ("a.npy", b"\x93NUMPY\x01\x00", "not a NumPy array"),
@@ -230,11 +244,12 @@ def test_patch_gates_and_event_tickets(tmp_path, mode, static, monkeypatch):
     path = tmp_path / "t.safetensors"
     ticket.save(path, network)
     shape = Source("-", Wanted.of(network), Framing()).shape
-    top = (1 << network.input.bits) - 1
+    top = 255 if network.input.static else (1 << network.input.bits) - 1
     values = np.random.default_rng(0).integers(0, top + 1, (3, *shape)).astype(np.uint8)
     feed(monkeypatch, values.tobytes())
     tally, lines = run(str(path), "-", masks=masks, as_json=True, checked=3)
-    expected = reference.run(network, values, masks=masks).logits
+    taken = depth.taken(values, network.input)      # of pictures the upper bits
+    expected = reference.run(network, taken, masks=masks).logits
     assert [json.loads(line)["logits"] for line in lines[:-1]] == expected.tolist()
     assert tally.checked == 3 and tally.different == 0
     if masks is not None:

@@ -12,6 +12,7 @@ from torch.nn.utils import prune
 
 from sw import ticket
 from sw.cli.app import main
+from sw.data import depth
 from sw.errors import SpikeTicketError
 from sw.imports import from_spikingjelly
 from sw.imports.load_module import maker
@@ -234,7 +235,8 @@ def test_from_given_weights_to_a_ticket(file, net, tmp_path, capsys):
     assert result["accuracy_dense"] == (found.numpy() == TEST.labels).mean() > 0.9
     network = ticket.load(out / "ticket.safetensors").network
     assert network.sparsity >= result["sparsity_mask"] > 0.59
-    labels = IntegerNetwork(network)(torch.from_numpy(TEST.images.astype(np.int64))).argmax(1)
+    x = torch.from_numpy(depth.taken(TEST.images, network.input).astype(np.int64))
+    labels = IntegerNetwork(network)(x).argmax(1)
     assert (labels.numpy() == TEST.labels).mean() == result["accuracy_integer"] > 0.7
 
 

@@ -140,7 +140,9 @@ def _checked(image: Image | Wanted, array: np.ndarray) -> np.ndarray:
         raise BadInput(f"input is {array.dtype} {list(array.shape[1:])}; network "
                        f"{image.name!r} takes uint8 {list(shape)}{hint}")
     if array.size and int(array.max()) >> image.input_bits:
-        raise BadInput(f"input value {array.max()} needs more than {image.input_bits} bits")
+        hint = (f"; of pictures 0..255 network {image.name!r} takes the upper bits: "
+                f"sw.data.depth.upper_bits(pictures, {image.input_bits})" if image.static else "")
+        raise BadInput(f"input value {array.max()} needs more than {image.input_bits} bits{hint}")
     return array
 
 

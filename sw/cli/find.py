@@ -15,7 +15,19 @@ from cyclopts import Group, Parameter
 from ..errors import BadInput
 from ..tickets.config import CHOICES, RunConfig, from_dict, helps, read
 from .app import verb
-from .options import DATA, Json, Listing, flag, number, one_of, out_file, out_folder
+from .options import (
+    DATA,
+    DataRoot,
+    Json,
+    Listing,
+    Seed,
+    Ticket,
+    flag,
+    number,
+    one_of,
+    out_file,
+    out_folder,
+)
 
 SETTINGS = Group("Settings of the search", sort_key=1)
 
@@ -189,3 +201,58 @@ def pack(packs: Annotated[list[Path], Parameter(help=".npz event packs, in this 
     print(jsons.dumps(counts) if json else
           f"{out}: {counts['recordings']} recordings ({counts['twice']} were there twice), "
           f"{counts['test']} of them for testing")
+
+
+@app.command
+def tune(ticket: Ticket, *,
+         input_bits: Annotated[int, number("of the tuned ticket's input", 1, 8)],
+         out: Annotated[Path, out_folder("folder of the tuned ticket")] = Path("runs/tuned"),
+         data: Annotated[str | None, Parameter(
+             help=f"(default: what the ticket was trained on): {DATA}")] = None,
+         data_root: DataRoot = None,
+         epochs: Annotated[int, number("of training, without shifts", 1)] = 2,
+         lr: Annotated[float, Parameter(help="peak of Adam's learning rate")] = 1e-3,
+         flip: Annotated[bool, flag("mirror half of the images")] = False,
+         train_images: Annotated[int | None, number("use only the first N", 1)] = None,
+         test_images: Annotated[int | None, number("use only the first N", 1)] = None,
+         validation: Annotated[float, Parameter(
+             help="fraction of the training samples that are not trained on")] = 0.1,
+         seed: Seed = 0,
+         threads: Annotated[int, number("CPU threads; sums may differ in the last bit with another "
+                                        "number", 1)] = 2,
+         json: Json = False) -> None:
+    """A ticket at fewer input bits, fine-tuned in integers; no search is run again.
+
+    Pictures are taken at their upper bits: four of them are half the bytes on
+    the line and one mask of events instead of two. The ticket's integers are
+    all that is needed. Writes OUT/ticket.safetensors, OUT/log.jsonl and
+    checkpoints; the same command goes on after an interrupt.
+
+    example: spiketicket find tune my.safetensors --input-bits 4 --flip
+    """
+    import torch
+
+    from .. import bundled
+    from .. import ticket as tickets
+    from ..tickets import training
+    from ..tickets import tune as tuning
+    path = bundled.find(ticket)
+    known = tickets.load(path).metadata.get("data")
+    if data is None and not isinstance(known, str):
+        raise BadInput(f"ticket {ticket} does not say what it was trained on; give --data")
+    torch.set_num_threads(threads)
+    training.keep_freed_memory()
+    facts = tuning.tune(path, from_dict({
+        "method": "dense", "model": ticket, "data": data or known, "data_root": data_root,
+        "input_bits": input_bits, "epochs_integer": epochs, "epochs_unshifted": epochs,
+        "lr_integer": lr, "flip": flip, "train_images": train_images, "test_images": test_images,
+        "validation": validation, "seed": seed}), out)
+    if json:
+        print(jsons.dumps(facts))
+        return
+    for epoch in facts["tuned"]["epochs"]:
+        print(f"epoch {epoch['epoch']}: loss {epoch['loss']:.4f}" + (
+            f", {epoch['validation_accuracy']:.2%} of the validation samples"
+            if "validation_accuracy" in epoch else ""))
+    print(f"{out / 'ticket.safetensors'}: {facts['accuracy_integer']:.2%} of the test samples, "
+          f"sparsity {facts['sparsity']:.2%}")

@@ -52,10 +52,11 @@ def import_(source: Annotated[str, Parameter(
                                                "timestep (default: for networks)",
                                                negative=None)] = None,
             input_bits: Annotated[int | None, _in(ANY, number(
-                "of the input (default: 8)", 1, 8))] = None,
+                "of the input: the upper ones of a pixel's 8, or of event counts (default: 8)", 1,
+                8))] = None,
             input_scale: Annotated[float | None, _of(
-                ANY, "value of one integer input unit in the source (default: 1/255 with --static, "
-                "else 1)")] = None,
+                ANY, "value of one integer input unit in the source (default: with --static that "
+                "of the upper bits of a pixel whose 255 is 1: 1/255 for 8; else 1)")] = None,
             name: Annotated[str | None, _of(ANY, "of the ticket's network")] = None,
             data: Annotated[str | None, _of(
                 ANY, f"to compare float and integers on: {DATA}")] = None,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BadInput, SpikeTicketError, did_you_mean, near, note
-from . import array_sets, cifar, event_packs, event_sets, folders, idx, jpeg_packs, objects
+from . import array_sets, cifar, depth, event_packs, event_sets, folders, idx, jpeg_packs, objects
 from . import picture_sets as pictures
 from .arrays import open_npz
 from .data_options import Options, split_name
@@ -225,7 +225,8 @@ def _unknown(what: object) -> SpikeTicketError:
 
 def for_network(network: Network, data: object, split: str = "test",
                 root: str | Path | None = None, limit: int | None = None) -> Images:
-    """Load `data` for an integer network: its T, and counts within its input's bits.
+    """Load `data` for an integer network: its T, pictures at its input's bits (`sw.data.depth`),
+    counts within them.
 
     Size and channels are converted only where options behind the name say so; raises
     SpikeTicketError where they are not the network's, and for labels beyond its classes.
@@ -243,7 +244,9 @@ def for_network(network: Network, data: object, split: str = "test",
             f"{network.name!r} takes {list(shape)}; {_remedy(found, shape, data)}")
     labels_of(found.labels, f"{found.source}, for ticket {network.name!r}", Notes(),
               network.layers[-1].channels)
-    return found
+    if not spec.static:
+        return found
+    return replace(found, images=depth.fitted(found.images, spec.bits, found.source))
 
 
 def _remedy(found: Images, shape: tuple[int, ...], data: object) -> str:

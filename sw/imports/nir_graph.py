@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from ..data import depth
 from ..errors import SpikeTicketError
 from ..integer.floats import FloatLayer, FloatSynapses
 from ..integer.network import MAX_TIMESTEPS, InputSpec
@@ -42,7 +43,8 @@ def from_nir(graph: object, *, timesteps: int | None = None, dialect_of: str = "
         out then, as those are that dt, reset and norm_input answer.
     bits: of the weights, 4, or one width by layer name (the neuron's node; "readout").
     input_bits, static: see `sw.integer.network.InputSpec`; 8, False. input_scale: float value of
-        one integer input unit; 1/255 for static inputs, 1 for others.
+        one integer input unit; for static inputs that of a pixel's upper bits (`sw.data.depth`:
+        1/255 for 8), 1 for others.
 
     Raises SpikeTicketError naming the node that is not supported and the nearest form that is.
     """
@@ -65,7 +67,8 @@ def from_nir(graph: object, *, timesteps: int | None = None, dialect_of: str = "
             raise SpikeTicketError("NIR graphs hold no number of timesteps; give timesteps "
                                    f"(--timesteps), 1 to {MAX_TIMESTEPS}")
         if input_scale is None:
-            input_scale = 1 / 255 if known["static"] and not known["exported"] else 1.0
+            input_scale = (depth.scale(known["input_bits"])
+                           if known["static"] and not known["exported"] else 1.0)
         module = NIRModule(nir, graph, how)
         if not module.neurons:
             raise SpikeTicketError("no neuron in the graph; a ticket needs one (IF, LIF, CubaLIF, "

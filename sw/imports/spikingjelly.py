@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data import depth
 from ..errors import SpikeTicketError
 from ..integer.network import InputSpec
 from .inputs import find, note_training, prepared
@@ -40,8 +41,8 @@ def from_spikingjelly(model: nn.Module, input_shape: Size, timesteps: int | None
     bits: of the weights, 1 to 8, or one width by layer name. Layers are named as their neuron's
         module, the last one "readout".
     input_bits, static: see `sw.integer.network.InputSpec`; static means the same image at every
-        timestep. input_scale: float value of one integer input unit; 1/255 for static inputs, 1
-        for others.
+        timestep. input_scale: float value of one integer input unit; for static inputs that of the
+        upper `input_bits` of a pixel whose 255 is 1 (`sw.data.depth`: 1/255 for 8), 1 for others.
     check: compare with the module's own runs. samples: integers [N, C, H, W] (static) or
         [N, T, C, H, W] of its data for that.
 
@@ -52,7 +53,7 @@ def from_spikingjelly(model: nn.Module, input_shape: Size, timesteps: int | None
     for width in _widths(bits):
         _whole(width, "bits", 1, 8)
     if input_scale is None:
-        input_scale = 1 / 255 if static else 1.0
+        input_scale = depth.scale(input_bits) if static else 1.0
     if not 0 < input_scale < math.inf:
         raise SpikeTicketError(f"input_scale {input_scale!r} is not a finite number above 0")
     reading = read_module(model, spec, timesteps, bits, input_scale)

@@ -26,7 +26,7 @@ GIVEN = "module"
 """As `weights`: those that the module object already holds."""
 REPORT = ("dense_integer", "integer_images")
 """Settings that change no stage, only what is measured beside the ticket."""
-LATE = ("epochs_integer", "epochs_unshifted", "bits", "lr_integer", "distil_integer")
+LATE = ("epochs_integer", "epochs_unshifted", "bits", "input_bits", "lr_integer", "distil_integer")
 """Settings that the integer stages alone read; with other ones the stages before need not run
 again."""
 
@@ -82,8 +82,11 @@ class RunConfig:
     embedding with its own head (N_c; also the selector's). epochs_rounded: of the ticket of imp
     with weights rounded to `bits` and batch norms still in place. epochs_integer: fine-tuning in
     integers. epochs_unshifted: the last of these, in which no image is shifted. bits: of the
-    weights, 2..8 (binary tickets have 1). dense_integer: also turn imp's dense network into
-    integers, in the same way, and measure it. lr, lr_scores, lr_integer: peaks of Adam's learning
+    weights, 2..8 (binary tickets have 1). input_bits: of the numbers that the integer network
+    reads, 1..8: the upper ones of a pixel, or counts up to 2^n - 1 (None: for images 4 or the next
+    more with which the ticket's validation accuracy is that of 8, without validation 8; for counts
+    as many as the largest needs). dense_integer: also turn imp's dense network into integers, in
+    the same way, and measure it. lr, lr_scores, lr_integer: peaks of Adam's learning
     rate. batch_size: samples of an update.
 
     loss: "cross-entropy" of the logits, or "mse" of the rates of output neurons against 1 and 0.
@@ -135,6 +138,7 @@ class RunConfig:
     epochs_integer: int = 2
     epochs_unshifted: int = 0
     bits: int = 4
+    input_bits: int | None = None
     dense_integer: bool = False
     lr: float = 5e-3
     lr_scores: float = 0.1
@@ -198,6 +202,8 @@ class RunConfig:
               f"network_args are for FILE.py:NAME, not for model {self.model!r}")
         key_values(self.network_args)
         _need(2 <= self.bits <= 8, f"bits {self.bits} is outside 2..8 (1 is binary: true)")
+        _need(self.input_bits is None or 1 <= self.input_bits <= 8,
+              f"input_bits {self.input_bits} is outside 1..8")
         _need(self.method not in ("imp", "ecpt") or 0 <= self.rewind_epoch <= self.epochs,
               f"rewind_epoch {self.rewind_epoch} is outside 0..{self.epochs}, the epochs of "
               "training; give another, or more epochs")

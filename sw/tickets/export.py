@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from hw.config import CoreConfig
 
 from .. import typical
 from ..compile.bounds import signed
+from ..data import depth
 from ..data.datasets import Images
 from ..imports import from_spikingjelly
 from ..imports.inputs import copied
@@ -31,6 +32,12 @@ from .trainer import Trainer
 
 CHECKED = 16
 """Training samples on which the import is compared with the module itself."""
+
+LEAST = 4
+"""Input bits of pictures that a search tries first: their planes fill one mask of the core."""
+
+AGREES = 0.005
+"""Accuracy that fewer input bits may cost on the validation samples before training with them."""
 
 SAME = 1e-6
 """Relative difference of float32 numbers that are one."""
@@ -50,10 +57,10 @@ def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTr
     too). Raises SpikeTicketError for what the integer network cannot express.
     """
     c = run.config
+    spec = input_spec(run, found)
+    scale = depth.scale(spec.bits) if spec.static else 1.0
+    samples = depth.taken(run.data.images[:CHECKED], spec)
     found.model.cpu().eval()
-    spec = input_spec([run.data, *([run.held] if run.held else [])])
-    scale = input_scale(run.data)
-    samples = run.data.images[:CHECKED]
     imported = from_spikingjelly(
         behind_gate(found, scale), (spec.channels, spec.height, spec.width), c.timesteps,
         bits=c.bits, input_bits=spec.bits, static=spec.static, input_scale=scale,
@@ -69,7 +76,7 @@ def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTr
     for layer in trainee.layers:
         fixed = found.frozen is not None and f"{layer.scaled.name}.".startswith(found.frozen)
         for syn, weight in zip(layer.scaled.synapses, layer.weights, strict=True):
-            weight.requires_grad_(not (fixed or _is_identity(syn.weight)))
+            weight.requires_grad_(not (fixed or is_identity(syn.weight)))
             layer.bias.requires_grad_(layer.bias.requires_grad and not fixed)
     if c.epochs_integer and found.frozen != "":
         share = c.distil if c.distil_integer is None else c.distil_integer
@@ -83,7 +90,7 @@ def logits_of(trainee: NetworkTrainee, found: Found) -> Callable[[Tensor], Tenso
     which are a mean where the module gives an output for every timestep."""
     net = found.model
     share = 1.0 if net.time is None else 1 / net.timesteps
-    return lambda x: trainee(*host_side(found, x, net.timesteps)) * share
+    return lambda x: trainee(*host_side(found, x, net.timesteps, trainee.spec)) * share
 
 
 def _zeroed(gate: TokenGate, form: str, module: nn.Module, inputs: tuple) -> Tensor:
@@ -124,8 +131,8 @@ def _one_bit(layer: FloatOperation) -> FloatOperation:
         low = torch.where(alive, rows, torch.inf).amin(1)
         same = (rows.amax(1) <= low * (1 + SAME)).all()
         return 1 if bool(same) and int(alive.sum(1).max()) > 1 else syn.bits
-    return dataclasses.replace(layer, synapses=tuple(
-        dataclasses.replace(syn, bits=bits(syn)) for syn in layer.synapses))
+    return replace(layer, synapses=tuple(
+        replace(syn, bits=bits(syn)) for syn in layer.synapses))
 
 
 def narrowed(layers: list[FloatOperation], build: Callable[[list[FloatOperation]], Network]) -> \
@@ -146,8 +153,8 @@ def narrowed(layers: list[FloatOperation], build: Callable[[list[FloatOperation]
         for i, layer in enumerate(layers):
             if layer.name in wide:
                 found[layer.name] = max(syn.bits for syn in layer.synapses) - 1
-                layers = [*layers[:i], dataclasses.replace(layer, synapses=tuple(
-                    dataclasses.replace(syn, bits=min(syn.bits, found[layer.name]))
+                layers = [*layers[:i], replace(layer, synapses=tuple(
+                    replace(syn, bits=min(syn.bits, found[layer.name]))
                     for syn in layer.synapses)), *layers[i + 1:]]
 
 
@@ -164,28 +171,52 @@ def gate_mode(gate: PatchGate) -> str:
     return GATE_MODES.get((gate.ranking, gate.place), "host")
 
 
-def input_scale(data: Images) -> float:
-    """Float value of one integer input unit, as the networks' `prepare` makes it."""
-    return 1 / 255 if data.images.ndim == 4 else 1.0
+def input_spec(run: Trainer, found: Found) -> InputSpec:
+    """The integer network's input. All integer networks of a search have that of its ticket."""
+    shape, static = run.data.images.shape, run.data.static
+    if "input_bits" not in run.notes:
+        run.notes["input_bits"] = run.config.input_bits or (
+            _picture_bits(run, found) if static else _count_bits(run))
+    return InputSpec(*shape[-3:], bits=run.notes["input_bits"], static=static)
 
 
-def input_spec(sets: Sequence[Images]) -> InputSpec:
-    """The integer network's input for samples like those of `sets`."""
-    shape = sets[0].images.shape
-    static = len(shape) == 4
-    top = 255 if static else max(1, *(int(np.max(s.images)) for s in sets))
-    return InputSpec(*shape[-3:], bits=top.bit_length(), static=static)
+def _count_bits(run: Trainer) -> int:
+    """As many as the largest event count needs."""
+    sets = [run.data, *([run.held] if run.held else [])]
+    return max(1, *(int(np.max(s.images)) for s in sets)).bit_length()
 
 
-def host_side(found: Found, x: Tensor, timesteps: int) -> tuple[Tensor, None, Tensor | None]:
-    """What the host gives the integer network for integer samples x [B, ..., C, H, W]: the samples
-    (first T frames, pixels of dropped patches at 0), and masks bool [B, N] for a gate that has none
-    of its own; the arguments of `NetworkTrainee.forward`."""
+def _picture_bits(run: Trainer, found: Found) -> int:
+    """The fewest from LEAST on with which the ticket in floats, which was trained on whole pixels,
+    is right on as many validation samples as with all 8, but for one standard error or AGREES; 8
+    where there are no validation samples. The integer stage then trains on what is left."""
+    if run.held is None:
+        return depth.FULL
+    model, right = found.model.to(run.device), {}
+    for bits in (depth.FULL, *range(LEAST, depth.FULL)):
+        rounded = depth.upper_bits(run.held.images, bits) << depth.FULL - bits
+        right[bits] = run.measure(model, replace(run.held, images=rounded), found.forward)[0]
+        best = right[depth.FULL]
+        error = (best * (1 - best) / len(run.held)) ** 0.5
+        if bits < depth.FULL and right[bits] >= best - max(AGREES, error):
+            break
+    else:
+        bits = depth.FULL
+    run.notes["validation_by_input_bits"] = {str(n): round(part, 5) for n, part in right.items()}
+    return bits
+
+
+def host_side(found: Found, x: Tensor, timesteps: int,
+              spec: InputSpec) -> tuple[Tensor, None, Tensor | None]:
+    """What the host gives the integer network for samples x [B, ..., C, H, W] of the data: the
+    samples at its input's bits (first T frames, pixels of dropped patches at 0), and masks bool
+    [B, N] for a gate that has none of its own, chosen on the samples as they were; the arguments of
+    `NetworkTrainee.forward`."""
     if x.dim() == 5:
         x = x[:, :timesteps]
     gate = found.gate
     if gate is None or gate_mode(gate) != "host":
-        return x, None, None
+        return depth.taken(x, spec), None, None
     found.model.to(x.device)
     prepared = found.model.prepare(x)
     with torch.no_grad():
@@ -194,7 +225,7 @@ def host_side(found: Found, x: Tensor, timesteps: int) -> tuple[Tensor, None, Te
     if gate.place == "pixels":
         x = zero_pixels(x, kept, gate.stem.grid)
     masks = torch.zeros(len(x), gate.stem.tokens, dtype=torch.bool, device=x.device)
-    return x, None, masks.scatter_(1, kept, True)
+    return depth.taken(x, spec), None, masks.scatter_(1, kept, True)
 
 
 def measure(run: Trainer, found: Found, network: Network, test: Images) -> tuple[float, dict]:
@@ -205,12 +236,12 @@ def measure(run: Trainer, found: Found, network: Network, test: Images) -> tuple
     `sw.run_inference --masks` takes.
     """
     top = (1 << network.input.bits) - 1
-    over = int((test.images > top).sum())
+    over = 0 if test.static else int((test.images > top).sum())
     if over:
         run.notes["test_counts_clipped"] = f"{over} event counts of the test samples above {top}"
-    samples = torch.from_numpy(np.minimum(test.images, top))
     run.generator.manual_seed(0)
-    x, _, masks = host_side(found, samples, network.timesteps)
+    x, _, masks = host_side(found, torch.from_numpy(test.images.copy()), network.timesteps,
+                            network.input)
     if masks is not None and parallel.RANK == 0:
         checkpoint.replace(run.folder / "tokens.npy",
                            lambda part: _save_array(part, masks.cpu().numpy()))
@@ -220,12 +251,11 @@ def measure(run: Trainer, found: Found, network: Network, test: Images) -> tuple
 
 def typical_inputs(run: Trainer, found: Found, network: Network) -> dict[str, str]:
     """What a ticket says of them (`sw.typical`), from its first training samples."""
-    top = (1 << network.input.bits) - 1
-    samples = torch.from_numpy(np.minimum(run.data.images[:typical.SEEN], top))
+    samples = torch.from_numpy(run.data.images[:typical.SEEN].copy())
     if len(samples) < typical.COUNT:
         return {}
     run.generator.manual_seed(0)
-    x, _, masks = host_side(found, samples, network.timesteps)
+    x, _, masks = host_side(found, samples, network.timesteps, network.input)
     masks = None if masks is None else masks.cpu().numpy()
     return {typical.KEY: typical.pack(x.numpy()[typical.choose(network, x.numpy(), masks)])}
 
@@ -235,7 +265,7 @@ def _save_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def _is_identity(weight: Tensor) -> bool:
+def is_identity(weight: Tensor) -> bool:
     """A shortcut, scaled or not: it passes every channel on, alike."""
     w = weight.detach().flatten(1)
     return weight.shape[2:] == (1, 1) and 1 < w.shape[0] == w.shape[1] and bool(
