@@ -189,10 +189,11 @@ def test_patches_and_inputs():
     assert cover.shape == (2, 3, 4)
     assert (cover[..., 3] == 0).reshape(-1).tolist() == [1, 0, 0, 0, 1, 0]
     grey = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
-    assert np.array_equal(pixels(pictures.of_input(grey)), grey[0])
+    assert np.array_equal(pixels(pictures.of_input(grey, 8)), grey[0])
+    assert np.array_equal(pixels(pictures.of_input(grey, 4)), 17 * grey[0])
     events = np.zeros((3, 2, 4, 4), np.uint8)
     events[:, 1, 0, 0], events[0, 0, 3, 3] = 2, 6
-    shown = pixels(pictures.of_input(events))
+    shown = pixels(pictures.of_input(events, 4))
     assert shown[0, 0].tolist() == [255, 0, 0] and shown[3, 3].tolist() == [0, 0, 255]
 
 

@@ -38,6 +38,11 @@ def scale(bits: int) -> float:
     return (1 << FULL - bits) / 255
 
 
+def shown(values: np.ndarray, bits: int) -> np.ndarray:
+    """Such numbers, uint8, as pictures for people: 0..255 again, the largest is white."""
+    return (values.astype(np.uint16) * 255 // ((1 << bits) - 1)).astype(np.uint8)
+
+
 def fitted(pictures: np.ndarray, bits: int, source: str) -> np.ndarray:
     """`upper_bits` of a user's pictures, uint8. Raises BadInput where nothing is left of them: they
     have been brought to fewer bits already, or are next to black."""

@@ -96,7 +96,8 @@ def _examples(checked: Checked) -> dict:
         gate = checked.image.gate
         cover = (pictures.of_patches(gate.grid, checked.kept[index])
                  if gate is not None and checked.kept is not None else None)
-        return {"index": index, "picture": pictures.of_input(checked.data.images[index]),
+        picture = pictures.of_input(checked.data.images[index], checked.image.input_bits)
+        return {"index": index, "picture": picture,
                 "cover": cover, "right": bool(right[index]), "answer": names[answer],
                 "truth": names[truth] if truth < len(names) else str(truth),
                 "cycles": int(checked.result.cycles[index]),

@@ -31,9 +31,9 @@ def png(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def of_input(array: np.ndarray) -> str:
+def of_input(array: np.ndarray, bits: int) -> str:
     """An input of a network, as `sw.plots.run.picture` shows it."""
-    found = picture(array)
+    found = picture(array, bits)
     if found.dtype != np.uint8:
         found = np.rint(255 * found / max(1.0, float(found.max()))).astype(np.uint8)
     return png(found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from tqdm import tqdm
 
@@ -9,7 +11,7 @@ from hw.boards import BOARDS, DEFAULT_BOARD
 
 from .. import bundled, ticket
 from ..core import cores
-from ..data import datasets
+from ..data import datasets, depth
 from ..errors import BadInput
 from ..plots.run import check_format
 from .measure import climb, steps
@@ -64,5 +66,8 @@ def run(name: str, data: str | None = None, *, images: int = 4, board: str = DEF
         ladder_plots.plot_ladder(plot, ladder)
     if patches:
         gate = next(iter(found.network.gates.values()))
+        if samples.static:
+            samples = replace(samples, images=depth.shown(samples.images,
+                                                          found.network.input.bits))
         ladder_plots.plot_patches(patches, samples, gate, ladder.kept[0])
     return ladder

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data import depth
 from ..errors import BadInput
 from ..report import Checked, RunReport
 
@@ -75,22 +76,24 @@ def _pictures(figure, checked: Checked) -> None:
     names = checked.names
     for index, axes in enumerate(np.atleast_1d(figure.subplots(1, count))):
         array = checked.data.images[index]
-        axes.imshow(picture(array), cmap="gray")
+        axes.imshow(picture(array, checked.image.input_bits), cmap="gray")
         answer = int(checked.result.labels[index])
         axes.set_title(names[answer] if answer < len(names) else str(answer), fontsize=9,
                        color="tab:green" if answer == checked.data.labels[index] else "tab:red")
         axes.axis("off")
 
 
-def picture(array: np.ndarray) -> np.ndarray:
+def picture(array: np.ndarray, bits: int) -> np.ndarray:
     """An input as matplotlib draws it: grey [H, W] or colours [H, W, 3].
 
-    uint8 [C, H, W], or event counts [T, C, H, W], which are summed: blue is the first channel
-    (off), red the second (on).
+    uint8 [C, H, W] of so many bits, or event counts [T, C, H, W], which are summed: blue is the
+    first channel (off), red the second (on).
     """
     if array.ndim == 4:
         counts = array.sum(axis=0, dtype=np.float64)
         array = counts / max(1.0, counts.max())
         if len(array) == 2:
             array = np.stack([array[1], np.zeros_like(array[0]), array[0]])
+    else:
+        array = depth.shown(array, bits)
     return array.transpose(1, 2, 0) if len(array) == 3 else array[0]
