@@ -7,6 +7,7 @@ import torch
 from hw.config import PRESETS
 from sw import bundled, ticket
 from sw.board.batches import Framing, Wanted, as_batch, as_input, compiled, opened
+from sw.data import depth
 from sw.data.events import Events, frames
 from sw.errors import SpikeTicketError
 
@@ -94,3 +95,13 @@ def test_what_can_be_loaded():
         compiled("nothing", large)
     with pytest.raises(SpikeTicketError, match="cannot load a int"):
         opened(5)
+
+
+def test_whole_pictures_for_fewer_bits_are_refused_with_the_rule():
+    """What a ticket takes is its own numbers: these may be such that were not rounded."""
+    pictures = np.full((1, 1, 3, 5), 200, np.uint8)
+    wanted = Wanted("w", 4, (1, 3, 5), 4, True)
+    with pytest.raises(SpikeTicketError, match=r"200 needs more than 4 bits; of pictures 0..255 "
+                                               r"network 'w' takes the upper bits: .*, 4\)"):
+        as_batch(wanted, pictures, Framing())
+    assert (as_batch(wanted, depth.upper_bits(pictures, 4), Framing()) == 12).all()
