@@ -131,6 +131,13 @@ def test_verdicts():
     assert (vacuous.verdict, vacuous.how) == ("unreached", "six")
 
 
+@needs_tools
+def test_what_does_not_end_is_told_so(monkeypatch):
+    monkeypatch.setattr(run, "LIMIT", 1)
+    [late] = run.run([Proof("late", _not_nine, 100_000, False, 1, "", False)])
+    assert late.verdict == "error" and late.how.startswith("no end within 1 s;")
+
+
 def test_bench_refuses_wrong_names():
     bench = Bench()
     bench.free("a")

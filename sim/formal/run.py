@@ -155,6 +155,8 @@ def _sby(work: Path, mode: str, depth: int, env: dict[str, str]) -> tuple[str, s
 
 
 def _message(log: str) -> str:
+    if "Reached TIMEOUT" in log:
+        return f"no end within {LIMIT} s; has this computer other work?"
     lines = [line for line in log.splitlines() if "ERROR" in line] or log.splitlines() or ["?"]
     return lines[0].split("] ", 1)[-1][:200]
 
