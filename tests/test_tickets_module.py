@@ -21,6 +21,7 @@ from sw.tickets import checkpoint, run, training
 from sw.tickets.classifier import Classifier
 from sw.tickets.config import RunConfig
 from sw.tickets.networks import Networks
+from sw.tickets.zeros import check_zeros_stay
 
 from .test_tickets_run import TEST, TRAIN, stripes
 
@@ -316,6 +317,33 @@ def test_weights_that_are_computed_are_refused(net, tmp_path, change):
     change(module.conv2)
     with pytest.raises(SpikeTicketError, match=r"conv2\.weight is computed .* prune\.remove"):
         run.find(module, TRAIN, TEST, tmp_path, **SETTINGS)
+
+
+class Changed(layer.Conv2d):
+    """Takes the mean off its weights, and doubles them, whenever it runs."""
+
+    centred = True
+
+    def _conv_forward(self, x, weight, bias):
+        mean = weight.mean((1, 2, 3), keepdim=True) if self.centred else 0
+        return super()._conv_forward(x, 2 * (weight - mean), bias)
+
+
+@pytest.mark.parametrize("kind", [Changed, layer.WSConv2d])
+def test_layers_whose_zeros_do_not_stay_zero_are_refused(net, tmp_path, kind):
+    """A weight that is pruned would be another number at every forward pass."""
+    module = net()
+    module.conv2 = kind(4, 6, 3, padding=1, bias=False, step_mode="m")
+    with pytest.raises(SpikeTicketError,
+                       match=rf"^conv2\.weight: {kind.__name__} computes .* stay 0"):
+        run.find(module, TRAIN, TEST, tmp_path, **SETTINGS)
+
+
+def test_layers_that_scale_their_weights_are_searched(net):
+    module = net()
+    module.conv2 = Changed(4, 6, 3, padding=1, bias=False, step_mode="m")
+    module.conv2.centred = False
+    check_zeros_stay(Classifier(module, 2, TRAIN.images.shape[1:], 2))
 
 
 def test_trained_weights_of_an_object_are_the_dense_network(net, tmp_path):

@@ -19,6 +19,7 @@ from ..imports.load_module import is_module_name, load_weights, maker
 from .classifier import Classifier
 from .config import GIVEN, RunConfig, key_values
 from .scores import connections
+from .zeros import check_zeros_stay
 
 Make = Callable[[], nn.Module]
 """Makes the network anew; its weights are drawn from torch's global generator."""
@@ -89,6 +90,8 @@ class Networks:
                 "a parameter: prune.remove(layer, 'weight'), remove_weight_norm(layer), or "
                 "parametrize.remove_parametrizations(layer, 'weight')")
         net = Classifier(module, self.config.timesteps, self.shape, self.classes, *self._found)
+        if not self._found:
+            check_zeros_stay(net)
         self._found = net.feed, net.time
         return net.to(memory_format=torch.channels_last)    # faster, and fused neurons keep it
 
