@@ -79,32 +79,47 @@ def test_it_is_read_whatever_its_numbers(beta, theta, strict, charge, reset, res
     assert found.logits < 0.4, (found, imported.notes)      # 8 bits: below 0.01, 0.15 at a flip
 
 
-class Compared(nn.Module):
-    """What the next layer reads are comparisons of spikes: of a neuron module's ("module"), of
-    written ones as they are ("above") or inverted ("below")."""
+SEEN = {
+    "above": lambda s: s > 0.5,
+    "below": lambda s: s < 1,
+    "a part": lambda s: s[:, [3, 1, 8, 0]] > 0,
+    "a part, inverted": lambda s: s[:, ::4] <= 0,
+    "turned": lambda s: s.reshape(-1, 4, 4).transpose(1, 2).flip(1).reshape(-1, 16) >= 1,
+    "joined": lambda s: torch.cat([s > 0, s[:, :4] == 0], 1).to(s.dtype) > 0,
+    "twice": lambda s: ((s > 0).to(s.dtype)[:, :8] < 0.5).to(s.dtype) < 0.5,
+}
 
-    def __init__(self, kind):
+
+class Compared(nn.Module):
+    """What the next layer reads are comparisons of spikes: of a neuron module's ("module"), or of
+    written ones."""
+
+    def __init__(self, kind, module):
         super().__init__()
-        self.kind, self.node = kind, neuron.IFNode(step_mode="m")
-        self.a, self.b = nn.Linear(12, 16), nn.Linear(16, 4)
+        self.seen, self.module = SEEN[kind], module
+        self.node = neuron.LIFNode(decay_input=False, step_mode="m")
+        width = self.seen(torch.zeros(1, 16)).shape[1]
+        self.a, self.b = nn.Linear(12, 16), nn.Linear(width, 4)
 
     def forward(self, x):
-        if self.kind == "module":
-            return self.b((self.node(self.a(x)) > 0).to(x.dtype)).mean(0)
+        if self.module:
+            spikes = self.node(self.a(x))
+            return self.b(self.seen(spikes.flatten(0, 1)).to(x.dtype)).view(*x.shape[:2], 4).mean(0)
         v, out = torch.zeros(x.shape[1], 16, dtype=x.dtype), 0
         for step in x:
             v = v / 2 + self.a(step)
             spikes = (v >= 1).to(x.dtype)
             v = torch.where(spikes > 0, torch.zeros_like(v), v)
-            seen = spikes > 0.5 if self.kind == "above" else spikes < 1
-            out = out + self.b(seen.to(x.dtype))
+            out = out + self.b(self.seen(spikes).to(x.dtype))
         return out
 
 
-@pytest.mark.parametrize("kind", ["module", "above", "below"])
-def test_comparisons_of_spikes_are_spikes(kind):
-    """Importing compares with the module's own run, so a wrong sign would raise."""
+@pytest.mark.parametrize("module", [True, False])
+@pytest.mark.parametrize("kind", SEEN)
+def test_comparisons_of_spikes_are_spikes(kind, module):
+    """Importing compares with the module's own run, so a wrong sign or place would raise."""
     torch.manual_seed(0)
-    net = Compared(kind).double().eval()
+    net = Compared(kind, module).double().eval()
     imported = from_spikingjelly(net, (12, 1, 1), 4, bits=8, input_bits=2, input_scale=1.0)
     assert not any("never fires" in note for note in imported.notes)
+    assert len(imported.network.layers) == 2

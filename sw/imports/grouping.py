@@ -19,11 +19,15 @@ POOLS = ("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_poo
          "adaptive_max_pool3d", "amax", "max", "maximum")
 PRODUCTS = ("mul", "mul_")
 COMPARISONS = ("ge", "gt", "le", "lt")
-SAME_VALUES = {"_to_copy", "view", "_unsafe_view", "_reshape_alias", "alias", "clone", "detach"}
-"""Operations whose results are their operand's values, in the same order."""
+EQUALITIES = ("eq", "ne")       # cuts in no case, but spikes where they compare spikes
+MOVES = {"_to_copy", "view", "_unsafe_view", "_reshape_alias", "alias", "clone", "detach", "select",
+         "slice", "unbind", "split", "split_with_sizes", "permute", "transpose", "t", "expand",
+         "repeat", "unsqueeze", "squeeze", "flip", "roll", "unfold", "index", "index_select",
+         "cat", "stack", "constant_pad_nd"}
+"""Operations whose results are values of their operands, wherever they lie."""
 
 WATCHED = {**dict.fromkeys(POOLS, "max_pool"), **dict.fromkeys(PRODUCTS, "product"),
-           **dict.fromkeys(COMPARISONS, "neuron")}
+           **dict.fromkeys(COMPARISONS, "neuron"), **dict.fromkeys(EQUALITIES, "equality")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +45,15 @@ class Seen:
 
 
 def operations(seen: list[Seen], tape: Tape, steps: int, batch: int, order: str,
-               marked: Mapping[int, Axes], modules: Mapping[str, tuple[str, str]]) -> list[Cut]:
+               marked: Mapping[int, Axes], neurons: frozenset[int],
+               modules: Mapping[str, tuple[str, str]]) -> list[Cut]:
     """The cuts among these operations.
 
-    order: as in `Axes.of`. marked: axes of the input and of what neurons made, by operation.
-    modules: class and package by path.
+    order: as in `Axes.of`. marked: axes of the input and of what leaves made, by operation;
+    neurons: the operations among them that are spikes. modules: class and package by path.
     """
     groups: dict[tuple, list[tuple[Seen, Event]]] = {}
-    for one in _once(seen, tape):
+    for one in _once(seen, tape, neurons):
         kind, event = WATCHED[one.op.name], _event(one, tape, steps, batch, order)
         if event is not None and event.made.kind == "tb" and order == "bt":
             event = _told_apart(event, tape, marked)
@@ -81,15 +86,21 @@ def owner(modules: Mapping[str, tuple[str, str]], path: str) -> tuple[str, str]:
     return path, kind
 
 
-def _once(seen: list[Seen], tape: Tape) -> list[Seen]:
-    """Without comparisons that repeat an earlier one, or its contrary: on equal values, or on its
-    spikes, as in `where(spikes > 0, reset, membrane)`."""
+def _once(seen: list[Seen], tape: Tape, neurons: frozenset[int]) -> list[Seen]:
+    """Without comparisons of spikes, as in `where(spikes > 0, reset, membrane)`, and without those
+    that repeat an earlier one, or its contrary, on equal values."""
     kept: list[Seen] = []
-    spikes: dict[int, tuple[Seen, bool]] = {}       # of comparisons; whether they are inverted
+    spikes = set(neurons)
     for one in seen:
-        if WATCHED[one.op.name] == "neuron":
-            first, inverted = _repeated(one, kept, spikes, tape)
-            spikes[one.index] = first or one, inverted
+        kind = WATCHED[one.op.name]
+        if kind in ("neuron", "equality"):
+            if _passes_on(one, spikes, tape):
+                spikes.add(one.index)
+                continue
+            if kind == "equality":
+                continue
+            spikes.add(one.index)
+            first, inverted = _repeated(one, kept, tape)
             if first is not None:
                 (first.opposite if inverted else first.same).append(one.index)
                 continue
@@ -97,27 +108,36 @@ def _once(seen: list[Seen], tape: Tape) -> list[Seen]:
     return kept
 
 
-def _repeated(one: Seen, kept: list[Seen], spikes: Mapping[int, tuple[Seen, bool]],
-              tape: Tape) -> tuple[Seen | None, bool]:
+def _passes_on(one: Seen, spikes: set[int], tape: Tape) -> bool:
+    """Whether it compares spikes, moved at most, with what lies between 0 and 1. It is one of these
+    spikes or its contrary then, and replays, which have to differentiate it, take it for that."""
+    operand, value = compared(one.op, tape), one.at_call[0]
+    found = set(tape.needed(operand, frozenset(spikes), one.index))
+    if sum(tape.dynamic(v) for v in one.op.reads) > 1 or not (
+            {tape.ops[i].name for i in found - spikes} <= MOVES) or not bool(
+            ((value == 0) | (value == 1)).all()):
+        return False
+    off, on = (one.op.function(*(
+        value.new_tensor(v) if a == Ref(operand) else
+        tape.values[a.value].tensor if isinstance(a, Ref) else a for a in one.op.args[:2]))
+        for v in (0, 1))
+    inverted = bool(off.flatten()[0])
+    if bool((off != inverted).any()) or bool((on == inverted).any()):
+        return False
+    one.op.replaced(torch.ops.aten.logical_not.default if inverted else
+                    torch.ops.aten.clone.default, operand)
+    return True
+
+
+def _repeated(one: Seen, kept: list[Seen], tape: Tape) -> tuple[Seen | None, bool]:
     """The comparison that this one repeats, and whether it is its contrary."""
     level, sign, strict = threshold(one.op, tape)
-    value = one.at_call[0]
     for first in kept:
-        if WATCHED[first.op.name] == "neuron" and torch.equal(first.at_call[0], value):
+        if WATCHED[first.op.name] == "neuron" and torch.equal(first.at_call[0], one.at_call[0]):
             other, *rule = threshold(first.op, tape)
             if _level(other, level) and rule in ([sign, strict], [-sign, not strict]):
                 return first, rule[0] != sign
-    found = tape.needed(compared(one.op, tape), frozenset(spikes), one.index)
-    ends = [i for i in found if i in spikes]
-    between = {tape.ops[i].name for i in found} - {tape.ops[i].name for i in ends}
-    if len(ends) != 1 or not between <= SAME_VALUES or level is None or (
-            tape.tensor(ends[0]).shape != tape.tensor(one.index).shape):
-        return None, False
-    off, on = ((sign * v > sign * level) if strict else (sign * v >= sign * level)
-               for v in torch.tensor([0.0, 1.0], dtype=torch.float64))
-    first, inverted = spikes[ends[0]]
-    return (first, inverted ^ bool(off.all())) if bool((off != on).all()) and bool(
-        (off == off.flatten()[0]).all()) else (None, False)
+    return None, False
 
 
 def _level(first: Tensor | None, second: Tensor | None) -> bool:

@@ -175,6 +175,8 @@ def _seen(model: nn.Module, feed: Feed, batch: int) -> int | None:
             shape = tape.tensor(len(tape.ops) - 1).shape
             if batch not in shape[:2] and (not shape or shape[0] % batch):
                 return                      # of something else than all samples' values
+            if batch != shape[0] and (len(shape) < 2 or shape[1] % batch):
+                shape = shape[0] // batch, batch        # time and batch in one axis
             calls.append(((tape.module, lines()), "s" if shape[:1] == (batch,) else "m", shape, 0))
     stated = {p for p, m in model.named_modules() if is_neuron(m)}
     tape = Tape(compared)
@@ -213,13 +215,15 @@ def _one_output(out: object, model: nn.Module) -> None:
 
 
 def _counted(calls: list[tuple], batch: int, feed: Feed) -> int | None:
+    if any(isinstance(path, str) for path, *_ in calls):
+        calls = [call for call in calls if isinstance(call[0], str)]    # comparisons see spikes
     totals: dict[object, int] = {}
     for path, mode, shape, _ in calls:
         place = 1 if mode == "m" else 0
         if len(shape) <= place or shape[place] % batch:
             return None
         totals[path] = totals.get(path, 0) + (shape[0] if mode == "m" else 1)
-    counts = [n for path, n in totals.items() if isinstance(path, str)] or list(totals.values())
+    counts = list(totals.values())
     if feed.form != "image":
         return feed.steps if all(n % feed.steps == 0 for n in counts) else None
     if not any(isinstance(path, str) for path in totals) and min(counts) > 1 and all(

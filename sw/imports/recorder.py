@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_flatten
 
 from ..errors import SpikeTicketError
 from ..nets.token_gate import TokenGate
-from .grouping import COMPARISONS, WATCHED, Seen, compared, operations
+from .grouping import COMPARISONS, EQUALITIES, WATCHED, Seen, compared, operations
 from .neurons import Rule, is_neuron, stated_rule
 from .recording import Axes, Cut, Event, Recording
 from .tape import Op, Tape, float64, lines
@@ -52,11 +52,13 @@ def record(model: nn.Module, feed: Callable[[Tensor], list[Tensor]], x: Tensor, 
             outputs.append((tape.value(out), len(tape.ops)))
             made.append(out.double())
     marked = {c.event.output: c.event.made for c in leaves.calls}
+    neurons = frozenset(c.event.output for c in leaves.calls if c.leaf.rule is not None)
     for mark in marks:
         axes = Axes.of(tape.tensor(mark).shape, steps, batch, order)
         marked[mark] = axes
     modules = {path: (type(m).__name__, type(m).__module__) for path, m in model.named_modules()}
-    cuts = [*leaves.cuts(), *operations(seen, tape, steps, batch, order, marked, modules)]
+    cuts = [*leaves.cuts(), *operations(seen, tape, steps, batch, order, marked, neurons,
+                                        modules)]
     cuts.sort(key=lambda cut: cut.events[0].before)
     at_call = {**leaves.at_call, **{one.index: one.at_call for one in seen if one.at_call}}
     operands, spikes = ({cut.name: torch.cat([axes(e).split(at_call[e.output][which].double())
@@ -86,7 +88,7 @@ def where(path: str, module: nn.Module) -> str:
 
 
 def _watch(seen: list[Seen], tape: Tape, op: Op) -> None:
-    if op.name in COMPARISONS:
+    if op.name in (*COMPARISONS, *EQUALITIES):
         index, operand = len(tape.ops) - 1, tape.values[compared(op, tape)].tensor
         at_call = operand.clone(), tape.tensor(index).clone()
         seen.append(Seen(index, op, lines(), at_call=at_call))

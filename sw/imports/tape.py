@@ -61,6 +61,11 @@ class Op:
     module: str = ""
     line: str = ""
 
+    def replaced(self, function: Callable, value: int) -> None:
+        """Let replays run another operation, of this one value, instead."""
+        self.function, self.reads, self.whole = function, [value], True
+        self.arguments, self.spec = tree_flatten(((Ref(value),), {}))
+
     @property
     def args(self) -> tuple:
         """Positional arguments, values as `Ref`."""
