@@ -10,7 +10,7 @@ over inside or outside, first or second axis.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -45,12 +45,15 @@ class Fire(nn.Module):
 
 @dataclass(frozen=True)
 class Extent:
-    """Shape of what a block is given, and the largest value in it (1: spikes)."""
+    """Shape of what a block is given, and the largest value in it (1: spikes). even: no layer so
+    far has weights that differ between positions, as a padded pool of currents behind a padded
+    convolution has at the border; its map may be read as any axes, and attention needs tokens."""
 
     channels: int
     height: int
     width: int
     top: int = 1
+    even: bool = True
 
 
 class Weighted(nn.Sequential):
@@ -184,14 +187,15 @@ def _block(choose: Choose, given: Extent, fire: Callable[[], Fire],
     if not first:
         kinds += ["spikes", "currents", "cat", "tokens"]
         kinds += ["and", "iand"] if given.top == 1 else []
-        kinds += ["attention"] if given.channels == 4 and given.height * given.width <= 16 else []
+        kinds += ["attention"] if (given.even and given.channels == 4
+                                   and given.height * given.width <= 16) else []
     kind = choose(kinds)
     if kind == "attention":
         part = AttentionBlock(4, choose((1, 2)), [fire() for _ in range(4)])
-        return [part], Extent(4, given.height, given.width, given.top + 1)
+        return [part], replace(given, top=given.top + 1)
     if kind == "tokens":
-        return [Weighted(ChannelsLast(given.channels, 4), fire())], Extent(4, given.height,
-                                                                         given.width)
+        return [Weighted(ChannelsLast(given.channels, 4), fire())], replace(given, channels=4,
+                                                                          top=1)
     if kind in ("weighted", "separable"):
         return _weighted(choose, given, fire, kind)
     body = nn.Sequential(nn.Conv2d(given.channels, given.channels, 3, padding=1),
@@ -199,7 +203,7 @@ def _block(choose: Choose, given: Extent, fire: Callable[[], Fire],
     part = Residual(kind, body, fire())
     channels = given.channels * (2 if kind == "cat" else 1)
     top = given.top + 1 if kind == "spikes" else given.top if kind == "cat" else 1
-    return [part], Extent(channels, given.height, given.width, top)
+    return [part], replace(given, channels=channels, top=top)
 
 
 def _scaled(choose: Choose, channels: int) -> list[nn.Module]:
@@ -232,7 +236,8 @@ def _weighted(choose: Choose, given: Extent, fire: Callable[[], Fire],
         behind = []
     summed = any(isinstance(m, nn.AvgPool2d | nn.AdaptiveAvgPool2d) for m in behind)
     size = _size([*parts, *behind], given)
-    return [Weighted(*parts, fire()), *behind], Extent(channels, *size, 2 if summed else 1)
+    even = given.even and not any(isinstance(m, nn.AvgPool2d) and m.padding for m in parts)
+    return [Weighted(*parts, fire()), *behind], Extent(channels, *size, 2 if summed else 1, even)
 
 
 def _size(parts: list[nn.Module], given: Extent) -> tuple[int, int]:
