@@ -346,6 +346,20 @@ def test_layers_that_scale_their_weights_are_searched(net):
     check_zeros_stay(Classifier(module, 2, TRAIN.images.shape[1:], 2))
 
 
+def test_a_loss_per_timestep_needs_an_output_per_timestep(net, tmp_path):
+    with pytest.raises(SpikeTicketError, match=r"Net gives one output for all timesteps"):
+        run.find(net(), TRAIN, TEST, tmp_path, loss_per_timestep=True, **SETTINGS)
+
+
+def test_the_loss_per_timestep_is_the_mean_of_theirs():
+    logits, labels = torch.randn(3, 5, 4), torch.arange(5) % 4
+    teacher = torch.randn(5, 4)
+    for kind in training.LOSSES:
+        for given in ((), (teacher, 0.3)):
+            each = [training.loss(kind, x, labels, *given) for x in logits]
+            assert torch.allclose(training.loss(kind, logits, labels, *given), sum(each) / 3)
+
+
 def test_trained_weights_of_an_object_are_the_dense_network(net, tmp_path):
     result = run.find(train(net), TRAIN, TEST, tmp_path / "a", trained=True, **SETTINGS)
     assert result["epochs_dense"] == 0 and result["accuracy_dense"] > 0.9

@@ -113,6 +113,30 @@ def test_an_interrupted_search_ends_with_the_same_numbers(whole, tmp_path, stop_
     assert numbers(again) == numbers(result)
 
 
+@pytest.mark.parametrize("changes", [
+    {"optimizer": "sgd", "weight_decay": 1e-3, "lr": 0.1},
+    {"method": "scores", "binary": True, "loss_per_timestep": True, "epochs": 8, "lr_scores": 0.02},
+    {"method": "scores", "learn_norms": False, "logit_spread": 3.0, "lr_scores": 0.1, "epochs": 8}])
+def test_other_ways_of_training_learn_and_can_be_interrupted(tmp_path, changes):
+    config = dataclasses.replace(TINY, **changes)
+    result = run.search(config, TRAIN, TEST, tmp_path / "a")
+    assert result["accuracy_ticket"] > 0.7 and result["sparsity_mask"] > 0.59
+    interrupt.in_epoch(1, lambda: run.search(config, TRAIN, TEST, tmp_path / "b"))
+    assert numbers(run.search(config, TRAIN, TEST, tmp_path / "b")) == numbers(result)
+
+
+@pytest.mark.parametrize("learn", [True, False])
+def test_scores_learn_the_norms_they_are_told_to(tmp_path, learn):
+    config = dataclasses.replace(TINY, method="scores", learn_norms=learn, epochs_integer=0)
+    trainer = trainer_of(config, tmp_path)
+    found = methods.scores(trainer)
+    moved = [bool((p != (1 if p is m.weight else 0)).any())
+             for m in found.model.modules() if isinstance(m, torch.nn.BatchNorm2d)
+             for p in m.parameters()]
+    assert moved and all(m is learn for m in moved)
+    assert not hasattr(found.model, "log_scale")
+
+
 def test_a_finished_search_does_not_train_again(whole, monkeypatch):
     folder, config, result = whole
     monkeypatch.setattr(training, "train_epoch", None)
@@ -404,7 +428,9 @@ def test_yaml_gives_the_configuration_back():
     ({"scope": "row"}, "scope 'row'"), ({"lr": 0}, r"lr 0\.0"), ({"device": "tpu"}, "device 'tpu'"),
     ({"method": "dense", "dense_integer": True}, "about imp's dense network"),
     ({"masks": "x"}, "for method 'random'"), ({"method": "scores", "layers": "stem"}, "'ecpt'"),
-    ({"train_images": 0}, "train_images 0"),
+    ({"train_images": 0}, "train_images 0"), ({"optimizer": "adamw"}, "did you mean adam"),
+    ({"weight_decay": -1}, r"weight_decay -1\.0"), ({"logit_spread": 0}, r"logit_spread 0\.0"),
+    ({"method": "scores", "scope": "lamp"}, "'lamp' is for magnitudes"),
     ({"early_time": True, "search_timesteps": 3}, r"search_timesteps 3 \(T'\) is outside 1\.\.2"),
     ({"early_time": True, "search_timesteps": 0}, r"search_timesteps 0 \(T'\)"),
     ({"search_timesteps": 1}, "with early_time; give both")])

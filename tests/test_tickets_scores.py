@@ -6,6 +6,7 @@ from torch import nn
 
 from sw import nets
 from sw.errors import SpikeTicketError
+from sw.tickets.masks import by_score
 from sw.tickets.methods import spread
 from sw.tickets.scores import (
     ScoredWeight,
@@ -13,6 +14,8 @@ from sw.tickets.scores import (
     connections,
     freeze_all_but,
     masks_of,
+    norms,
+    rate,
     settle,
 )
 
@@ -66,10 +69,42 @@ def test_straight_through_gradient_is_the_paper_s(binary):
 
 def test_spread_logits_keep_their_order():
     logits = torch.randn(5, 4) * 0.01
-    wide = spread(logits)
+    wide = spread(logits, 3.0)
     assert float(wide.std()) == pytest.approx(3, rel=1e-4)
     assert torch.equal(wide.argsort(1), logits.argsort(1))
-    assert torch.equal(spread(torch.zeros(2, 3)), torch.zeros(2, 3))
+    assert torch.equal(spread(torch.zeros(2, 3), 3.0), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_masks_follow_the_scores_in_either_scope(scope):
+    """After every update, as the forward pass and as who asks sees them."""
+    net = nets.build(nets.NetConfig("4p-6p-f8", (1, 8, 8), 3, timesteps=2))
+    torch.manual_seed(0)
+    layers = connections(net)
+    scores = dict(zip(layers, add_scores(layers, 0.7, True, scope), strict=True))
+    optimizer = torch.optim.AdamW(scores.values(), lr=0.1)
+    seen = set()
+    for _ in range(3):
+        net(torch.rand(4, 1, 8, 8)).square().sum().backward()
+        wanted = by_score({n: s.detach() for n, s in scores.items()}, 0.7, scope)
+        assert all(torch.equal(masks_of(layers)[n], wanted[n]) for n in layers)
+        assert all(torch.equal(layers[n].weight != 0, wanted[n]) for n in layers)
+        seen.add(tuple(int(mask.sum()) for mask in wanted.values()))
+        optimizer.step()
+    total = sum(s.numel() for s in scores.values())
+    assert all(sum(counts) == round(0.3 * total) for counts in seen) or scope == "layer"
+    assert len(seen) > 1 if scope == "global" else len(seen) == 1
+
+
+def test_the_rate_of_scores_follows_their_updates():
+    assert rate(100) == rate(4000) == 0.005 and rate(400_000) == 0.1
+    assert rate(40_000) == pytest.approx(0.1) and 0.005 < rate(10_000) < rate(20_000) < 0.1
+
+
+def test_norms_are_those_of_batch_norms():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.LayerNorm(2),
+                        nn.BatchNorm2d(2, affine=False))
+    assert norms(net) == [net[1].weight, net[1].bias]
 
 
 def test_settled_weights_are_the_effective_ones():

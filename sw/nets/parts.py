@@ -23,8 +23,10 @@ class SpikingNet(nn.Module, abc.ABC):
 
     forward: prepared images [B, C, H, W] (the same at every timestep) or event frames
     [B, T, C, H, W] of at least `timesteps` frames, of which the first are used -> logits
-    [B, classes], the mean over timesteps.
+    [B, classes], the mean over timesteps; with per_timestep, in training, [T, B, classes].
     """
+
+    per_timestep = False
 
     def __init__(self, config: NetConfig):
         super().__init__()
@@ -50,7 +52,12 @@ class SpikingNet(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def features(self, x: Tensor) -> Tensor:
-        """Maps [T or 1, B, C, H, W] -> what the readout sees, the mean over time [B, features]."""
+        """Maps [T or 1, B, C, H, W] -> what the readout sees, their `mean`, [B, features]."""
+
+    def mean(self, x: Tensor, *positions: int) -> Tensor:
+        """Spikes [T, B, ...] averaged over time and these axes; or over these axes alone."""
+        over = positions if self.per_timestep and self.training else (0, *positions)
+        return x.float().mean(over) if over else x.float()
 
 
 class ConvBlock(nn.Module):

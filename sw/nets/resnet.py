@@ -64,4 +64,4 @@ class SpikingResNet(SpikingNet):
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
-        return self.hidden(x.mean((3, 4))).float().mean(0)
+        return self.mean(self.hidden(x.mean((3, 4))))

@@ -95,7 +95,7 @@ class Spikeformer(SpikingNet):
         x = self.stem(x).transpose(2, 3).contiguous()
         for block in self.blocks:
             x = block(x)
-        return x.float().mean((0, 2))
+        return self.mean(x, 2)
 
 
 def _stem(name: Name, config: NetConfig) -> Chain:

@@ -47,8 +47,8 @@ class SpikingVGG(SpikingNet):
         for block in self.convs:
             x = block(x)
         if not self.dense:
-            return x.float().mean((0, 3, 4))
+            return self.mean(x, 3, 4)
         x = x.flatten(2)
         for block in self.dense:
             x = block(x)
-        return x.float().mean(0)
+        return self.mean(x)

@@ -47,14 +47,14 @@ def load(path: Path) -> tuple[Groups, dict[str, str]]:
     return groups, meta
 
 
-def adam_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """What an optimizer has learnt about its parameters, as a group of tensors."""
     return {f"{i}.{k}": torch.as_tensor(v)
             for i, state in optimizer.state_dict()["state"].items() for k, v in state.items()}
 
 
-def restore_adam(optimizer: torch.optim.Optimizer, group: dict[str, Tensor]) -> None:
-    """The inverse of `adam_state`, for a fresh optimizer of the same parameters."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, group: dict[str, Tensor]) -> None:
+    """The inverse of `optimizer_state`, for a fresh optimizer of the same parameters."""
     whole = optimizer.state_dict()
     for key, value in group.items():
         index, _, field = key.partition(".")

@@ -12,6 +12,7 @@ from ..imports.inputs import STATED, Feed, copied, find, prepared, rest
 from ..imports.recorder import one_tensor
 from ..imports.recording import batch_size
 from ..nets.neurons import fused
+from ..nets.parts import SpikingNet
 
 STEPS_NAMES = (*STATED, "t", "time_step", "n_steps", "steps", "time_window", "nb_steps")
 """Attributes that a module may keep its number of timesteps in."""
@@ -21,19 +22,28 @@ class Classifier(nn.Module):
     """A module, and how it is called.
 
     forward: prepared samples, images [B, C, H, W] or event frames [B, F, C, H, W] of which the
-    first `timesteps` are used -> logits [B, K], the mean over timesteps. The neurons begin each
+    first `timesteps` are used -> logits [B, K], the mean over timesteps; with per_timestep, in
+    training, [T, B, K]. The neurons begin each
     batch at rest, and are run fused where they can be (`sw.nets.neurons`). feed: how it takes them;
     time: axis of the timesteps in its output (None: it has none). Without a feed both are found by
     running copies of the module on random samples of `shape`, (C, H, W) or (F, C, H, W).
     """
 
     def __init__(self, module: nn.Module, timesteps: int, shape: tuple[int, ...],
-                 classes: int, feed: Feed | None = None, time: int | None = None):
+                 classes: int, feed: Feed | None = None, time: int | None = None,
+                 per_timestep: bool = False):
         super().__init__()
         self.module, self.timesteps = module, timesteps
         self.shape, self.classes = tuple(shape), classes
         self.feed = feed or find(prepared(module), self.shape[-3:], timesteps, self.static)
         self.time = time if feed else self._time()
+        self.per_timestep = per_timestep
+        if per_timestep and isinstance(module, SpikingNet):
+            module.per_timestep = True
+        elif per_timestep and self.time is None:
+            raise SpikeTicketError(f"{type(module).__name__} gives one output for all timesteps, "
+                                   "so its loss cannot be taken per timestep; let it return "
+                                   "[T, B, classes], or leave loss_per_timestep out")
 
     @property
     def static(self) -> bool:
@@ -49,7 +59,11 @@ class Classifier(nn.Module):
         rest(self.module)
         with fused(self.module):
             out = self._outputs(self.module, x)
-        return (out if self.time is None else out.mean(self.time)).flatten(1)
+        if self.per_timestep and self.training:
+            return out.movedim(self.time or 0, 0).flatten(2)
+        if self.time is None:
+            return out.flatten(1)
+        return out.mean(self.time).flatten(1)
 
     def at(self, timesteps: int) -> Classifier:
         """A copy that runs another number of timesteps. Raises SpikeTicketError where the module
@@ -62,7 +76,8 @@ class Classifier(nn.Module):
                 if type(vars(part).get(name)) is int and getattr(part, name) == self.timesteps:
                     setattr(part, name, timesteps)
         try:
-            return Classifier(module, timesteps, self.shape, self.classes)
+            return Classifier(module, timesteps, self.shape, self.classes,
+                              per_timestep=self.per_timestep)
         except SpikeTicketError as error:
             raise SpikeTicketError(
                 f"{type(self.module).__name__} does not run at {timesteps} timesteps ({error}); "

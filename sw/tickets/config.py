@@ -18,6 +18,7 @@ from .masks import SCOPES
 from .patches import PLACES, RANKINGS
 from .training import LOSSES
 
+OPTIMIZERS = ("adam", "sgd")
 METHODS = ("dense", "imp", "scores", "random", "patches", "ecpt")
 LAYERS = ("all", "stem")
 DRAWS = ("names", "numbers")
@@ -31,8 +32,8 @@ LATE = ("epochs_integer", "epochs_unshifted", "bits", "input_bits", "lr_integer"
 again."""
 
 CHOICES = {"method": METHODS, "scope": SCOPES, "layers": LAYERS, "ranking": RANKINGS,
-           "place": PLACES, "loss": LOSSES, "draws": DRAWS, "rewind": REWINDS,
-           "device": ("auto", "cpu", "cuda")}
+           "place": PLACES, "loss": LOSSES, "optimizer": OPTIMIZERS,
+           "draws": DRAWS, "rewind": REWINDS, "device": ("auto", "cpu", "cuda")}
 """Settings that are one of some names."""
 
 MAX_YAML_BYTES = 1 << 16
@@ -60,9 +61,13 @@ class RunConfig:
     it, decay = 1 - 1 / tau. theta, surrogate: of the neurons of our networks; yours has its own.
 
     sparsity: fraction of the connections removed in the end. scope: rank them over all layers
-    ("global"; "lamp": relative to their layer's size) or in each ("layer"); scores always rank in
-    each. layers: "all", or the patch embedding only ("stem", as in the paper). binary: survivors of
-    a score ticket, and all weights of method "dense", are +-alpha.
+    ("global"; "lamp": relative to their layer's size) or in each ("layer"); None: in each for
+    scores (those of ecpt's embedding always are), over all for what else. layers: "all", or the
+    patch embedding only ("stem", as in the paper). binary: survivors of a score ticket, and all
+    weights of method "dense", are +-alpha. learn_norms: while scores are
+    trained, so are scale and shift of the batch norms, which fold into thresholds (False: they stay
+    1 and 0, as in the paper). logit_spread: standard deviation that the logits of a score ticket
+    are given in the loss (None: a factor is learnt, as frozen weights cannot set it).
     prune_rate: fraction of the survivors removed per round of imp; the last round ends at
     `sparsity`. rewind: "epoch": the dense network is trained here, and survivors return to its
     weights of an epoch; "weights": they return to the given `weights`, and no dense network is
@@ -86,10 +91,14 @@ class RunConfig:
     reads, 1..8: the upper ones of a pixel, or counts up to 2^n - 1 (None: for images 4 or the next
     more with which the ticket's validation accuracy is that of 8, without validation 8; for counts
     as many as the largest needs). dense_integer: also turn imp's dense network into integers, in
-    the same way, and measure it. lr, lr_scores, lr_integer: peaks of Adam's learning
-    rate. batch_size: samples of an update.
+    the same way, and measure it. lr, lr_scores, lr_integer: peaks of the learning rate (lr_scores
+    None: fit for the number of updates, `sw.tickets.scores.rate`). optimizer: "adam", or "sgd" with
+    momentum 0.9, which wants an lr of 0.1 or so; the integer stages have adam. weight_decay: of all
+    weights and scores, not of norms and biases, in the stages of floats. batch_size: samples of an
+    update.
 
     loss: "cross-entropy" of the logits, or "mse" of the rates of output neurons against 1 and 0.
+    loss_per_timestep: the mean of every timestep's loss, instead of the loss of the mean output.
     distil: share (0..1) of the dense network's soft labels in the loss of all later stages;
     distil_integer: in the integer stage (None: `distil`). The dense network is that of `weights`,
     else the one trained here.
@@ -116,9 +125,11 @@ class RunConfig:
     theta: float = 1.0
     surrogate: str = "triangle"
     sparsity: float = 0.5
-    scope: str = "global"
+    scope: str | None = None
     layers: str = "all"
     binary: bool = False
+    learn_norms: bool = True
+    logit_spread: float | None = None
     prune_rate: float = 0.25
     rewind: str | None = None
     rewind_epoch: int = 2
@@ -141,9 +152,12 @@ class RunConfig:
     input_bits: int | None = None
     dense_integer: bool = False
     lr: float = 5e-3
-    lr_scores: float = 0.1
+    lr_scores: float | None = None
     lr_integer: float = 1e-3
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
     loss: str = "cross-entropy"
+    loss_per_timestep: bool = False
     distil: float = 0.0
     distil_integer: float | None = None
     batch_size: int = 64
@@ -162,6 +176,8 @@ class RunConfig:
         if self.epochs is None:
             ticket = self.epochs_final + self.epochs_rounded + self.epochs_integer
             object.__setattr__(self, "epochs", ticket if self.method == "imp" else 10)
+        if self.scope is None:
+            object.__setattr__(self, "scope", "layer" if self.method == "scores" else "global")
         for name, known in CHOICES.items():
             value = getattr(self, name)
             _need(value in known or (name, value) == ("rewind", None),
@@ -207,8 +223,12 @@ class RunConfig:
         _need(self.method not in ("imp", "ecpt") or 0 <= self.rewind_epoch <= self.epochs,
               f"rewind_epoch {self.rewind_epoch} is outside 0..{self.epochs}, the epochs of "
               "training; give another, or more epochs")
-        for name in ("lr", "lr_scores", "lr_integer"):
-            _need(getattr(self, name) > 0, f"{name} {getattr(self, name)} must be above 0")
+        for name in ("lr", "lr_scores", "lr_integer", "logit_spread"):
+            value = getattr(self, name)
+            _need(value is None or value > 0, f"{name} {value} must be above 0")
+        _need(0 <= self.weight_decay < 1, f"weight_decay {self.weight_decay} is outside 0..1")
+        _need((self.method, self.scope) != ("scores", "lamp"),
+              "scope 'lamp' is for magnitudes; scores rank in each 'layer', or 'global'")
         for name in ("train_images", "test_images", "integer_images"):
             value = getattr(self, name)
             _need(value is None or value >= 1, f"{name} {value} is below 1")

@@ -26,7 +26,7 @@ magnitude, with rewinding, while the CPM's ticket stays.
 from __future__ import annotations
 
 from .methods import Found, StemClassifier, gate_of, gated, prune_and_rewind, stem_connections
-from .scores import add_scores, freeze_all_but, settle
+from .scores import add_scores, freeze_all_but, norms, rate, settle
 from .stem import find_stem
 from .trainer import Trainer
 
@@ -44,8 +44,10 @@ def ecpt(run: Trainer) -> Found:
     with run.seeded("scores"):
         s = add_scores(cpm, c.sparsity, c.binary)
     step1.to(run.device)
-    freeze_all_but(step1, [*s, *step1.linear_head.parameters()])
-    run.train("connections", step1, c.epochs_connections, lr=c.lr_scores)
+    freeze_all_but(step1, [*s, *step1.linear_head.parameters(),
+                           *(norms(stem.of(model)) if c.learn_norms else [])])
+    run.train("connections", step1, c.epochs_connections,
+              lr=c.lr_scores or rate(run.updates(c.epochs_connections)))
     masks = settle(cpm)
 
     # 2. For N_sp epochs: PatE = CPM(P); id = top pr_p of PatE.

@@ -22,9 +22,11 @@ SCOPES = ("global", "layer", "lamp")
 def largest(values: Tensor, keep: int) -> Tensor:
     """bool mask, of the shape of `values`, of its `keep` largest entries; ties: the earlier."""
     flat = values.detach().flatten()
-    order = torch.sort(flat, descending=True, stable=True).indices[:keep]
-    mask = torch.zeros(flat.numel(), dtype=torch.bool, device=flat.device)
-    mask[order] = True
+    if not 0 < keep < len(flat):
+        return torch.full_like(values, keep > 0, dtype=torch.bool)
+    least = torch.kthvalue(flat, len(flat) - keep + 1).values
+    mask = flat > least
+    mask[(flat == least).nonzero()[:keep - int(mask.sum())]] = True
     return mask.view(values.shape)
 
 

@@ -20,17 +20,13 @@ from .early import EarlyBird, search_timesteps
 from .masks import Masks, by_score, random_masks
 from .patches import PatchGate
 from .rounding import add_rounding, last_run, settle_rounding
-from .scores import add_scores, connections, freeze_all_but, settle
+from .scores import add_scores, connections, freeze_all_but, norms, rate, settle
 from .signs import add_signs, settle_signs
 from .stem import TokenStem, find_stem
 from .trainer import Trainer
 
 KL_SAMPLES = 500
 """Training samples that the early-time rule looks at."""
-
-LOGIT_SPREAD = 3.0
-"""Standard deviation of the logits while scores are trained; see `spread`."""
-
 
 @dataclass
 class Found:
@@ -129,12 +125,23 @@ def scores(run: Trainer) -> Found:
     model, gate = run.build(), gate_of(run)
     chosen = connections(model)
     with run.seeded("scores"):
-        trained = add_scores(chosen, c.sparsity, c.binary)
+        trained = add_scores(chosen, c.sparsity, c.binary, c.scope)
+    plain = gated(model, gate)
+    forward = lambda x: spread(plain(x), c.logit_spread)    # noqa: E731
+    if c.logit_spread is None:
+        first = torch.from_numpy(run.data.images[:c.batch_size].copy()).to(run.device)
+        model.to(run.device).train()
+        with torch.no_grad():
+            deviation = plain(model.prepare(first)).std().clamp_min(1e-6)
+        model.log_scale = nn.Parameter(-deviation.log())
+        forward = lambda x: plain(x) * model.log_scale.exp()    # noqa: E731
+        trained.append(model.log_scale)
     model.to(run.device)
-    freeze_all_but(model, trained)
-    forward = gated(model, gate)
-    run.train("scores", model, c.epochs, forward=lambda x: spread(forward(x)), lr=c.lr_scores,
-              distil=c.distil)
+    freeze_all_but(model, trained + (norms(model) if c.learn_norms else []))
+    run.train("scores", model, c.epochs, forward=forward,
+              lr=c.lr_scores or rate(run.updates(c.epochs)), distil=c.distil)
+    if c.logit_spread is None:
+        del model.log_scale
     return Found(model, settle(chosen), gate, frozen="")
 
 
@@ -177,10 +184,10 @@ def gate_of(run: Trainer) -> PatchGate | None:
     return PatchGate(stem, c.patch_sparsity, c.ranking, c.place, selector, run.generator)
 
 
-def spread(logits: Tensor) -> Tensor:
-    """Logits [B, classes] with standard deviation LOGIT_SPREAD, for the cross-entropy: those of
-    frozen weights have no scale that training could set. Labels stay as they are."""
-    return logits * (LOGIT_SPREAD / logits.detach().std().clamp_min(1e-6))
+def spread(logits: Tensor, deviation: float) -> Tensor:
+    """Logits of this standard deviation, for the cross-entropy: those of frozen weights have no
+    scale that training could set. Labels stay as they are."""
+    return logits * (deviation / logits.detach().std().clamp_min(1e-6))
 
 
 def gated(model: nn.Module, gate: PatchGate | None) -> Callable[[Tensor], Tensor]:

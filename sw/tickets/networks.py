@@ -64,7 +64,8 @@ class Networks:
                 c.theta, c.surrogate))
             feed = Feed("image" if len(self.shape) == 3 else "batch", timesteps,
                         tuple(self.shape[-3:]))
-            return Classifier(net, timesteps, self.shape, self.classes, feed)
+            return Classifier(net, timesteps, self.shape, self.classes, feed,
+                              per_timestep=c.loss_per_timestep)
         module = self.make()
         if self.fixed and (again or c.weights):
             draw_anew(module)
@@ -89,7 +90,8 @@ class Networks:
                 "torch.nn.utils.prune, a parametrization), so pruning it would be undone; make it "
                 "a parameter: prune.remove(layer, 'weight'), remove_weight_norm(layer), or "
                 "parametrize.remove_parametrizations(layer, 'weight')")
-        net = Classifier(module, self.config.timesteps, self.shape, self.classes, *self._found)
+        net = Classifier(module, self.config.timesteps, self.shape, self.classes,
+                         *(self._found or (None, None)), self.config.loss_per_timestep)
         if not self._found:
             check_zeros_stay(net)
         self._found = net.feed, net.time

@@ -108,7 +108,7 @@ class Trainer:
             self._bar.update(epochs * len(self.data))
             return
         params = [p for p in parameters or module.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(params, lr=lr or c.lr)
+        optimizer = _optimizer(c, params, lr or c.lr, exact)
         parallel.add_gradients(optimizer, params)
         call = torch.compile(forward, dynamic=False) if c.compile and not exact else forward
         teacher = self._taught() if distil else None
@@ -125,8 +125,7 @@ class Trainer:
         self._bar.update(done * len(self.data))
         if done == 0 and remember == 0:
             self._save(f"{stage}.start", module)
-        per_epoch = -(-len(self.data) // c.batch_size)
-        steps = epochs * per_epoch
+        per_epoch, steps = self.updates(1), self.updates(epochs)
         warmup = min(WARMUP_STEPS, steps // 4)
         keep = keeper(connections(module), masks or {})
         keep()
@@ -165,6 +164,10 @@ class Trainer:
     def ended(self, stage: str) -> dict[str, Tensor]:
         """The state at the end of a finished stage."""
         return checkpoint.load(self._path(stage))[0]["model"]
+
+    def updates(self, epochs: int) -> int:
+        """Updates of a stage of as many epochs."""
+        return epochs * -(-len(self.data) // self.config.batch_size)
 
     def measure(self, module: nn.Module, data: Images,
                 forward: Callable[[Tensor], Tensor] | None = None,
@@ -250,7 +253,7 @@ class Trainer:
             return parallel.wait()
         groups = {"model": module.state_dict()}
         if optimizer is not None:
-            groups["adam"] = checkpoint.adam_state(optimizer)
+            groups["optimizer"] = checkpoint.optimizer_state(optimizer)
         if bird is not None:
             groups["bird"] = bird.state()
         checkpoint.save(self._path(name), groups, {
@@ -291,11 +294,24 @@ class Trainer:
         groups, meta = loaded
         with _explained(self._path("state")):
             module.load_state_dict(groups["model"])
-            checkpoint.restore_adam(optimizer, groups.get("adam", {}))
+            checkpoint.restore_optimizer(optimizer, groups.get("optimizer", {}))
             self.history = json.loads(meta["history"])
             if bird is not None:
                 bird.restore(groups.get("bird", {}))
             return int(meta["epoch"])
+
+
+def _optimizer(c: RunConfig, params: Sequence[nn.Parameter], lr: float,
+               exact: bool) -> torch.optim.Optimizer:
+    """As configured; of the integer stages (exact) Adam without decay."""
+    if exact:
+        return torch.optim.Adam(params, lr=lr)
+    weights, others = ([p for p in params if (p.dim() > 1) == large] for large in (True, False))
+    groups = [{"params": group, "weight_decay": decay}
+              for group, decay in ((weights, c.weight_decay), (others, 0.0)) if group]
+    if c.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=0.9)
+    return torch.optim.AdamW(groups, lr=lr)
 
 
 @contextlib.contextmanager

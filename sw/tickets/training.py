@@ -125,7 +125,12 @@ cross-entropy of rates, which end at 1, has next to no slope."""
 
 def loss(kind: str, logits: Tensor, labels: Tensor, teacher: Tensor | None = None,
          share: float = 0.0) -> Tensor:
-    """The loss of LOSSES; with `teacher`, a `share` of it is the distance from the teacher."""
+    """The loss of LOSSES of logits [B, K], or the mean of those of every timestep, [T, B, K]; with
+    `teacher`, [B, K], a `share` of it is the distance from the teacher."""
+    if logits.dim() == 3:
+        steps = len(logits)
+        logits, labels = logits.flatten(0, 1), labels.repeat(steps)
+        teacher = None if teacher is None else teacher.repeat(steps, 1)
     if kind == "mse":
         wanted = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
         if teacher is None:
