@@ -36,6 +36,16 @@ SCORE_LATENCY = 2
 """Cycles from `gate.Scores.token` to `gate.Scores.score`."""
 
 
+ACC_BITS = (8, 24)
+"""Fewest and most bits that an accumulator can have."""
+
+CURRENT_BITS = 16
+"""Bits of a neuron's current, at least: of bit-planes it is the sum of all four accumulators."""
+
+SWITCHES = ("attention", "gate", "dsp_adders")
+"""Parameters of a core that are True or False."""
+
+
 def is_power_of_two(n: int) -> bool:
     return n > 0 and n & (n - 1) == 0
 
@@ -61,6 +71,8 @@ class CoreConfig:
     units: accumulate units of an engine; unit u owns output positions q with q mod units == u.
     window: positions in one map word, a multiple of `units`, at most 64.
     acc_bits: accumulator width; the compiler refuses a network that could overflow it.
+    dsp_adders: DSP slices add up the accumulators, where the FPGA has ones that can (7 series): a
+        unit's take one, or two above 12 bits.
     acc_depth: output positions a unit can accumulate at a time (per ping-pong bank).
     queue_depth: synaptic jobs waiting in front of a unit.
     lanes: neuron lanes of an engine, 1 or 2 output positions per cycle.
@@ -77,6 +89,7 @@ class CoreConfig:
     units: int = 8
     window: int = 32
     acc_bits: int = 16
+    dsp_adders: bool = False
     acc_depth: int = 16
     queue_depth: int = 32
     lanes: int = 2
@@ -91,7 +104,7 @@ class CoreConfig:
 
     def __post_init__(self):
         for name, value in self.as_dict().items():  # a manifest may hold anything
-            if type(value) is not (bool if name in ("attention", "gate") else int):
+            if type(value) is not (bool if name in SWITCHES else int):
                 raise ValueError(f"{name} is {value!r:.40}, not of the right type")
         if not 1 <= self.clock_hz <= 1_000_000_000:
             raise ValueError(f"clock_hz {self.clock_hz} is outside 1..1,000,000,000")
@@ -100,7 +113,7 @@ class CoreConfig:
         for name in powers:
             if not is_power_of_two(getattr(self, name)):
                 raise ValueError(f"{name} must be a power of two, not {getattr(self, name)}")
-        limits = {"engines": (1, 32), "units": (2, 32), "window": (8, 64), "acc_bits": (8, 24),
+        limits = {"engines": (1, 32), "units": (2, 32), "window": (8, 64), "acc_bits": ACC_BITS,
                   "queue_depth": (16, 64), "lanes": (1, 2), "map_words": (16, 1 << 14),
                   "weight_words": (16, 1 << 16), "program_words": (64, 1 << 14),
                   "taps": (2, 128), "planes": (2, 64), "acc_depth": (2, 64)}
@@ -115,6 +128,16 @@ class CoreConfig:
         if self.gate and self.gate_tokens > GATE_TOKENS:
             raise ValueError(f"gate: acc_depth {self.acc_depth} x units {self.units} is above "
                              f"{GATE_TOKENS} positions")
+
+    @property
+    def current_bits(self) -> int:
+        """Width of the current that a neuron gets."""
+        return max(self.acc_bits, CURRENT_BITS)
+
+    @property
+    def slice_bits(self) -> int:
+        """Bits of a sum in a DSP slice, which holds 48 // slice_bits of them."""
+        return 12 if self.acc_bits <= 12 else 24
 
     @property
     def subs(self) -> int:
@@ -158,6 +181,8 @@ PRESETS: dict[str, CoreConfig] = {
     "tiny": CoreConfig(engines=2, units=4, window=16, acc_depth=16, map_words=512,
                        weight_words=1024, taps=32, planes=32, lanes=1, attention=True, gate=True),
     "a35t": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=8192),
+    "a35tn": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=8192, acc_bits=12,
+                        dsp_adders=True),
     "a35tf": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=8192, attention=True,
                         gate=True),
     "a100t": CoreConfig(engines=12, map_words=1024, weight_words=8192),
@@ -173,5 +198,6 @@ PRESETS: dict[str, CoreConfig] = {
     "e85": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=16384),
 }
 """Named cores; hw.build maps boards to them. An f at the end: for Spikeformers, with attention and
-patch gate. "tiny" and "micro" are for tests and quick simulation; "large" is "a35tf" with memories
+patch gate. An n at the end: narrow accumulators, in DSP slices, which a network's weights must
+allow. "tiny" and "micro" are for tests and quick simulation; "large" is "a35tf" with memories
 that no board here has, for simulating what does not fit."""

@@ -30,7 +30,7 @@ class NeuronLane(wiring.Component):
             "layer": In(layouts.LAYER),
             "bias0": In(signed(18)), "bias1": In(signed(18)),
             "threshold0": In(signed(24)), "threshold1": In(signed(24)),
-            "currents": In(layouts.currents(config)), "total": In(signed(config.acc_bits)),
+            "currents": In(layouts.currents(config)), "total": In(signed(config.current_bits)),
             "parity": In(1), "membrane": In(MEMBRANE),
             "spikes": Out(layouts.MASK), "membrane_out": Out(MEMBRANE),
         })

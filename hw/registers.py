@@ -176,8 +176,12 @@ def build_number(build_id: str) -> int:
 
 
 def identity(config: CoreConfig) -> int:
-    """64-bit identity of a board: a hash of everything the host must agree on with it."""
-    contract = {"protocol": PROTOCOL, "config": config.as_dict(), "request": REQUEST,
+    """64-bit identity of a board: a hash of everything the host must agree on with it.
+
+    What adds up the accumulators is not the host's concern.
+    """
+    agreed = {name: value for name, value in config.as_dict().items() if name != "dsp_adders"}
+    contract = {"protocol": PROTOCOL, "config": agreed, "request": REQUEST,
                 "reply": REPLY, "program": [program.HEADER, program.ENGINE, program.PLANE,
                                             program.TAP, program.ROW_HEADER],
                 "counters": COUNTERS}

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from . import layouts
+from .adders import FourAdders
 from .config import QUEUE_MARGIN, TIMESTEPS_PER_GROUP, CoreConfig
 
 
@@ -168,7 +169,10 @@ class AccumulateUnit(wiring.Component):
             self.update.eq(add),
         ]
         # A claimed cycle adds nothing, so clearing means to hide the old value.
-        m.d.comb += write.data.eq(Cat(
-            (Mux(clear, 0, self.currents[t]) + weight)[:cfg.acc_bits]
-            for t, weight in enumerate(add_weights)))
+        m.submodules.adders = adders = FourAdders(cfg)
+        m.d.comb += [
+            adders.currents.eq(self.currents), adders.clear.eq(clear),
+            adders.weights.as_value().eq(Cat(add_weights)),
+            write.data.eq(adders.sums.as_value()),
+        ]
         return m

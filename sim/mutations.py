@@ -53,7 +53,7 @@ UNIT = _in(
      "the drain's claim is ignored"),
     ("bank.eq(~bank)", "bank.eq(bank)", "banks are not swapped"),
     ("switch = is_end & ~other_busy", "switch = is_end", "does not wait for the other bank"),
-    ("Mux(clear, 0, self.currents[t])", "Mux(sweeping, 0, self.currents[t])",
+    ("adders.clear.eq(clear)", "adders.clear.eq(sweeping)",
      "a drained accumulator is not cleared"),
     ("(self.drain & self.drain_clear)", "self.drain",
      "a pool clears what its next window needs"),

@@ -26,7 +26,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from hw.boards import BOARDS, DEVICES
 from hw.build import tools, yosys
+from hw.build.design import platform_of
 from hw.config import PRESETS, CoreConfig
 from sw import bundled
 from sw.errors import SpikeTicketError
@@ -80,8 +82,12 @@ def netlist(config: CoreConfig, family: str, *, progress: bool = True) -> yosys.
             if stage := yosys.stage(line):
                 bar.set_postfix_str(stage)
 
-        result = yosys.synthesise(rtlil.convert(top, name="top", ports=ports), family, "top",
-                                  folder, name="top", pads=False, verilog=True, watch=watch)
+        # A platform of the family: with it the design takes the cells that it names itself.
+        platform = platform_of(next(board for board in BOARDS.values() if board.part
+                                    and DEVICES[board.device].family == family))
+        text = rtlil.convert(top, name="top", platform=platform, ports=ports)
+        result = yosys.synthesise(text, family, "top", folder, name="top", pads=False,
+                                  verilog=True, watch=watch)
     (folder / "done").touch()
     old = sorted(folder.parent.glob("netlist-*-*/"), key=lambda path: -path.stat().st_mtime)
     for path in old[_KEPT:]:

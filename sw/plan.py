@@ -74,7 +74,8 @@ def on_core(found: ticket.Ticket, config: CoreConfig, data: str | None = None) -
         "cycles_by_cause": mean(lambda run: run.by_cause),
         "useful_updates_per_cycle": updates, "useful_fraction": updates / config.slots,
         "clock_hz": config.clock_hz, "bits_per_weight": image.bits_per_weight,
-        "entropy_bits_per_weight": image.entropy_bits_per_weight, "layers": _layers(image)}
+        "entropy_bits_per_weight": image.entropy_bits_per_weight,
+        "accumulator_bits": config.acc_bits, "layers": _layers(image)}
 
 
 def _samples(found: ticket.Ticket, data: str | None) -> tuple[np.ndarray | None, str]:
@@ -117,7 +118,7 @@ def _memories(memories: tuple[Memory, ...] | list[Memory]) -> list[dict]:
 def _layers(image: Image) -> list[dict]:
     names = ("name", "kind", "copy", "weights", "surviving", "stored", "value_width", "rice_k",
              "value_bits", "index_bits", "header_bits", "padding_bits", "entropy_bits", "taps",
-             "planes", "strips", "groups", "pitch")
+             "planes", "strips", "groups", "pitch", "acc_bits")
     return [{name: getattr(layer, name) for name in names} for layer in image.layers]
 
 
@@ -152,6 +153,9 @@ def report(result: dict) -> str:
     lines.append("")
     lines.append(f"  {result['bits_per_weight']:.2f} bits per surviving weight (entropy bound "
                  f"{result['entropy_bits_per_weight']:.2f})")
+    widest = max(result["layers"], key=lambda layer: layer["acc_bits"])
+    lines.append(f"  accumulators of {widest['acc_bits']} bits, for {widest['name']}; this core's "
+                 f"have {result['accumulator_bits']}")
     least, most = result["cycles_spread"]
     spread = f" ({least:,} to {most:,})" if result["samples"] > 1 else ""
     lines.append(f"  forecast: {result['cycles_per_image']:,} cycles per image{spread}, "

@@ -295,8 +295,9 @@ def test_every_short_memory_is_listed():
 
 
 @pytest.mark.parametrize("change, message", [
-    (dict(weight=127, channels=2), "'a', channel 0: current of the 16-bit accumulator 64770"),
-    (dict(weight=-2, channels=65), "'a', channel 0: current of the 16-bit accumulator -33150"),
+    (dict(weight=127, channels=2), "'a', channel 0: 16-bit current 64770"),
+    (dict(weight=-2, channels=65), "'a', channel 0: 16-bit current -33150"),
+    (dict(weight=127, channels=16, static=False), "'a', channel 0: sums of up to 518160 take 20"),
     (dict(threshold=-(1 << 20)), "'a', channel 0: 24-bit membrane"),
     (dict(bias=1 << 17), "'a', channel 0: bias 131072"),
     (dict(v_reset=1 << 24), "v_reset 16777216"),
@@ -307,13 +308,14 @@ def test_overflow_is_refused_with_layer_and_channel(change, message):
         compile_network(overflowing(**change), PRESETS["a35t"])
 
 
-def overflowing(weight=1, channels=1, threshold=1, bias=0, v_reset=0, out_bias=0) -> Network:
+def overflowing(weight=1, channels=1, threshold=1, bias=0, v_reset=0, out_bias=0,
+                static=True) -> Network:
     one = np.ones((1, 1, 1, 1), np.int8)
     zero = np.zeros(1, np.int64)
     neuron = Neuron(v_reset=v_reset) if v_reset else Neuron(reset="soft")
     first = np.full((1, channels, 1, 1), weight, np.int8)
     bias_a = zero + bias if bias else zero + (1 << 16)
-    return Network(InputSpec(channels, 1, 1, bits=8), 16, (
+    return Network(InputSpec(channels, 1, 1, bits=8, static=static), 16, (
         Layer("a", (Synapses(first, bits=8),), bias_a, zero + threshold, neuron),
         Layer("out", (Synapses(one, ("a",), bits=1),), zero + out_bias, zero, None)))
 

@@ -102,6 +102,8 @@ done
 nextpnr-xilinx --chipdb "$chipdb" --xdc design.xdc --json design.json --fasm {TOP}.fasm \\
     --freq {design.config.clock_hz / 1e6:g} --seed "${{SEED:-1}}" --timing-allow-fail \\
     > nextpnr.log 2>&1 || {{ tail nextpnr.log >&2; exit 1; }}
+# A DSP slice that adds four times 12 bits needs the bit of two times 24, too, which nextpnr omits.
+sed -i 's/^.*USE_SIMD_FOUR12$/&\\n&_TWO24/' {TOP}.fasm
 fasm2frames --part {part} --db-root "$db" {TOP}.fasm > {TOP}.frames
 xc7frames2bit --part_file "$db/{part}/part.yaml" --part_name {part} \\
     --frm_file {TOP}.frames --output_file {TOP}.bit
@@ -184,6 +186,12 @@ def databases(part: str, environment: Mapping[str, str] = os.environ) -> tuple[P
     return chipdb.resolve(), (root / FAMILY).resolve()
 
 
+def complete_slices(fasm: Path) -> None:
+    """Add what nextpnr-xilinx leaves out: a DSP slice that adds four times 12 bits needs the bit of
+    two times 24, too (Project X-Ray has it in both modes), or a carry passes bit 24."""
+    fasm.write_text(re.sub(r"(?m)^(.*USE_SIMD_FOUR12)$", r"\1\n\1_TWO24", fasm.read_text()))
+
+
 def route_open(design: Design, folder: Path, seeds: Sequence[int], locate: timing.Locate, *,
                done: Callable[[int, float], None] | None = None,
                watch: Callable[[int, str], None] | None = None) -> Routed:
@@ -198,6 +206,7 @@ def route_open(design: Design, folder: Path, seeds: Sequence[int], locate: timin
                             "--freq", f"{design.config.clock_hz / 1e6:g}", "--seed", seed,
                             "--timing-allow-fail"], folder, f"seed{seed}.log",
                   watch=(lambda line, seed=seed: watch(seed, line)) if watch else None)
+        complete_slices(folder / f"seed{seed}.fasm")
         log = (folder / f"seed{seed}.log").read_text()
         found = timing.from_log(log, locate)
         results.append((-found.clock_mhz, seed, found, log))

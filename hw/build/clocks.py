@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hw.config import CoreConfig
+
 if TYPE_CHECKING:
     from .request import Request
 
@@ -59,4 +61,5 @@ def verdict(target_mhz: float, known: dict | None) -> str:
 
 
 def _size(config: dict) -> dict[str, int]:
-    return {name: int(value) for name, value in config.items() if name != "clock_hz"}
+    return {name: int(value) for name, value in CoreConfig(**config).as_dict().items()
+            if name != "clock_hz"}

@@ -43,7 +43,8 @@ def _print(found: dict) -> None:
         boards = [board for board, values in found["boards"].items() if name in values["presets"]]
         engines = f"{config['engines']} engine{'s' if config['engines'] > 1 else ''}"
         print(f"  {name:<12} {engines} x {config['units']} units, {config['lanes']} neuron "
-              f"lane{'s' if config['lanes'] > 1 else ''} an engine; "
+              f"lane{'s' if config['lanes'] > 1 else ''} an engine, {config['acc_bits']}-bit "
+              f"accumulators{' in DSP slices' if config['dsp_adders'] else ''}; "
               + (f"with {' and '.join(units)}" if units else "without attention and patch gate"))
         print(f"  {'':<12} {config['map_words']:,} map words, {config['weight_words']:,} weight "
               f"words a pair of engines; fits "

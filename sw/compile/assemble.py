@@ -13,7 +13,7 @@ from hw.config import WORD_BITS, CoreConfig
 
 from ..integer.network import INPUT, entropy_bits
 from . import rice
-from .bounds import check_layer
+from .bounds import accumulator_bounds, bits_needed, check_layer
 from .fit import LayoutError, Memory
 from .header import header_fields
 from .image import LayerInfo, MapLayout
@@ -87,7 +87,8 @@ def make_stream(plan: Plan, step: Step, taps: Sequence[Tap], config: CoreConfig,
     layer = step.layer
     bias, threshold = layer.bias, layer.threshold
     if step.kind in ("synapses", "attention"):
-        bias, threshold = check_layer(plan.network, layer, config.acc_bits, step.readout_positions)
+        bias, threshold = check_layer(plan.network, layer, config, step.readout_positions,
+                                      plan.bits_a_mask(step))
     headers = [{"channel": channel, "bias": bias[channel], "threshold": threshold[channel]}
                for channel in range(layer.channels)]
     if step.kind in ("attention", "gate"):
@@ -292,9 +293,13 @@ def assemble(plan: Plan, config: CoreConfig, activity: Activity, slack: float) -
 
 def _info(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, header: dict[str, int],
           engines: list[list[int]], padding: int) -> LayerInfo:
+    bits = 0 if step.kind == "gate" else 2     # a copy adds up one spike
+    if step.kind in ("synapses", "attention"):
+        bounds = accumulator_bounds(plan.network, step.layer, plan.bits_a_mask(step))
+        bits = int(bits_needed(*bounds).max())
     density = step.surviving / step.weights if step.weights else 0.0
     return LayerInfo(
         step.layer.name, step.kind, step.weights, step.surviving, int(stream.survivors.sum()),
         stream.width, stream.k, stream.value_bits, stream.index_bits, stream.header_bits, padding,
         entropy_bits(density, stream.width) if step.surviving else 0.0, len(taps),
-        header["n_planes"], step.strips, plan.groups, step.pitch, engines)
+        header["n_planes"], step.strips, plan.groups, step.pitch, engines, bits)

@@ -6,9 +6,12 @@ proof), so a network that passes can never overflow, whatever its input.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hw import program
+from hw.config import ACC_BITS, PRESETS, CoreConfig
 
 from ..errors import SpikeTicketError
 from ..integer.network import LEAK_ONE, Layer, Network
@@ -61,18 +64,62 @@ def membrane_bounds(layer: Layer, low: np.ndarray, high: np.ndarray,
     return lowest, highest, compared
 
 
-def check_layer(network: Network, layer: Layer, acc_bits: int,
-                positions: int) -> tuple[np.ndarray, np.ndarray]:
-    """(bias, threshold) of the row headers, int64 [C]; raises SpikeTicketError on overflow.
+def accumulator_bounds(network: Network, layer: Layer,
+                       bits_a_mask: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest partial sum (low, high), int64 [C], that an accumulator can reach.
 
-    positions: outputs summed by a readout. A threshold that cannot be reached, or is always
-    exceeded, is replaced by the nearest one that fits the field where that changes no spike.
+    bits_a_mask: bits of the input's values that a mask holds, each of which has its accumulator:
+        that of the lowest one adds bits 0, bits_a_mask, 2 bits_a_mask ... of every value.
     """
     low, high = network.current_bounds(layer)
-    less = "use fewer weight bits or input bits, or prune further"
+    if bits_a_mask == 1:
+        return low, high
+    bits = network.input.bits
+    place = sum(1 << bit for bit in range(0, bits, bits_a_mask))
+    largest = (1 << bits) - 1       # divides the bounds: such a layer reads the input only
+    return low * place // largest, high * place // largest
+
+
+def bits_needed(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Bits of the two's complement integer that holds low and high, int64 [C]."""
+    return np.array([1 + max(int(h), ~int(w), 0).bit_length()
+                     for w, h in zip(low, high, strict=True)], np.int64)
+
+
+def check_accumulators(layer: Layer, low: np.ndarray, high: np.ndarray,
+                       config: CoreConfig) -> None:
+    """Raises SpikeTicketError where a sum low..high may not fit the core's accumulators; names the
+    layer, the bits that it forces, and the cores that have them."""
+    bits = bits_needed(low, high)
+    channel, most = int(bits.argmax()), int(bits.max())
+    if most <= config.acc_bits:
+        return
+    value = max(low[channel], high[channel], key=abs)
+    wider = [name for name, preset in PRESETS.items() if preset.acc_bits >= most and config
+             == replace(preset, acc_bits=config.acc_bits, dsp_adders=config.dsp_adders,
+                        clock_hz=config.clock_hz)]
+    remedy = [f"choose preset {' or '.join(wider)}"] if wider else []
+    if most <= ACC_BITS[1]:
+        remedy.append(f"build a core with --set acc_bits={most}")
+    remedy.append("use fewer weight bits or input bits, or prune further")
+    raise SpikeTicketError(f"layer {layer.name!r}, channel {channel}: sums of up to {value} take "
+                           f"{most} bits, this core's accumulators have {config.acc_bits}; "
+                           + ", or ".join(remedy))
+
+
+def check_layer(network: Network, layer: Layer, config: CoreConfig, positions: int,
+                bits_a_mask: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """(bias, threshold) of the row headers, int64 [C]; raises SpikeTicketError on overflow.
+
+    positions: outputs summed by a readout; bits_a_mask: see `accumulator_bounds`. A threshold that
+    cannot be reached, or is always exceeded, is replaced by the nearest one that fits the field
+    where that changes no spike.
+    """
+    check_accumulators(layer, *accumulator_bounds(network, layer, bits_a_mask), config)
+    low, high = network.current_bounds(layer)
     for values in (low, high):
-        _refuse(layer, f"current of the {acc_bits}-bit accumulator", values, signed(acc_bits),
-                less)
+        _refuse(layer, f"{config.current_bits}-bit current", values, signed(config.current_bits),
+                "use fewer weight bits or input bits, or prune further")
     if layer.neuron is None:
         initial = layer.bias * (network.timesteps * positions)
         _refuse(layer, "initial sum bias x timesteps x positions", initial, FIELDS["threshold"],

@@ -28,7 +28,7 @@ def header_fields(plan: Plan, step: Step, config: CoreConfig) -> dict[str, int]:
 def _layer(plan: Plan, step: Step) -> dict[str, int]:
     """Neuron, timesteps and place of the output."""
     neuron, layout = step.layer.neuron, _output(plan, step)
-    planes = any(plan.layouts[version].bits_a_mask > 1 for version in step.reads)
+    planes = plan.bits_a_mask(step) > 1
     fields = {
         "readout": int(neuron is None), "leak": neuron.leak if neuron else LEAK_ONE,
         "soft_reset": int(neuron is not None and neuron.reset == "soft"),

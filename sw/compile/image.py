@@ -113,6 +113,7 @@ class LayerInfo:
     *_bits: the streams' bits by use: `value_bits` of each value, `index_bits` (gaps),
         `header_bits` (channel, bias and threshold of the rows), `padding_bits`.
     entropy_bits: entropy bound in bits per surviving weight of this layer, value included.
+    acc_bits: bits that its accumulators need, whatever the input.
     """
 
     name: str
@@ -133,6 +134,7 @@ class LayerInfo:
     groups: int
     pitch: int
     rows_of_engine: list[list[int]]
+    acc_bits: int
 
     @property
     def copy(self) -> bool:

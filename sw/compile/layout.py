@@ -44,6 +44,10 @@ class Plan:
     def groups(self) -> int:
         return ceil_div(self.network.timesteps, GROUP)
 
+    def bits_a_mask(self, step: Step) -> int:
+        """Bits of a value that a mask of the step's source holds; see `MapLayout`."""
+        return max((self.layouts[version].bits_a_mask for version in step.reads), default=1)
+
 
 def power_of_two(n: int) -> int:
     """Smallest power of two >= n."""
