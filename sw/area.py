@@ -1,14 +1,17 @@
 """Resources of a core on a 7-series FPGA, before synthesis (`spiketicket bench area`).
 
-LUTs are Yosys' estimate of logic cells (pairs of small functions share a LUT6) plus LUTRAM and
-shift registers; `BLOCKS` holds what `--measure` found for the blocks at the default parameters,
-and `estimate` scales the parts that grow with a parameter. Placed designs differ by some per cent.
+By the units that a build's report names (`hw.build.usage`), and from such reports: a unit that is
+synthesised alone seems larger, as what it has in common with its copies is not merged. `UNITS` has
+a unit's cells in the whole `a35t`; what grows with a parameter is scaled. Two small functions share
+a LUT6: pairs within a unit and between units are taken off, as Yosys' estimate of logic cells does.
+`tests/test_study.py` holds the model to the reports in `bitstreams/`, by unit and in sum. Placed
+designs differ by some per cent.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from hw import boards
 from hw.config import PRESETS, WORD_BITS, CoreConfig
@@ -41,23 +44,46 @@ class Area:
 DEVICES = {name: Area(device.lut, device.ff, device.bram, device.dsp)
            for name, device in boards.DEVICES.items() if device.family == "xc7"}
 
-BLOCKS = {
-    "unit": Area(158, 133),
-    "decoder": Area(441, 383),
-    "fetch": Area(951, 823, 0, 1),
-    "lane": Area(327, 262, 0, 4),
-    "packer": Area(312, 348),
-    "drain": Area(449, 857, 0, 1),
-    "attention": Area(380, 472),
-    "scores": Area(110, 58),
-    "gate": Area(220, 219),
-    "rest": Area(2327, 1771, 2),
+UNITS = {
+    "engine.unit": Area(233, 150),
+    "engine.decoder": Area(582, 272),
+    "engine.fetch": Area(710, 709, 0, 1),
+    "engine.drain": Area(513, 546, 0, 1),
+    "engine.drain.finished": Area(19, 12),
+    "engine.drain.lane": Area(401, 322, 0.5, 4),
+    "engine.drain.outputs": Area(89, 260),
+    "engine.drain.packer": Area(381, 359),
+    "engine.drain.walker": Area(154, 137),
+    "engine (wiring)": Area(26, 17),
+    "engine.attention": Area(585, 508),
+    "engine.drain.scores": Area(66, 58),
+    "gate": Area(270, 219),
+    "arbiter": Area(142, 281),
+    "core (counters, host bus)": Area(517, 699, 0.5),
+    "sequencer": Area(116, 160),
+    "link": Area(1423, 970, 1.5),
+    "uart": Area(200, 106),
+    "pads, clock, reset": Area(49, 59),
 }
-"""Blocks at the default parameters: `drain` without its lanes and packer; `scores` is what the
-patch gate adds to an engine's drain, `gate` what it takes once; `rest` (sequencer, counters,
-arbiter, link and its buffers) is what a whole top level, the a35t preset's, has besides."""
+"""Cells of one copy of a unit in the whole `a35t` build, before small functions share LUTs. Of
+attention, scores and gate: what `a35tf` has more (18,770 LUT in its build), in the ratio of a small
+core's units."""
 
-_DEFAULT = CoreConfig()
+SHARED = {
+    "engine.unit": 0.14, "engine.decoder": 0.22, "engine.fetch": 0.22, "engine.drain": 0.22,
+    "engine.drain.finished": 0.22, "engine.drain.lane": 0.18, "engine.drain.outputs": 0.24,
+    "engine.drain.packer": 0.25, "engine.drain.walker": 0.28, "engine (wiring)": 0.45,
+    "engine.attention": 0.33, "engine.drain.scores": 0.29, "gate": 0.22, "arbiter": 0.02,
+    "core (counters, host bus)": 0.11, "sequencer": 0.32, "link": 0.29, "uart": 0.37,
+    "pads, clock, reset": 0.34,
+}
+"""Fraction of a unit's LUTs that its own pairs save: the same within 0.02 in netlists of cores of
+one and of two engines."""
+
+ACROSS = 0.026
+"""Fraction of all LUTs that pairs from two units save: 0.015 to 0.042."""
+
+_DEFAULT = PRESETS["a35t"]
 
 
 def ram36(width: int, depth: int, dual: bool = True) -> float:
@@ -69,7 +95,9 @@ def ram36(width: int, depth: int, dual: bool = True) -> float:
         return 0.5
     best = math.inf
     for rows, bits in widths.items():
-        best = min(best, math.ceil(width / bits) * math.ceil(depth / rows))
+        over = width % bits         # the last one of them may be half a block
+        columns = width // bits + (0.5 if 0 < over <= bits // 2 else over > 0)
+        best = min(best, columns * math.ceil(depth / rows))
     return best
 
 
@@ -80,51 +108,82 @@ def lutram(width: int, depth: int, reads: int = 1) -> float:
 
 
 def unit(config: CoreConfig) -> Area:
-    """One accumulate unit with its queue."""
+    """Cells of one accumulate unit with its queue."""
     def parts(c: CoreConfig) -> float:
         job = c.subs * 5 + c.acc_bits + 6
-        adders = 4 * c.acc_bits
-        return (adders + lutram(4 * c.acc_bits, 2 * c.acc_depth)
+        adders = 0 if c.dsp_adders else 4 * c.acc_bits
+        return (adders + 4 * c.acc_bits + lutram(4 * c.acc_bits, 2 * c.acc_depth)
                 + lutram(job, c.queue_depth) + 2.5 * c.subs)
-    base = BLOCKS["unit"]
+    base, slices = UNITS["engine.unit"], 4 * config.slice_bits // 48
     return Area(base.lut + parts(config) - parts(_DEFAULT),
                 base.ff + (config.subs - _DEFAULT.subs) * 5
-                + 5 * (config.acc_bits - _DEFAULT.acc_bits))
+                + 5 * (config.acc_bits - _DEFAULT.acc_bits),
+                0, slices if config.dsp_adders else 0)
 
 
 def fetch(config: CoreConfig) -> Area:
-    """Fetch: rotator, tap and plane tables, active lanes, live bits (two of RAM64X1D for 64)."""
+    """Cells of the fetch: rotator, tap and plane tables, active lanes, live bits (two memories of 8
+    bits, each bit with its write enable: a RAM64X1D, or a RAM128X1D and so on)."""
     def parts(c: CoreConfig) -> float:
         levels = (c.units - 1).bit_length() / 2             # a LUT6 is a 4:1 multiplexer
+        live = 16 * 2 * math.ceil(max(2, c.map_words // 16) / 64)
         return (4 * c.window * levels + 2 * c.window + lutram(107, c.taps, 2)
-                + lutram(17, c.planes) + 8 * lutram(1, c.map_words // 16))
-    base = BLOCKS["fetch"]
+                + lutram(17, c.planes) + live)
+    base = UNITS["engine.fetch"]
     return Area(base.lut + parts(config) - parts(_DEFAULT),
                 base.ff + 8 * (config.window - _DEFAULT.window), 0, base.dsp)
 
 
-def attention(config: CoreConfig) -> Area:
-    """Attention's part of an engine; 35 LUTs are for longer items in decoder and fetch."""
-    base = BLOCKS["attention"]
-    lanes = config.window - _DEFAULT.window
-    return Area(base.lut + 6 * lanes + 35, base.ff + 7 * lanes + 36)
+def engine(config: CoreConfig) -> dict[str, Area]:
+    """Cells of one engine by unit, of all its copies of one."""
+    plus = config.window - _DEFAULT.window
+    mux = 4 * config.units * (config.lanes * config.acc_bits - _DEFAULT.acc_bits) / 16
+    found = {name: area for name, area in UNITS.items() if name.startswith("engine")}
+    more = config.lanes - _DEFAULT.lanes
+    drain, finished, outputs, packer, attention = (
+        found[f"engine.{name}"] for name in (
+            "drain", "drain.finished", "drain.outputs", "drain.packer", "attention"))
+    found |= {
+        "engine.unit": unit(config).times(config.units),
+        "engine.fetch": fetch(config),
+        "engine.drain": Area(drain.lut + mux, drain.ff + 80 * more, 0, drain.dsp),
+        "engine.drain.lane": found["engine.drain.lane"].times(config.lanes),
+        "engine.drain.finished": replace(finished, lut=finished.lut + 4 * more),
+        "engine.drain.outputs": replace(outputs, lut=outputs.lut + 11 * more),
+        "engine.drain.packer": Area(packer.lut + 4 * plus, packer.ff + 4 * plus),
+        "engine.attention": Area(attention.lut + 8 * plus, attention.ff + 7 * plus),
+    }
+    if not config.attention:
+        del found["engine.attention"]
+    if not config.gate:
+        del found["engine.drain.scores"]
+    return found
 
 
-def drain(config: CoreConfig) -> Area:
-    """Drain with neuron lanes and packer."""
-    def mux(c: CoreConfig) -> float:
-        return c.lanes * 4 * c.acc_bits * c.units / 4
-    base = (BLOCKS["drain"] + BLOCKS["packer"] + BLOCKS["lane"].times(config.lanes))
-    membranes = config.lanes * 0.5
-    return Area(base.lut + mux(config) - mux(_DEFAULT) + 4 * (config.window - _DEFAULT.window),
-                base.ff + 4 * (config.window - _DEFAULT.window), membranes, base.dsp)
+def units(config: CoreConfig) -> dict[str, Area]:
+    """Cells of the whole design by unit, as a build's report has them; block RAM of maps, weights
+    and program besides (`memories`)."""
+    grown = config.engines / _DEFAULT.engines
+    found = {name: area.times(config.engines) for name, area in engine(config).items()}
+    found |= {name: area for name, area in UNITS.items() if not name.startswith("engine")}
+    counters, sequencer, arbiter = (found[name] for name in (
+        "core (counters, host bus)", "sequencer", "arbiter"))
+    found |= {
+        "core (counters, host bus)": replace(counters, lut=counters.lut + 176 * (grown - 1)),
+        "sequencer": replace(sequencer, ff=sequencer.ff + 100 * (grown - 1)),
+        # Every engine's words to every copy of the map.
+        "arbiter": replace(arbiter, lut=arbiter.lut * grown ** 1.5),
+    }
+    if not config.gate:
+        del found["gate"]
+    return found
 
 
-def engine(config: CoreConfig) -> Area:
-    total = unit(config).times(config.units) + BLOCKS["decoder"] + fetch(config) + drain(config)
-    if config.attention:
-        total += attention(config)
-    return total + BLOCKS["scores"] if config.gate else total
+def counted(cells: dict[str, Area]) -> Area:
+    """Resources of units: LUTs less those that pairs of small functions save."""
+    total = sum(cells.values(), Area())
+    saved = sum(area.lut * (SHARED[name] + ACROSS) for name, area in cells.items())
+    return replace(total, lut=total.lut - saved)
 
 
 def memories(config: CoreConfig) -> dict[str, float]:
@@ -134,29 +193,27 @@ def memories(config: CoreConfig) -> dict[str, float]:
         "weights": config.pairs * ram36(WORD_BITS, config.weight_words),
         "program": ram36(WORD_BITS, config.program_words, dual=False),
         "membranes": config.engines * config.lanes * 0.5,
-        "counters and link": BLOCKS["rest"].bram,
+        "counters and link": UNITS["link"].bram + UNITS["core (counters, host bus)"].bram,
     }
 
 
 def estimate(config: CoreConfig) -> Area:
     """Resources of the whole design."""
-    total = engine(config).times(config.engines) + BLOCKS["rest"]
-    if config.gate:
-        total += BLOCKS["gate"]
+    total = counted(units(config))
     return Area(round(total.lut), round(total.ff), sum(memories(config).values()), total.dsp)
 
 
 def most_engines(config: CoreConfig, device: Area) -> int:
     """Most engines of this kind whose LUTs and DSPs fit the budget of a device."""
-    one, rest = engine(config), BLOCKS["rest"]
-    return int(min((device.lut * LUT_BUDGET - rest.lut) // one.lut,
-                   (device.dsp - rest.dsp) // one.dsp))
+    one = counted(engine(config))
+    return int(min((device.lut * LUT_BUDGET - rest(config).lut) // one.lut,
+                   device.dsp // one.dsp))
 
 
-def measure() -> dict[str, dict[str, int]]:
-    """Synthesise the blocks with Yosys; see the module's docstring."""
-    from .core import area_yosys
-    return area_yosys.measure(_DEFAULT)
+def rest(config: CoreConfig) -> Area:
+    """What a core has besides its engines."""
+    return counted({name: area for name, area in units(config).items()
+                    if not name.startswith("engine")})
 
 
 def presets() -> dict[str, dict]:
@@ -165,13 +222,11 @@ def presets() -> dict[str, dict]:
             for name, config in PRESETS.items()}
 
 
-def show(result: dict[str, dict], devices: bool) -> None:
-    """Print resources by name; devices: with what the boards' FPGAs have."""
+def show(result: dict[str, dict]) -> None:
+    """Print resources of presets, and what the boards' FPGAs have."""
     for name, entry in result.items():
         print(f"{name:12}" + "  ".join(f"{key} {value:g}" for key, value in entry.items()
                                        if not isinstance(value, dict)))
-    if devices:
-        for (name, device), preset in zip(DEVICES.items(), ("a35t", "a100t"), strict=True):
-            print(f"{name:12}" + "  ".join(f"{k} {v:g}" for k, v in asdict(device).items())
-                  + f"  (engines that fit {LUT_BUDGET:.0%}: "
-                  f"{most_engines(PRESETS[preset], device)})")
+    for (name, device), preset in zip(DEVICES.items(), ("a35t", "a100t"), strict=True):
+        print(f"{name:12}" + "  ".join(f"{k} {v:g}" for k, v in asdict(device).items())
+              + f"  (engines that fit {LUT_BUDGET:.0%}: {most_engines(PRESETS[preset], device)})")

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hw.build.request import BITSTREAMS
 from hw.config import PRESETS, CoreConfig
 from sw import area
 from sw.cli.app import main
@@ -127,24 +128,53 @@ def test_bad_recordings_are_named(tmp_path):
 
 
 def test_areas_scale():
-    config = CoreConfig()
-    one = area.engine(config).lut
-    assert area.engine(replace(config, units=16)).lut > one
-    assert area.engine(replace(config, lanes=1)).lut < one
-    two = area.estimate(replace(config, engines=2))
-    four = area.estimate(replace(config, engines=4))
-    assert four.lut - two.lut == pytest.approx(2 * one, abs=2)
-    assert four.dsp == 2 * two.dsp
+    config = PRESETS["a100t"]
+    one = area.counted(area.engine(config))
+    assert area.counted(area.engine(replace(config, units=16))).lut > one.lut
+    assert area.counted(area.engine(replace(config, lanes=1))).lut < one.lut
+    assert area.estimate(config).dsp == config.engines * one.dsp
     fits = area.most_engines(config, area.DEVICES["XC7A35T"])
     for key in ("gather", "scan", "column", "events", "position32"):
         assert areas.engines(key, config, "XC7A35T") >= 1
     assert areas.engines("gather", config, "XC7A35T") == fits
-    assert areas.engine_luts("gather", config) == one > areas.engine_luts("scan", config)
+    assert areas.engine_luts("gather", config) == pytest.approx(one.lut)
+    assert areas.engine_luts("scan", config) < one.lut
     assert area.fetch(replace(config, map_words=4096)).lut > area.fetch(config).lut
+    # Slices take the place of adders: one a unit, two where a sum takes more than 12 bits.
+    for bits, slices in ((12, 1), (16, 2)):
+        tables, dsp = (area.unit(replace(config, acc_bits=bits, dsp_adders=on))
+                       for on in (False, True))
+        assert (dsp.dsp - tables.dsp, tables.lut - dsp.lut) == (slices, 4 * bits)
+
+
+@pytest.mark.parametrize("board", ["arty_a7", "arty_a7_100"])
+def test_areas_add_up_to_what_builds_report(board):
+    """In sum within 3 %; by unit, too, or within 0.2 % of the whole."""
+    built = json.loads((BITSTREAMS / board / "report.json").read_text())
+    config = CoreConfig(**built["config"])
+    found, units = area.estimate(config), area.units(config)
+    assert found.lut == pytest.approx(built["lut"], rel=0.03)
+    assert found.ff == pytest.approx(built["ff"], rel=0.03)
+    assert (found.bram, found.dsp) == (built["bram36"], built["dsp"])
+    elsewhere = {"map", "weights", "pairs in one LUT6 (estimate)"}      # see `area.memories`
+    assert set(units) == set(built["units"]) - elsewhere
+    for name, cells in units.items():
+        wanted = built["units"][name]
+        assert cells.lut == pytest.approx(wanted["lut"], rel=0.03, abs=0.002 * built["lut"]), name
+        assert cells.dsp == wanted["dsp"], name
+    pairs = -built["units"]["pairs in one LUT6 (estimate)"]["lut"]
+    saved = sum(cells.lut for cells in units.values()) - found.lut
+    assert saved == pytest.approx(pairs, abs=0.03 * built["lut"])
+
+
+@pytest.mark.parametrize(("preset", "lut"), [("a35tf", 18_770), ("micro", 4_217)])
+def test_areas_of_cores_with_attention(preset, lut):
+    """Whole builds of these cores, whose reports are not kept."""
+    assert area.estimate(PRESETS[preset]).lut == pytest.approx(lut, rel=0.03)
 
 
 @pytest.mark.parametrize(("width", "depth", "blocks"), [
-    (36, 1024, 1), (128, 1024, 4), (32, 8192, 8), (18, 1024, 0.5), (9, 4096, 1)])
+    (36, 1024, 1), (128, 1024, 4), (128, 2048, 7.5), (32, 8192, 8), (18, 1024, 0.5), (9, 4096, 1)])
 def test_block_rams(width, depth, blocks):
     assert area.ram36(width, depth) == blocks
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hw.boards import Device
 from hw.config import WORD_BITS, CoreConfig
@@ -46,9 +46,10 @@ def uses(device: Device, counted: dict[str, float]) -> list[Use]:
 
 def estimate(config: CoreConfig, device: Device) -> dict[str, float]:
     """Resources before synthesis: `sw.area`, converted for ECP5."""
-    total = area.estimate(config)
     if device.family == "xc7":
+        total = area.estimate(config)
         return {"lut": total.lut, "ff": total.ff, "bram": total.bram, "dsp": total.dsp}
+    total = area.estimate(replace(config, dsp_adders=False))
     return {"lut": round(total.lut * ECP5_PER_LUT6), "ff": round(total.ff * ECP5_PER_FF),
             "bram": sum(ecp5_memories(config).values()),
             # Yosys multiplies 24 x 10 bits in two 18-bit multipliers, in each of 4 timesteps.

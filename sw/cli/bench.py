@@ -20,7 +20,6 @@ from .options import (
     Json,
     Preset,
     Ticket,
-    flag,
     number,
     one_of,
     out_folder,
@@ -104,17 +103,14 @@ def ladder(ticket: Ticket = bundled.DEFAULT, *, data: Data = None,
 
 
 @app.command
-def area(*, measure: Annotated[bool, flag(
-             "synthesise the blocks with Yosys instead (takes minutes)")] = False,
-         json: Json = False) -> None:
+def area(*, json: Json = False) -> None:
     """Resources of the presets on the boards' 7-series FPGAs, before synthesis.
 
     LUTs are Yosys' estimate of logic cells plus LUTRAM and shift registers;
     placed designs differ by some per cent.
     """
     from .. import area as areas
-    result = areas.measure() if measure else areas.presets()
-    put(result, json, lambda found: areas.show(found, devices=not measure))
+    put(areas.presets(), json, areas.show)
 
 
 @app.command

@@ -22,9 +22,12 @@ LIVE_BITS = 28
 walk over the words of a weight takes less."""
 
 
-def _bare_fetch(config: CoreConfig) -> float:
-    """LUTs of our fetch without live bits."""
-    return area.fetch(replace(config, map_words=CoreConfig().map_words)).lut - LIVE_BITS
+def _engine(config: CoreConfig) -> dict[str, float]:
+    """LUTs of our engine by part: unit (one), decoder, fetch, drain with lanes and packer."""
+    found = {name: area.counted({name: cells}).lut for name, cells in area.engine(config).items()}
+    return {"unit": found["engine.unit"] / config.units, "decoder": found["engine.decoder"],
+            "fetch": found["engine.fetch"], "all": sum(found.values()),
+            "drain": sum(lut for name, lut in found.items() if name.startswith("engine.drain"))}
 
 
 def engine_luts(key: str, config: CoreConfig) -> float:
@@ -32,20 +35,20 @@ def engine_luts(key: str, config: CoreConfig) -> float:
 
     Only ours ("gather") has live bits; "scan" is ours without them.
     """
-    blocks = area.BLOCKS
-    drain = area.drain(config).lut
-    decoder, fetch = blocks["decoder"].lut, _bare_fetch(config)
+    ours = _engine(config)
+    decoder, drain = ours["decoder"], ours["drain"]
+    # Live bits of a map of the default size are what the measured difference is of.
+    fetch = _engine(replace(config, map_words=CoreConfig().map_words))["fetch"] - LIVE_BITS
     unit_mux = config.lanes * 4 * config.acc_bits * config.units / 4
     rotator = 4 * config.window * (config.units - 1).bit_length() / 2
     if key == "gather":
-        return area.engine(config).lut
+        return ours["all"]
     if key == "scan":
-        return area.engine(config).lut - area.fetch(config).lut + fetch
+        return ours["all"] - ours["fetch"] + fetch
     if key == "column":
         return 8 * (COLUMN_UNIT + CROSSBAR) + decoder + LIST_FETCH + drain
     if key == "events":
-        units = 8 * (area.unit(config).lut + CROSSBAR)
-        return units + decoder + fetch - rotator + drain
+        return 8 * (ours["unit"] + CROSSBAR) + decoder + fetch - rotator + drain
     positions = int(key.removeprefix("position"))
     align = 4 * positions * (positions - 1).bit_length() / 2
     return POSITION * positions + align + decoder + fetch - rotator + drain - unit_mux
@@ -53,5 +56,5 @@ def engine_luts(key: str, config: CoreConfig) -> float:
 
 def engines(key: str, config: CoreConfig, device: str) -> int:
     """Engines whose LUTs fit the budget of a device, at least one."""
-    free = area.DEVICES[device].lut * area.LUT_BUDGET - area.BLOCKS["rest"].lut
+    free = area.DEVICES[device].lut * area.LUT_BUDGET - area.rest(config).lut
     return max(1, int(free // engine_luts(key, config)))
