@@ -12,6 +12,7 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
 
 from sw import nets, ticket
+from sw.data import depth
 from sw.errors import SpikeTicketError
 from sw.imports.inputs import Feed
 from sw.integer import reference
@@ -193,10 +194,11 @@ def test_patch_tickets_of_a_user_s_module(tmp_path, changes):
     assert (gate.keep, gate.grid) == (12, (4, 4)) and gate.mode == result["gate"]
     assert (result["tokens"], result["tokens_kept"]) == (16, 12)
     masks_of_host = np.arange(16)[None] < np.full((3, 1), 12) if gate.mode == "host" else None
+    taken = depth.taken(TEST.images[:3], network.input)
     logits = IntegerNetwork(network)(
-        torch.from_numpy(TEST.images[:3].copy()), {},
+        torch.from_numpy(taken), {},
         None if masks_of_host is None else torch.from_numpy(masks_of_host))
-    ran = reference.run(network, TEST.images[:3], masks=masks_of_host)
+    ran = reference.run(network, taken, masks=masks_of_host)
     assert np.array_equal(ran.logits, logits.numpy())
     if changes["method"] == "ecpt":
         bits = {made.name: syn.bits for made, syn in network.synapses()}
