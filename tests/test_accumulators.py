@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw.config import PRESETS
+from hw.config import PRESETS, CoreConfig
+from hw.core import Core
+from sim.runner import run_bench
+from sim.samples.networks import random_input, random_network
 from sw.compile.bounds import accumulator_bounds, bits_needed
 from sw.compile.compiler import compile_network
 from sw.errors import SpikeTicketError
 from sw.integer.network import InputSpec, Layer, Network, Neuron, Synapses
+from tests.test_core import check_case, write_cases
+
+NARROW = CoreConfig(engines=2, units=2, window=8, queue_depth=16, lanes=1, map_words=1024,
+                    weight_words=1024, program_words=512, acc_bits=12, dsp_adders=True)
 
 
 def network(weights: np.ndarray, *, bits: int = 8, static: bool = False) -> Network:
@@ -81,3 +90,24 @@ def test_bounds_are_reached_and_hold(rows, bits, bits_a_mask):
     for width, w, h in zip(bits_needed(low, high), low, high, strict=True):
         assert -(1 << width - 1) <= w and h < 1 << width - 1
         assert width == 1 or not (-(1 << width - 2) <= w and h < 1 << width - 2)
+
+
+def test_random_networks_on_narrow_accumulators(tmp_path):
+    """The gateware's every spike and logit, and exactly the model's cycles, up to the last bit."""
+    seed = 5
+    print(f"seed {seed}")
+    rng, cases = np.random.default_rng(seed), []
+    while len(cases) < 24:
+        found = random_network(rng, max_size=8, max_channels=6)
+        try:
+            cases.append((found, compile_network(found, NARROW, keep_all=True)))
+        except SpikeTicketError:
+            continue
+    assert max(layer.acc_bits for _, image in cases for layer in image.layers) == NARROW.acc_bits
+    assert any(image.inputs[0].bits_a_mask > 1 for _, image in cases)
+    inputs = [np.stack([random_input(rng, found) for _ in range(2)]) for found, _ in cases]
+    folders = write_cases(tmp_path, cases, inputs)
+    run_bench(Core(NARROW), "sim.benches.core_bench", sim="verilator", cases=folders)
+    for (found, image), arrays, folder in zip(cases, inputs, folders, strict=True):
+        measured, predicted = check_case(found, image, arrays, Path(folder))
+        assert measured == predicted, folder
