@@ -75,13 +75,14 @@ class CoreConfig:
         unit's take one, or two above 12 bits.
     acc_depth: output positions a unit can accumulate at a time (per ping-pong bank).
     queue_depth: synaptic jobs waiting in front of a unit.
-    lanes: neuron lanes of an engine, 1 or 2 output positions per cycle.
+    lanes: neuron lanes of a drain, 1 or 2 output positions per cycle.
+    drain_engines: engines that share a drain, 1 or 2.
     map_words: depth of the spike-map memory, in words of window x 4 bits.
     weight_words: depth of the weight memory of a pair of engines, in 32-bit words.
     program_words: depth of the program memory, in 32-bit words.
     taps, planes: entries of an engine's tap and plane tables.
     attention: with units that compute spiking attention (about 415 LUTs an engine).
-    gate: with the patch gate (about 110 LUTs an engine and 220 once).
+    gate: with the patch gate (about 110 LUTs a drain and 220 once).
     clock_hz: clock the core is meant to run at.
     """
 
@@ -93,6 +94,7 @@ class CoreConfig:
     acc_depth: int = 16
     queue_depth: int = 32
     lanes: int = 2
+    drain_engines: int = 1
     map_words: int = 2048
     weight_words: int = 8192
     program_words: int = 1024
@@ -116,7 +118,8 @@ class CoreConfig:
         limits = {"engines": (1, 32), "units": (2, 32), "window": (8, 64), "acc_bits": ACC_BITS,
                   "queue_depth": (16, 64), "lanes": (1, 2), "map_words": (16, 1 << 14),
                   "weight_words": (16, 1 << 16), "program_words": (64, 1 << 14),
-                  "taps": (2, 128), "planes": (2, 64), "acc_depth": (2, 64)}
+                  "taps": (2, 128), "planes": (2, 64), "acc_depth": (2, 64),
+                  "drain_engines": (1, 2)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} {getattr(self, name)} is outside {low}..{high}")
@@ -169,6 +172,11 @@ class CoreConfig:
         return (self.engines + 1) // 2
 
     @property
+    def drains(self) -> int:
+        """Drains, and so packers and sources of writes; the last one may have an engine less."""
+        return -(-self.engines // self.drain_engines)
+
+    @property
     def slots(self) -> int:
         """Accumulate slots per cycle: synaptic updates the core can do at most."""
         return self.engines * self.units
@@ -180,11 +188,11 @@ class CoreConfig:
 PRESETS: dict[str, CoreConfig] = {
     "tiny": CoreConfig(engines=2, units=4, window=16, acc_depth=16, map_words=512,
                        weight_words=1024, taps=32, planes=32, lanes=1, attention=True, gate=True),
-    "a35t": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=8192),
-    "a35tn": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=8192, acc_bits=12,
+    "a35t": CoreConfig(engines=4, drain_engines=2, map_words=2048, weight_words=8192),
+    "a35tn": CoreConfig(engines=4, drain_engines=2, map_words=2048, weight_words=8192, acc_bits=12,
                         dsp_adders=True),
-    "a35tf": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=8192, attention=True,
-                        gate=True),
+    "a35tf": CoreConfig(engines=4, drain_engines=2, map_words=2048, weight_words=8192,
+                        attention=True, gate=True),
     "a100t": CoreConfig(engines=12, map_words=1024, weight_words=8192),
     "a100tf": CoreConfig(engines=10, map_words=4096, weight_words=8192, attention=True, gate=True),
     "micro": CoreConfig(engines=1, units=2, window=8, acc_depth=8, queue_depth=16, lanes=1,
@@ -193,7 +201,7 @@ PRESETS: dict[str, CoreConfig] = {
     "e45": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=16384),
     "e45f": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=16384, attention=True,
                        gate=True),
-    "large": CoreConfig(engines=4, lanes=1, map_words=1 << 14, weight_words=1 << 16,
+    "large": CoreConfig(engines=4, drain_engines=2, map_words=1 << 14, weight_words=1 << 16,
                         program_words=2048, attention=True, gate=True),
     "e85": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=16384),
 }

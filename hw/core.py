@@ -1,4 +1,4 @@
-"""The core: engines, memories, sequencer, counters and the host's window onto the memories."""
+"""The core: clusters of engines, memories, sequencer, counters, the host's window onto memories."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from . import layouts
+from .cluster import EngineCluster
 from .config import WORD_BITS, CoreConfig
-from .engine import Engine
 from .gate import TopK
 from .memories import PairMemory
 from .registers import COUNTER_LAYERS, COUNTER_WORDS, COUNTERS, Space
@@ -32,7 +32,7 @@ class HostBus(wiring.Signature):
 
 
 class WriteArbiter(wiring.Component):
-    """Round-robin choice of one engine's finished word a cycle, registered.
+    """Round-robin choice of one cluster's finished word a cycle, registered.
 
     o_valid announces a word one cycle before it is written (o_valid_next is `port_blocked`).
     """
@@ -40,24 +40,24 @@ class WriteArbiter(wiring.Component):
     def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({
-            "valid": In(config.engines), "ready": Out(config.engines),
-            "payload": In(data.ArrayLayout(layouts.map_write(config), config.engines)),
+            "valid": In(config.drains), "ready": Out(config.drains),
+            "payload": In(data.ArrayLayout(layouts.map_write(config), config.drains)),
             "announce": Out(1), "write": Out(1), "word": Out(layouts.map_write(config)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        n = self._config.engines
+        n = self._config.drains
         last = Signal(range(max(n, 2)))
         choice = Signal(range(max(n, 2)))
-        # The nearest waiting engine after the last one served.
+        # The nearest waiting cluster after the last one served.
         with m.Switch(last):
             for start in range(n):
                 with m.Case(start):
                     for offset in range(n, 0, -1):
-                        engine = (start + offset) % n
-                        with m.If(self.valid[engine]):
-                            m.d.comb += choice.eq(engine)
+                        cluster = (start + offset) % n
+                        with m.If(self.valid[cluster]):
+                            m.d.comb += choice.eq(cluster)
         any_valid = self.valid.any()
         m.d.comb += self.ready.eq(Mux(any_valid, 1 << choice, 0))
         stage = Signal(layouts.map_write(self._config), reset_less=True)
@@ -96,9 +96,12 @@ class Core(wiring.Component):
         cfg, bus = self.config, self.bus
         m.submodules.sequencer = sequencer = Sequencer(cfg)
         m.submodules.arbiter = arbiter = WriteArbiter(cfg)
-        engines = [Engine(cfg) for _ in range(cfg.engines)]
-        for i, engine in enumerate(engines):
-            m.submodules[f"engine{i}"] = engine
+        # The last cluster may have an engine less.
+        clusters = [EngineCluster(cfg, min(cfg.drain_engines, cfg.engines - n * cfg.drain_engines))
+                    for n in range(cfg.drains)]
+        engines = [memory for cluster in clusters for memory in cluster.memories]
+        for n, cluster in enumerate(clusters):
+            m.submodules[f"cluster{n}"] = cluster
         maps = [PairMemory(cfg.map_bits, cfg.map_words) for _ in range(cfg.pairs)]
         weights = [PairMemory(WORD_BITS, cfg.weight_words) for _ in range(cfg.pairs)]
         for i in range(cfg.pairs):
@@ -135,11 +138,6 @@ class Core(wiring.Component):
             live_write.eq(maps[0].write), live_address.eq(maps[0].a_address),
             live.eq(maps[0].write_data.any()),
         ]
-        for engine in engines:
-            m.d.comb += [
-                engine.live_write.eq(live_write), engine.live_address.eq(live_address),
-                engine.live.eq(live),
-            ]
 
         # A cycle late, which is early enough: engines read long after the start, the host long
         # after the end.
@@ -188,29 +186,31 @@ class Core(wiring.Component):
         ]
 
         # Engines.
-        m.d.comb += [
-            arbiter.valid.eq(Cat(e.o.valid for e in engines)),
-        ]
+        m.d.comb += arbiter.valid.eq(Cat(cluster.o.valid for cluster in clusters))
         gate_busy, mask = Signal(), Const(0)
         if cfg.gate:
-            mask = self._gate(m, engines, sequencer, gate_busy, address,
+            mask = self._gate(m, clusters, sequencer, gate_busy, address,
                               write & (space == Space.GATE), write_data)
         # A cycle late: the engines are not done in the cycle in which they start.
-        m.d.sync += sequencer.engines_done.eq(Cat(e.done for e in engines).all()
+        m.d.sync += sequencer.engines_done.eq(Cat(cluster.done for cluster in clusters).all()
                                               & ~(arbiter.announce | arbiter.write | gate_busy))
-        for i, engine in enumerate(engines):
+        for engine, rows in zip(engines, sequencer.rows, strict=True):
+            m.d.comb += engine.rows.eq(rows)
+        for n, cluster in enumerate(clusters):
+            setup = cluster.setup
             m.d.comb += [
-                engine.layer.eq(sequencer.layer), engine.start.eq(sequencer.run),
-                engine.sweep.eq(sequencer.begin),
-                engine.rows.eq(sequencer.rows[i]),
-                engine.tap_write.eq(sequencer.tap_write), engine.tap.eq(sequencer.tap),
-                engine.tap_index.eq(sequencer.tap_index),
-                engine.plane_write.eq(sequencer.plane_write), engine.plane.eq(sequencer.plane),
-                engine.plane_index.eq(sequencer.plane_index),
-                arbiter.payload[i].eq(engine.o.payload), engine.o.ready.eq(arbiter.ready[i]),
+                setup.layer.eq(sequencer.layer), setup.start.eq(sequencer.run),
+                setup.sweep.eq(sequencer.begin),
+                setup.tap_write.eq(sequencer.tap_write), setup.tap.eq(sequencer.tap),
+                setup.tap_index.eq(sequencer.tap_index),
+                setup.plane_write.eq(sequencer.plane_write), setup.plane.eq(sequencer.plane),
+                setup.plane_index.eq(sequencer.plane_index),
+                setup.live_write.eq(live_write), setup.live_address.eq(live_address),
+                setup.live.eq(live),
+                arbiter.payload[n].eq(cluster.o.payload), cluster.o.ready.eq(arbiter.ready[n]),
             ]
 
-        log_data = self._counters(m, engines, arbiter, sequencer, space, address)
+        log_data = self._counters(m, clusters, engines, arbiter, sequencer, space, address)
 
         # Host reads: the address was registered above, the memories answer one cycle later. One
         # register behind each memory, one behind the choice of the space.
@@ -235,19 +235,19 @@ class Core(wiring.Component):
                     m.d.sync += bus.r_data.eq(word)
         return m
 
-    def _gate(self, m, engines, sequencer, busy, address, mask_write, mask_data):
-        """Scores of all engines to the gate, its list to them. Returns the mask's read data."""
+    def _gate(self, m, clusters, sequencer, busy, address, mask_write, mask_data):
+        """Scores of all clusters to the gate, its list to them. Returns the mask's read data."""
         layer, tokens = sequencer.layer, self.config.gate_tokens
-        m.submodules.gate = gate = TopK(self.config.engines, tokens)
+        m.submodules.gate = gate = TopK(self.config.drains, tokens)
         m.d.comb += [
             gate.start.eq(sequencer.run & layer.gate), gate.host.eq(layer.gate_host),
             gate.tokens.eq(layer.positions), gate.keep.eq(layer.out_pitch),
             gate.bits.eq(layer.strip_words), gate.pitch_mask.eq(layer.pitch_mask),
             gate.row_valid.eq(layer.row_valid), busy.eq(gate.busy),
             gate.mask_index.eq(address), gate.mask_write.eq(mask_write),
-            gate.mask_data.eq(mask_data), sequencer.scores_busy.eq(engines[0].gate.busy),
+            gate.mask_data.eq(mask_data), sequencer.scores_busy.eq(clusters[0].gate.busy),
         ]
-        # A register on the way to all engines; the next layer is far away.
+        # A register on the way to all clusters; the next layer is far away.
         entry = Signal(data.StructLayout(
             {"write": 1, "index": range(tokens), "token": range(tokens)}))
         mask = Signal.like(gate.mask)
@@ -255,20 +255,22 @@ class Core(wiring.Component):
             entry.write.eq(gate.list_write), entry.index.eq(gate.kept),
             entry.token.eq(gate.list_token), mask.eq(gate.mask),
         ]
-        for i, engine in enumerate(engines):
+        for n, cluster in enumerate(clusters):
+            port = cluster.gate
             m.d.comb += [
-                engine.gate.clear.eq(sequencer.clear_scores), engine.gate.token.eq(gate.token),
-                gate.scores[i].eq(engine.gate.score), engine.gate.list_write.eq(entry.write),
-                engine.gate.list_index.eq(entry.index), engine.gate.list_token.eq(entry.token),
+                port.clear.eq(sequencer.clear_scores), port.token.eq(gate.token),
+                gate.scores[n].eq(port.score), port.list_write.eq(entry.write),
+                port.list_index.eq(entry.index), port.list_token.eq(entry.token),
             ]
         return mask
 
-    def _counters(self, m, engines, arbiter, sequencer, space, address):
+    def _counters(self, m, clusters, engines, arbiter, sequencer, space, address):
         """Count events of the layer; store them when it ends. Returns the log's read data."""
         def total(name):
             return sum(getattr(e.events, name) for e in engines)
 
-        increments = {"cycles": 1, "written": arbiter.write}
+        increments = {"cycles": 1, "written": arbiter.write,
+                      "neurons": sum(cluster.neurons for cluster in clusters)}
         increments |= {name: total(name) for name in COUNTERS if name not in increments}
         # Every layer clears them as it begins.
         counters = {name: Signal(WORD_BITS, name=f"count_{name}", reset_less=True)

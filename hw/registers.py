@@ -178,9 +178,11 @@ def build_number(build_id: str) -> int:
 def identity(config: CoreConfig) -> int:
     """64-bit identity of a board: a hash of everything the host must agree on with it.
 
-    What adds up the accumulators is not the host's concern.
+    What adds up the accumulators is not the host's concern, and a drain for every engine is what
+    boards had before there was a choice.
     """
-    agreed = {name: value for name, value in config.as_dict().items() if name != "dsp_adders"}
+    agreed = {name: value for name, value in config.as_dict().items()
+              if name != "dsp_adders" and (name, value) != ("drain_engines", 1)}
     contract = {"protocol": PROTOCOL, "config": agreed, "request": REQUEST,
                 "reply": REPLY, "program": [program.HEADER, program.ENGINE, program.PLANE,
                                             program.TAP, program.ROW_HEADER],

@@ -148,26 +148,38 @@ DRAIN = _in(
     "hw/drain.py",
     ("first_group, layer.v_reset, back.data)", "first_group, 0, back.data)",
      "membranes start from 0"),
-    ("group_offset + layer.out_group_stride", "group_offset", "all groups in one place"),
-    ("strip_offset + layer.strip_out_words", "strip_offset", "all strips in one place"),
     ("& layer.pitch_mask) < layer.row_valid", "& layer.pitch_mask) <= layer.row_valid",
      "one column too many"),
     ("& (q < limit)", "& (q < layer.positions)", "positions after the last strip's end"),
     ("& (best > new)", "& (best < new)", "minimum pool"),
-    ("Array(self.currents)[unit1 | 1]", "Array(self.currents)[unit1]",
-     "both lanes take the even position"),
-    ("Mux(layer.n_groups == 1, in_flight < 2, in_flight == 0)", "in_flight < 2",
-     "reads membranes before they are stored"),
+    ("Array(halves[1::2])", "Array(halves[::2])", "both lanes take the even position"),
+    ("Cat(unit1[0], engine1)", "unit1[0]",
+     "the second engine's neurons get the first one's currents"),
+    ("walker.step & (passes.engine == e)", "walker.step", "claims and clears of both engines"),
+    ("slot[:(cfg.tile_positions - 1).bit_length()], engine2)",
+     "slot[:(cfg.tile_positions - 1).bit_length()], Const(0, 1))",
+     "engines take each other's membranes"),
     ("sum(parts), 0)", "sum(parts[:3]), 0)", "the readout misses a timestep"),
     ("currents2[i][t] << t,", "currents2[i][t],", "bit-planes count the same in every place"),
     ("slot.eq(Mux(tag2.pass_end, 0, slot + 1))", "slot.eq(slot + 1)",
      "a group takes other positions' membranes"),
-    ("queue_read.data.row.channel * layer.out_channel_stride", "queue_read.data.row.channel",
-     "channels a word apart"),
-    ("(walker.at_edge & Cat(1, first_strip)).any()", "walker.at_edge[0]",
+    ("(walker.at_edge & Cat(1, passes.first_strip)).any()", "walker.at_edge[0]",
      "an overlapping pool takes the row above the map"),
     ("(~tag2.inside[0] | (had & (best > new)))", "had & (best > new)",
      "a pool takes positions outside the map"),
+)
+
+PASSES = _in(
+    "hw/passes.py",
+    ("group_offsets[e] + layer.out_group_stride", "group_offsets[e]", "all groups in one place"),
+    ("strip_offsets[e] + layer.strip_out_words", "strip_offsets[e]", "all strips in one place"),
+    ("header.row.channel * layer.out_channel_stride", "header.row.channel",
+     "channels a word apart"),
+    ("(one_group | ~own)", "1", "reads membranes before they are stored"),
+    ("(~held | (self.engine == e))", "1", "rows of two engines in one word, or in one sum"),
+    ("filled[e].bit_select(banks[e], 1)", "filled[e].any()", "walks a bank that is not full"),
+    ("else Mux(self.engine, offsets[1], offsets[0])", "else offsets[0]",
+     "both engines write where the first one does"),
 )
 
 WALKER = _in(
@@ -380,5 +392,5 @@ STALLS = [
 ]
 
 MUTATIONS: tuple[Mutation, ...] = (
-    *NEURON, *UNIT, *FETCH, *DECODER, *ATTENTION, *DRAIN, *WALKER, *GATE, *OUTPUTS, *PACKER, *CORE,
-    *COMPILER, *REFERENCE, *LINK, *STALLS)
+    *NEURON, *UNIT, *FETCH, *DECODER, *ATTENTION, *DRAIN, *PASSES, *WALKER, *GATE, *OUTPUTS,
+    *PACKER, *CORE, *COMPILER, *REFERENCE, *LINK, *STALLS)

@@ -41,8 +41,8 @@ from sw.integer import reference
 from sw.integer.gate import Gate
 from sw.integer.network import INPUT, Layer, Network
 
-CONFIG = replace(PRESETS["tiny"], engines=3, lanes=2, map_words=1024)
-"""Small, with an odd number of engines, two pairs and two neuron lanes."""
+CONFIG = replace(PRESETS["tiny"], engines=3, drain_engines=2, lanes=2, map_words=1024)
+"""Small, with two engines that share a drain and one with its own, and two neuron lanes."""
 
 SEEDS = (603, 928, 637, 1200, 891, 54, 348, 68, 527, 1116, 860, 630, 100015, 100024, 107, 628,
          100120, 386, 100091, 109, 100235, 517, 1030, 417, 794, 100057, 678, 828, 1115, 247, 257,

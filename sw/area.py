@@ -65,9 +65,9 @@ UNITS = {
     "uart": Area(200, 106),
     "pads, clock, reset": Area(49, 59),
 }
-"""Cells of one copy of a unit in the whole `a35t` build, before small functions share LUTs. Of
-attention, scores and gate: what `a35tf` has more (18,770 LUT in its build), in the ratio of a small
-core's units."""
+"""Cells of one copy of a unit in the whole build of `_DEFAULT`, before small functions share LUTs.
+Of attention, scores and gate: what `a35tf` had more (18,770 LUT in its build), in the ratio of a
+small core's units."""
 
 SHARED = {
     "engine.unit": 0.14, "engine.decoder": 0.22, "engine.fetch": 0.22, "engine.drain": 0.22,
@@ -83,7 +83,11 @@ one and of two engines."""
 ACROSS = 0.026
 """Fraction of all LUTs that pairs from two units save: 0.015 to 0.042."""
 
-_DEFAULT = PRESETS["a35t"]
+_DEFAULT = replace(PRESETS["a35t"], lanes=1, drain_engines=1)
+
+_SECOND = Area(200, 108)
+"""What a drain takes for a second engine, the choice among its currents besides: from two drains
+synthesised alone, as no whole build has one yet."""
 
 
 def ram36(width: int, depth: int, dual: bool = True) -> float:
@@ -134,10 +138,17 @@ def fetch(config: CoreConfig) -> Area:
                 base.ff + 8 * (config.window - _DEFAULT.window), 0, base.dsp)
 
 
+def copies(config: CoreConfig, name: str) -> int:
+    """How many of an engine's unit there are: one for each engine, or for each drain."""
+    return config.drains if name.startswith("engine.drain") else config.engines
+
+
 def engine(config: CoreConfig) -> dict[str, Area]:
-    """Cells of one engine by unit, of all its copies of one."""
+    """Cells of one engine, and of one drain, by unit, of all its copies of one."""
     plus = config.window - _DEFAULT.window
-    mux = 4 * config.units * (config.lanes * config.acc_bits - _DEFAULT.acc_bits) / 16
+    choice = config.lanes * config.drain_engines * config.acc_bits
+    mux = 4 * config.units * (choice - _DEFAULT.acc_bits) / 16
+    second = _SECOND.times(config.drain_engines - 1)
     found = {name: area for name, area in UNITS.items() if name.startswith("engine")}
     more = config.lanes - _DEFAULT.lanes
     drain, finished, outputs, packer, attention = (
@@ -146,7 +157,8 @@ def engine(config: CoreConfig) -> dict[str, Area]:
     found |= {
         "engine.unit": unit(config).times(config.units),
         "engine.fetch": fetch(config),
-        "engine.drain": Area(drain.lut + mux, drain.ff + 80 * more, 0, drain.dsp),
+        "engine.drain": Area(drain.lut + mux + second.lut, drain.ff + 80 * more + second.ff, 0,
+                             drain.dsp),
         "engine.drain.lane": found["engine.drain.lane"].times(config.lanes),
         "engine.drain.finished": replace(finished, lut=finished.lut + 4 * more),
         "engine.drain.outputs": replace(outputs, lut=outputs.lut + 11 * more),
@@ -164,15 +176,16 @@ def units(config: CoreConfig) -> dict[str, Area]:
     """Cells of the whole design by unit, as a build's report has them; block RAM of maps, weights
     and program besides (`memories`)."""
     grown = config.engines / _DEFAULT.engines
-    found = {name: area.times(config.engines) for name, area in engine(config).items()}
+    found = {name: area.times(copies(config, name)) for name, area in engine(config).items()}
     found |= {name: area for name, area in UNITS.items() if not name.startswith("engine")}
     counters, sequencer, arbiter = (found[name] for name in (
         "core (counters, host bus)", "sequencer", "arbiter"))
     found |= {
         "core (counters, host bus)": replace(counters, lut=counters.lut + 176 * (grown - 1)),
         "sequencer": replace(sequencer, ff=sequencer.ff + 100 * (grown - 1)),
-        # Every engine's words to every copy of the map.
-        "arbiter": replace(arbiter, lut=arbiter.lut * grown ** 1.5),
+        # Every drain's words to every copy of the map.
+        "arbiter": replace(arbiter, lut=arbiter.lut * (
+            grown * config.drains / _DEFAULT.drains) ** 0.75),
     }
     if not config.gate:
         del found["gate"]
@@ -192,7 +205,7 @@ def memories(config: CoreConfig) -> dict[str, float]:
         "maps": config.pairs * ram36(config.map_bits, config.map_words),
         "weights": config.pairs * ram36(WORD_BITS, config.weight_words),
         "program": ram36(WORD_BITS, config.program_words, dual=False),
-        "membranes": config.engines * config.lanes * 0.5,
+        "membranes": config.drains * config.lanes * 0.5,
         "counters and link": UNITS["link"].bram + UNITS["core (counters, host bus)"].bram,
     }
 
@@ -205,9 +218,15 @@ def estimate(config: CoreConfig) -> Area:
 
 def most_engines(config: CoreConfig, device: Area) -> int:
     """Most engines of this kind whose LUTs and DSPs fit the budget of a device."""
-    one = counted(engine(config))
-    return int(min((device.lut * LUT_BUDGET - rest(config).lut) // one.lut,
-                   device.dsp // one.dsp))
+    one = counted(cluster(config))
+    return config.drain_engines * int(min((device.lut * LUT_BUDGET - rest(config).lut) // one.lut,
+                                          device.dsp // one.dsp))
+
+
+def cluster(config: CoreConfig) -> dict[str, Area]:
+    """Cells of the engines that share a drain, and the drain, by unit."""
+    return {name: area if name.startswith("engine.drain") else area.times(config.drain_engines)
+            for name, area in engine(config).items()}
 
 
 def rest(config: CoreConfig) -> Area:

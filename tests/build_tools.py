@@ -6,9 +6,11 @@ import json
 import sys
 from pathlib import Path
 
+ENGINE = "shell.serial.top.core.cluster0.engine0"
+
 CELLS = {
-    "shell.serial.top.core.engine0.unit0.a": ("LUT6", "shell.serial.top.core.engine0.unit0.x"),
-    "shell.serial.top.core.engine0.unit1.b": ("FDRE", "shell.serial.top.core.engine0.unit1.x"),
+    f"{ENGINE}.unit0.a": ("LUT6", f"{ENGINE}.unit0.x"),
+    f"{ENGINE}.unit1.b": ("FDRE", f"{ENGINE}.unit1.x"),
     "pad": ("IBUF", "nothing"),
 }
 
@@ -52,12 +54,12 @@ print("Info:            SLICE_LUTX:    12/65200     0%")
 print("Max frequency for clock 'clk': 80.00 MHz (FAIL at 100.00 MHz)")
 print("Info: Critical path report for clock 'clk' (posedge -> posedge):")
 print("Info: curr total")
-print("Info:  0.5  0.5  Source shell.serial.top.core.engine0.unit1.b.Q")
-print("Info:  3.0  3.5    Net shell.serial.top.core.engine0.unit1.x[2] (1,2) -> (3,4)")
-print("Info:                Sink shell.serial.top.core.engine0.unit0.a.I0")
-print("Info:  0.2  3.7  Source shell.serial.top.core.engine0.unit0.a.O")
-print("Info:  5.0  8.7    Net shell.serial.top.core.engine0.unit0.x (3,4) -> (5,6)")
-print("Info:  0.1  8.8  Setup shell.serial.top.core.engine0.unit0.a.I1")
+print("Info:  0.5  0.5  Source shell.serial.top.core.cluster0.engine0.unit1.b.Q")
+print("Info:  3.0  3.5    Net shell.serial.top.core.cluster0.engine0.unit1.x[2] (1,2) -> (3,4)")
+print("Info:                Sink shell.serial.top.core.cluster0.engine0.unit0.a.I0")
+print("Info:  0.2  3.7  Source shell.serial.top.core.cluster0.engine0.unit0.a.O")
+print("Info:  5.0  8.7    Net shell.serial.top.core.cluster0.engine0.unit0.x (3,4) -> (5,6)")
+print("Info:  0.1  8.8  Setup shell.serial.top.core.cluster0.engine0.unit0.a.I1")
 print()
 print(f"Info: Max frequency for clock 'clk': {mhz} MHz ({verdict} at 100.00 MHz)")
 """
@@ -103,7 +105,7 @@ if seed == 3:
     print("ERROR: placement failed")
     sys.exit(1)
 mhz = {1: 70.0, 2: 85.5}[seed]
-end = "shell.serial.top.core.engine0.unit0.a"
+end = "shell.serial.top.core.cluster0.engine0.unit0.a"
 hop = lambda kind, ns: {"type": kind, "delay": ns, "to": {"cell": end}, "net": end}
 json.dump({"fmax": {"clk": {"achieved": mhz, "constraint": 80}}, "critical_paths": [
     {"from": "posedge clk", "to": "posedge clk",

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw.attention import AttentionSource
+from hw.cluster import EngineCluster
 from hw.config import PRESETS
-from hw.engine import Engine
 from hw.gate import Scores, TopK
 from sim import attention_models as models
 from sim.runner import run_bench
@@ -37,7 +37,7 @@ def test_attention_source(name):
 @pytest.mark.parametrize("config, layers", [
     (TINY, 4), (replace(TINY, units=16, acc_depth=4, lanes=2), 2)])
 def test_engine(config, layers):
-    run_bench(Engine(config), "sim.benches.engine_bench", config=config.as_dict(), seed=1,
+    run_bench(EngineCluster(config, 1), "sim.benches.engine_bench", config=config.as_dict(), seed=1,
               layers=layers)
 
 

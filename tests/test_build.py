@@ -221,7 +221,7 @@ def test_clocks_of_cores_built_before(tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "report.json").write_text("[]")
     assert clocks.expected(wanted, tmp_path) is None
-    built("two", "a35t", 90, engines=2)
+    built("two", "a35t", 90, engines=2, lanes=1, drain_engines=1)
     built("three", "a35t", 140, engines=3)
     known = clocks.expected(wanted, tmp_path)
     assert known["mhz"] == 90 and not known["same"]

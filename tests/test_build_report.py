@@ -12,11 +12,11 @@ module \top
   wire width 1 input 0 \clk
   wire width 4 \from_fetch
   wire width 4 \back
-  cell \top.core.engine0.fetch \fetch
+  cell \top.core.cluster0.engine0.fetch \fetch
     connect \o \from_fetch [3:0]
   end
 end
-module \top.core.engine0.fetch
+module \top.core.cluster0.engine0.fetch
   wire width 4 output 1 \o
   memory width 8 size 16 \taps
   memory width 4 size 16 \table
@@ -27,7 +27,7 @@ module \top.core.engine0.fetch
     parameter \MEMID "\\table"
   end
 end
-module \top.core.engine0.unit3
+module \top.core.cluster0.engine0.unit3
   wire width 4 input 0 \i
   wire width 4 output 1 \o
 end
@@ -58,8 +58,9 @@ NETLIST = {
         "f": _cell("LUT3", I0=[8], O=[6]),                   # feeds nothing: no unit
     },
     "netnames": {
-        "from_fetch": {"bits": [2]}, "core.engine0.unit3.i": {"bits": [2]},
-        "core.engine0.unit3.o": {"bits": [4]}, "core.engine0.unit3.i_LUT2_O": {"bits": [3]},
+        "from_fetch": {"bits": [2]}, "core.cluster0.engine0.unit3.i": {"bits": [2]},
+        "core.cluster0.engine0.unit3.o": {"bits": [4]},
+        "core.cluster0.engine0.unit3.i_LUT2_O": {"bits": [3]},
         "clk": {"bits": [7]},
     },
 }
@@ -89,9 +90,11 @@ def test_sums_equal_the_totals(hierarchy):
 
 
 @pytest.mark.parametrize("path, unit", [
-    ("shell.serial.top.core.engine12.unit3.queue", "engine.unit"),
-    ("shell.serial.top.core.engine0.drain$150.lane1", "engine.drain.lane"),
-    ("shell.serial.top.core.engine0", "engine (wiring)"), ("shell.serial.top.core.map0", "map"),
+    ("shell.serial.top.core.cluster6.engine1.unit3.queue", "engine.unit"),
+    ("shell.serial.top.core.cluster0.drain$150.lane1.x", "engine.drain.lane"),
+    ("shell.serial.top.core.cluster0.drain.passes.queue0", "engine.drain"),
+    ("shell.serial.top.core.cluster0.engine0", "engine (wiring)"),
+    ("shell.serial.top.core.cluster0", "engine (wiring)"), ("shell.serial.top.core.map0", "map"),
     ("shell.serial.top.link.receiver.cobs", "link"), ("shell.serial.sender", "uart"),
     ("pll", usage.OTHER), (None, usage.OTHER)])
 def test_units(path, unit):
@@ -100,13 +103,13 @@ def test_units(path, unit):
 
 def test_memories_and_what_they_became(hierarchy):
     log = ("mapping memory top.core.map1.ram via $__XILINX_BLOCKRAM_TDP_\n"
-           "using FF mapping for memory top.core.engine0.fetch.taps\n"
-           "using FF mapping for memory top.core.engine0.fetch.table\n")
+           "using FF mapping for memory top.core.cluster0.engine0.fetch.taps\n"
+           "using FF mapping for memory top.core.cluster0.engine0.fetch.table\n")
     found = {row["name"]: row for row in usage.memories(hierarchy, log)}
     assert found["core.map1.ram"]["mapped"] == usage.BLOCK
     assert found["core.map1.ram"]["bits"] == 128 * 2048
-    assert found["core.engine0.fetch.taps"]["mapped"] == usage.REGISTERS
-    assert "core.engine0.fetch.table" not in found        # constants: logic, no memory
+    assert found["core.cluster0.engine0.fetch.taps"]["mapped"] == usage.REGISTERS
+    assert "core.cluster0.engine0.fetch.table" not in found        # constants: logic, no memory
     distributed = usage.memories(hierarchy, "mapping memory top.core.map1.ram via "
                                             "$__TRELLIS_DPR16X4_\n")
     assert {row["mapped"] for row in distributed} == {usage.DISTRIBUTED, usage.GONE}

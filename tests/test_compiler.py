@@ -206,6 +206,21 @@ def test_wide_maps():
         check(network, ROOMY, random_input(rng, network)[None])
 
 
+@pytest.mark.parametrize("height, width, pool, words", [
+    (28, 28, 1, 4), (28, 28, 2, 1), (40, 6, 2, 1), (40, 6, 4, 0)])
+def test_strips_begin_a_word_where_they_can(height, width, pool, words):
+    """Then two engines that share a drain take turns. words: of a strip's outputs, if whole."""
+    rng = np.random.default_rng(6)
+    network = Network(InputSpec(2, height, width, bits=1), 4, (
+        layer(rng, "a", [Synapses(weights(rng, 3, 2, 3, 3), padding=1)], 4,
+              pool=Pool("or", pool)),
+        readout(rng, "out", [Synapses(weights(rng, 2, 3, 1, 1, density=1), ("a",))])))
+    image = check(network, PRESETS["a35t"], random_input(rng, network)[None])
+    header = read_program(image.program, image.config)[0].header
+    assert header["n_strips"] > 1
+    assert (header["flush_strip"], header["strip_out_words"]) == (int(words > 0), words)
+
+
 def test_a_pool_that_no_strip_can_hold_is_refused():
     rng = np.random.default_rng(7)
     network = Network(InputSpec(1, 6, 100, bits=2), 2, (

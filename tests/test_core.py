@@ -1,4 +1,4 @@
-"""The core in cocotb against the integer reference: every spike, and the cycle model's counts."""
+"""The core in cocotb against the integer reference and the cycle model: spikes, cycles, counts."""
 
 from __future__ import annotations
 
@@ -28,13 +28,12 @@ from sw.integer.network import INPUT, Network
 
 CONFIGS = {
     "tiny": PRESETS["tiny"],
-    # Two lanes, an odd number of engines, wide words: small, but like the boards'.
-    "wide": replace(PRESETS["a35t"], engines=3, map_words=512, weight_words=1024),
+    # Wide words, a drain of two lanes for two engines and one for an engine of its own.
+    "wide": replace(PRESETS["a35t"], engines=3, drain_engines=2, lanes=2, map_words=512,
+                    weight_words=1024),
 }
 NETWORKS = 60
 SPIKEFORMERS = 40
-TOLERANCE = 0.02
-"""Largest relative difference between the RTL's cycles of a network and the cycle model's."""
 
 
 def random_cases(config: CoreConfig, count: int, seed: int,
@@ -76,12 +75,11 @@ def write_cases(folder: Path, cases, inputs, masks=None) -> list[str]:
 
 
 def check_case(network: Network, image: Image, arrays: np.ndarray, folder: Path,
-               masks: np.ndarray | None = None) -> tuple[int, int]:
-    """Compare one network's run; returns (RTL cycles, model cycles) over its inputs."""
+               masks: np.ndarray | None = None) -> None:
+    """Compare one network's run: its spikes, and every layer's cycles and counts."""
     dumps = np.load(folder / "maps.npy")
     counters = json.loads((folder / "counters.json").read_text())
     expected = reference.run(network, arrays, masks=masks)
-    rtl = model = 0
     for index, array in enumerate(arrays):
         where = f"{folder}, input {index}"
         assert (decode_logits(image, dumps[index]) == expected.logits[index]).all(), where
@@ -103,9 +101,7 @@ def check_case(network: Network, image: Image, arrays: np.ndarray, folder: Path,
                     # How many words of k are read before a silent v is noticed.
                     total = model_layer.counters["words"]
                 assert counts[theirs] == total, (where, info.name, theirs)
-        rtl += sum(c["cycles"] for c in counters[index])
-        model += sum(layer.cycles for layer in predicted.layers)
-    return rtl, model
+            assert counts["cycles"] == model_layer.cycles, (where, info.name)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -119,8 +115,7 @@ def test_random_networks(name, seed, tmp_path):
     folders = write_cases(tmp_path, cases, inputs)
     run_bench(Core(config), "sim.benches.core_bench", sim="verilator", cases=folders)
     for (network, image), arrays, folder in zip(cases, inputs, folders, strict=True):
-        rtl, model = check_case(network, image, arrays, Path(folder))
-        assert abs(rtl - model) <= TOLERANCE * rtl, f"{folder}: RTL {rtl} cycles, model {model}"
+        check_case(network, image, arrays, Path(folder))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -135,13 +130,12 @@ def test_random_spikeformers(name, tmp_path):
     folders = write_cases(tmp_path, cases, inputs, masks)
     run_bench(Core(config), "sim.benches.core_bench", sim="verilator", cases=folders)
     for (network, image), *given, folder in zip(cases, inputs, masks, folders, strict=True):
-        rtl, model = check_case(network, image, given[0], Path(folder), given[1])
-        assert abs(rtl - model) <= TOLERANCE * rtl, f"{folder}: RTL {rtl} cycles, model {model}"
+        check_case(network, image, given[0], Path(folder), given[1])
 
 
 @pytest.mark.parametrize("name", bundled.names())
 def test_bundled_ticket(name, tmp_path):
-    """A real ticket on the core of the boards: every spike of every layer, cycles within 2 %.
+    """A real ticket on the core of the boards: every spike, and the cycles, of every layer.
 
     The map memory is larger than the boards', so that every map can be read at the end.
     """
@@ -153,5 +147,4 @@ def test_bundled_ticket(name, tmp_path):
     arrays = datasets.for_network(network, bundled.data_for(found), limit=2).images
     (folder,) = write_cases(tmp_path, [(network, image)], [arrays])
     run_bench(Core(config), "sim.benches.core_bench", sim="verilator", cases=[folder])
-    rtl, model = check_case(network, image, arrays, Path(folder))
-    assert abs(rtl - model) <= TOLERANCE * rtl, f"RTL {rtl} cycles, model {model}"
+    check_case(network, image, arrays, Path(folder))

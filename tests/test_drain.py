@@ -145,10 +145,11 @@ def kind(layer: dict, config: CoreConfig) -> tuple:
             layer["soft_reset"])
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_drain(name, tmp_path):
+@pytest.mark.parametrize("name,engines", [("one_lane", 1), ("two_lanes", 2)])
+def test_drain(name, engines, tmp_path):
     config = CONFIGS[name]
-    run_bench(Drain(config), "sim.benches.drain_bench", config=config.as_dict(), seed=1, rows=2,
+    run_bench(Drain(config, engines), "sim.benches.drain_bench", config=config.as_dict(),
+              engines=engines, seed=1, rows=2,
               layers=random_layers(name, 1, 20, tmp_path / "layers.json"))
 
 

@@ -192,6 +192,9 @@ def test_manifest_round_trip_and_identity():
     for config in PRESETS.values():
         assert manifest_config(manifest(config)) == config
     assert identity(CoreConfig(engines=2)) != identity(CoreConfig(engines=4))
+    assert identity(CoreConfig(engines=2)) != identity(CoreConfig(engines=2, drain_engines=2))
+    with pytest.raises(ValueError, match=r"drain_engines 3 is outside 1\.\.2"):
+        CoreConfig(drain_engines=3)
 
 
 @pytest.mark.parametrize(("change", "message"), [

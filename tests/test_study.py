@@ -133,6 +133,10 @@ def test_areas_scale():
     assert area.counted(area.engine(replace(config, units=16))).lut > one.lut
     assert area.counted(area.engine(replace(config, lanes=1))).lut < one.lut
     assert area.estimate(config).dsp == config.engines * one.dsp
+    shared = replace(config, drain_engines=2)
+    assert area.counted(area.cluster(shared)).lut < 2 * one.lut
+    assert area.estimate(shared).dsp == config.engines // 2 * area.counted(
+        area.cluster(shared)).dsp
     fits = area.most_engines(config, area.DEVICES["XC7A35T"])
     for key in ("gather", "scan", "column", "events", "position32"):
         assert areas.engines(key, config, "XC7A35T") >= 1
@@ -169,8 +173,9 @@ def test_areas_add_up_to_what_builds_report(board):
 
 @pytest.mark.parametrize(("preset", "lut"), [("a35tf", 18_770), ("micro", 4_217)])
 def test_areas_of_cores_with_attention(preset, lut):
-    """Whole builds of these cores, whose reports are not kept."""
-    assert area.estimate(PRESETS[preset]).lut == pytest.approx(lut, rel=0.03)
+    """Whole builds of these cores, with a drain for every engine; their reports are not kept."""
+    config = replace(PRESETS[preset], lanes=1, drain_engines=1)
+    assert area.estimate(config).lut == pytest.approx(lut, rel=0.03)
 
 
 @pytest.mark.parametrize(("width", "depth", "blocks"), [

@@ -53,7 +53,7 @@ def estimate(config: CoreConfig, device: Device) -> dict[str, float]:
     return {"lut": round(total.lut * ECP5_PER_LUT6), "ff": round(total.ff * ECP5_PER_FF),
             "bram": sum(ecp5_memories(config).values()),
             # Yosys multiplies 24 x 10 bits in two 18-bit multipliers, in each of 4 timesteps.
-            "dsp": config.engines * (8 * config.lanes + 2) + 1}
+            "dsp": config.drains * 8 * config.lanes + config.engines + config.drains + 1}
 
 
 def dp16kd(width: int, depth: int, dual: bool = True) -> int:
@@ -69,7 +69,7 @@ def ecp5_memories(config: CoreConfig) -> dict[str, int]:
     return {"maps": config.pairs * dp16kd(config.map_bits, config.map_words),
             "weights": config.pairs * dp16kd(WORD_BITS, config.weight_words),
             "program": dp16kd(WORD_BITS, config.program_words),
-            "membranes": config.engines * config.lanes,
+            "membranes": config.drains * config.lanes,
             "counters and link": 1 + 2 + 1}
 
 

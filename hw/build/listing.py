@@ -43,7 +43,9 @@ def _print(found: dict) -> None:
         boards = [board for board, values in found["boards"].items() if name in values["presets"]]
         engines = f"{config['engines']} engine{'s' if config['engines'] > 1 else ''}"
         print(f"  {name:<12} {engines} x {config['units']} units, {config['lanes']} neuron "
-              f"lane{'s' if config['lanes'] > 1 else ''} an engine, {config['acc_bits']}-bit "
+              f"lane{'s' if config['lanes'] > 1 else ''} "
+              f"{'an engine' if config['drain_engines'] == 1 else 'a pair of engines'}, "
+              f"{config['acc_bits']}-bit "
               f"accumulators{' in DSP slices' if config['dsp_adders'] else ''}; "
               + (f"with {' and '.join(units)}" if units else "without attention and patch gate"))
         print(f"  {'':<12} {config['map_words']:,} map words, {config['weight_words']:,} weight "

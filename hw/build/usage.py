@@ -113,19 +113,21 @@ class Hierarchy:
 def unit_of(path: str | None) -> str:
     """Unit of the core that a module path belongs to, the same for every copy of it.
 
-    "shell.serial.top.core.engine3.unit5.queue" is "engine.unit", "...top.link.receiver" is "link".
+    "shell.serial.top.core.cluster1.engine0.unit5.queue" is "engine.unit", "...top.link.receiver"
+    is "link".
     """
     parts = [re.sub(r"\$\d+$", "", part) for part in (path or "").split(".") if part]
     if "core" in parts:
         parts = [re.sub(r"\d+$", "", part) for part in parts[parts.index("core") + 1:]]
         if not parts:
             return "core (counters, host bus)"
-        if parts[0] != "engine":
+        if parts[0] != "cluster":
             return parts[0]
-        if len(parts) == 1:
+        if parts[1:] in ([], ["engine"]):
             return "engine (wiring)"
-        deeper = parts[2:3] if parts[1] == "drain" else []
-        return ".".join(["engine", parts[1], *deeper])
+        if parts[1] == "drain":
+            return ".".join(["engine", "drain", *(p for p in parts[2:3] if p != "passes")])
+        return ".".join(parts[1:3])
     if "link" in parts:
         return "link"
     if "serial" in parts:

@@ -1,12 +1,14 @@
 """`hw.drain.Drain` (walk, neurons, packer) against `sim.models.RowDrain`: every finished word.
 
-The bench plays the units: it fills banks, answers reads and clears what was read. Layers come from
-compiled networks, spikes and sums from random currents. Settings: config, seed, layers (a JSON
-file: a list of `hw.program.HEADER` fields), rows (per layer).
+The bench plays the units of all engines that share the drain: it fills banks, answers reads and
+clears what was read. Layers come from compiled networks, spikes and sums from random currents.
+Settings: config, engines, seed, layers (a JSON file: a list of `hw.program.HEADER` fields), rows
+(per layer and engine).
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter, deque
 from pathlib import Path
@@ -22,7 +24,7 @@ from sim import models
 from sim.helpers import settings, start
 from sim.streams import MODES, Codec, Sink, Source, Stalls, seeded
 
-PREPARE = 3
+PREPARE = 2
 """Cycles to prepare a pass."""
 
 PIPELINE = LATENCY + 8
@@ -90,10 +92,12 @@ def count_neurons(layer: dict, header: dict, first_strip: bool) -> int:
 
 
 class Units:
-    """The accumulators of all units: two banks, flags, and the rules for who may touch them."""
+    """The accumulators of an engine's units: two banks, flags, and who may touch them when."""
 
-    def __init__(self, config: CoreConfig, passes):
+    def __init__(self, dut, engine: int, config: CoreConfig, passes):
         self.config = config
+        self.ports = {name: getattr(dut, f"engines__{engine}__{name}") for name in (
+            "filled", "currents", "claim", "read", "clear", "bank", "address", "release")}
         self.banks = np.zeros((2, config.units, config.acc_depth, 4), np.int64)
         self.filled = [[False, False] for _ in range(config.units)]
         self.waiting = deque(passes)
@@ -123,7 +127,11 @@ class Units:
         return sum(int(flag) << 2 * unit + bank for unit, flags in enumerate(self.filled)
                    for bank, flag in enumerate(flags))
 
-    def answer(self, read: int, bank: int, address: int, noise: int) -> int:
+    def asked(self) -> dict[str, int]:
+        """What the drain wants in this cycle."""
+        return {name: int(self.ports[name].value) for name in ("read", "bank", "address")}
+
+    def answer(self, read: int, bank: int, address: int, noise: int) -> None:
         """The `currents` port: what was asked for, anything elsewhere."""
         bits = 0
         for unit in range(self.config.units):
@@ -131,11 +139,12 @@ class Units:
             if read >> unit & 1:
                 value = self.codec.pack(self.banks[bank, unit, address])
             bits |= value << unit * self.codec.width
-        return bits
+        self.ports["currents"].value = bits
 
-    def clock(self, time: int, read: int, claim: int, clear: int, bank: int, address: int,
-              release: int) -> None:
+    def clock(self, time: int, read: int, bank: int, address: int) -> None:
         """The rising edge."""
+        claim, clear, release = (int(self.ports[name].value)
+                                 for name in ("claim", "clear", "release"))
         assert not read & ~self.claimed, f"cycle {time}: read of a unit that was not claimed"
         self.claimed = claim
         if read:
@@ -155,17 +164,22 @@ class Units:
 async def layers(dut, mode):
     config = CoreConfig(**settings()["config"])
     rng = seeded(settings()["seed"], mode)
-    dut.layer.value = dut.filled.value = dut.currents.value = 0
+    engines = range(settings()["engines"])
+    dut.layer.value = 0
+    for engine in engines:
+        for name in ("filled", "currents"):
+            getattr(dut, f"engines__{engine}__{name}").value = 0
     for name in ("clear", "token", "list_write", "list_index", "list_token"):
         getattr(dut, f"gate__{name}").value = 0
-    source = Source(dut, "headers", layouts.pass_header())
+    sources = [Source(dut, f"engines__{engine}__headers", layouts.pass_header())
+               for engine in engines]
     sink = Sink(dut, "o", layouts.map_write(config))
     await start(dut, 100_000)
     stalls = Stalls(mode, rng)
     scores: Counter[int] = Counter()
     for layer in json.loads(Path(settings()["layers"]).read_text()):
-        passes = list(random_rows(rng, layer, config, settings()["rows"]))
-        await run_layer(dut, config, layer, passes, source, sink, stalls, rng, scores)
+        passes = [list(random_rows(rng, layer, config, settings()["rows"])) for _ in engines]
+        await run_layer(dut, config, layer, passes, sources, sink, stalls, rng, scores)
 
 
 async def prepare_gate(dut, layer: dict, scores: Counter) -> None:
@@ -185,61 +199,74 @@ async def prepare_gate(dut, layer: dict, scores: Counter) -> None:
             await FallingEdge(dut.clk)
 
 
-async def check_scores(dut, config, model: models.RowDrain, scores: Counter) -> None:
+async def check_scores(dut, config, drains: list[models.RowDrain], scores: Counter) -> None:
     """Scores of this layer and of those since they were cleared."""
-    if not model.layer["score"] and not model.layer["score_clear"]:
+    layer = drains[0].layer
+    if not layer["score"] and not layer["score_clear"]:
         return
-    scores.update(model.scores)
+    for model in drains:
+        scores.update(model.scores)
     await FallingEdge(dut.clk)
     for token in range(config.gate_tokens):
         dut.gate__token.value = token
         for _ in range(SCORE_LATENCY):
             await FallingEdge(dut.clk)
-        assert int(dut.gate__score.value) == scores[token], f"token {token} of {model.layer}"
+        assert int(dut.gate__score.value) == scores[token], f"token {token} of {layer}"
 
 
-async def run_layer(dut, config, layer, passes, source, sink, stalls, rng, scores):
-    model = models.RowDrain(layer, config)
-    for header, currents in passes:
-        model.drain(header, currents)
+async def run_layer(dut, config, layer, passes, sources, sink, stalls, rng, scores):
+    """passes: of every engine."""
+    drains = [models.RowDrain(layer, config) for _ in passes]
     if config.gate:
         await prepare_gate(dut, layer, scores)
-    units = Units(config, [currents for _, currents in passes])
-    source.add([header for header, _ in passes])
-    got, neurons, time, idle = [], 0, 0, 0
+    units = [Units(dut, engine, config, [currents for _, currents in mine])
+             for engine, mine in enumerate(passes)]
+    for source, mine in zip(sources, passes, strict=True):
+        source.add([header for header, _ in mine])
+    got, order, neurons, time, idle = [], [], 0, 0, 0
     while idle < 2:
         await FallingEdge(dut.clk)
         dut.layer.value = models.layer_bits(layer)
-        # The decoder hands the header on before the units can have ended the pass.
-        units.fill(rng, len(units.waiting) > len(source.waiting), at_once=not stalls.any)
-        dut.filled.value = units.flags()
-        source.drive(stalls.input())
+        for engine, source in zip(units, sources, strict=True):
+            # The decoder hands the header on before the units can have ended the pass.
+            engine.fill(rng, len(engine.waiting) > len(source.waiting), at_once=not stalls.any)
+            engine.ports["filled"].value = engine.flags()
+            source.drive(stalls.input())
         sink.drive(stalls.output())
         await ReadWrite()
-        read, bank, address = (int(port.value) for port in (dut.read, dut.bank, dut.address))
-        dut.currents.value = units.answer(read, bank, address,
-                                          int.from_bytes(rng.bytes(8), "little"))
+        asked = [engine.asked() for engine in units]
+        assert sum(bool(port["read"]) for port in asked) <= 1, "two engines are read at a time"
+        for engine, port in zip(units, asked, strict=True):
+            engine.answer(**port, noise=int.from_bytes(rng.bytes(8), "little"))
         await ReadOnly()
         time += 1
-        assert int(dut.read.value) == read
-        units.clock(time, read, int(dut.claim.value), int(dut.clear.value), bank, address,
-                    int(dut.release.value))
-        source.sample()
+        for n, (engine, port) in enumerate(zip(units, asked, strict=True)):
+            assert engine.asked() == port
+            engine.clock(time, **port)
+            order += [n] * (len(engine.releases) - order.count(n))
+        for source in sources:
+            source.sample()
         word = sink.sample()
         if word is not None:
             got.append((word["address"], word["data"]))
         neurons += int(dut.visits.value)
-        done = source.idle and len(units.releases) == len(passes)
+        done = len(order) == sum(map(len, passes)) and all(source.idle for source in sources)
         idle = idle + 1 if done and dut.idle.value == 1 else 0
-    compare(layer, config, model.words, got)
-    headers = [header for header, _ in passes]
-    assert neurons == sum(count_neurons(layer, header, first) for header, first
-                          in zip(headers, first_strips(headers), strict=True))
-    assert not units.banks.any(), "positions that were never read and cleared"
+    # Words come pass by pass, in the order in which the passes are walked.
+    words, waiting = [], [deque(mine) for mine in passes]
+    for n in order:
+        known = len(drains[n].words)
+        drains[n].drain(*waiting[n].popleft())
+        words += drains[n].words[known:]
+    compare(layer, config, words, got)
+    headers = [[header for header, _ in mine] for mine in passes]
+    assert neurons == sum(count_neurons(layer, header, first) for mine in headers
+                          for header, first in zip(mine, first_strips(mine), strict=True))
+    assert not any(engine.banks.any() for engine in units), "positions never read and cleared"
     if config.gate:
-        await check_scores(dut, config, model, scores)
+        await check_scores(dut, config, drains, scores)
     if not stalls.any:
-        check_timing(layer, config, passes, units)
+        check_timing(layer, config, headers, units, order)
 
 
 def compare(layer, config, want, got) -> None:
@@ -251,18 +278,25 @@ def compare(layer, config, want, got) -> None:
     assert len(got) == len(want), f"{len(got)} words of {layer}, not {len(want)}"
 
 
-def check_timing(layer, config, passes, units) -> None:
-    """A step of the walk a cycle, except where the packer inserts words of zeros."""
+def check_timing(layer, config, headers, units, order) -> None:
+    """A step of the walk a cycle, except where the packer inserts words of zeros; engines in turn.
+
+    headers: of every engine's passes. order: of the passes, by engine.
+    """
     before = previous = 0
-    reads = deque(time for time, _ in units.reads)
-    for (header, _), released in zip(passes, units.releases, strict=True):
+    reads = [deque(time for time, _ in engine.reads) for engine in units]
+    mine = [zip(of_engine, engine.releases, strict=True)
+            for of_engine, engine in zip(headers, units, strict=True)]
+    for n in order:
+        header, released = next(mine[n])
         visits = sum(1 for _ in models.walk(layer, header["last_strip"]))
-        times = [reads.popleft() for _ in range(visits)]
+        times = [reads[n].popleft() for _ in range(visits)]
         assert times[-1] == released
         if layer["out_pitch"] <= config.window:
             assert np.diff(times).tolist() == [1] * (visits - 1), "a gap in the walk"
         if before:
-            # Two passes can be on their way; with several groups only one, for its membranes.
+            # Two passes can be on their way; with several groups only one of an engine, for its
+            # membranes.
             waits = layer["n_groups"] > 1 or previous < PIPELINE
             overhead = PREPARE + 2 + (PIPELINE if waits else 0)
             zeros = visits * 2 * (layer["out_pitch"] // config.window)
@@ -273,3 +307,7 @@ def check_timing(layer, config, passes, units) -> None:
                 f"the next pass starts {times[0] - before} cycles later, not at most "
                 f"{overhead + zeros}: {layer}")
         before, previous = released, visits
+    hands_on = layer["readout"] or not layer["flush_strip"]
+    if len(units) == 2 and layer["n_groups"] == 1 and not (hands_on and layer["n_strips"] > 1):
+        # At full speed both have a filled bank whenever a walk ends, but at the layer's begin.
+        assert all(a != b for a, b in itertools.pairwise(order[1:])), f"no turns: {order}"

@@ -1,4 +1,4 @@
-"""`hw.engine.Engine` on attention layers, between layers with weights: the words that come out.
+"""`hw.cluster.EngineCluster` of one engine, attention among other layers: the words that come out.
 
 The bench plays the memories and takes the map port away at random. What must come out follows from
 the models of the units, one after the other. Settings: config, seed, layers (how many a mode).
@@ -14,8 +14,8 @@ from amaranth.lib.wiring import In
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from hw import layouts, program
+from hw.cluster import EngineCluster
 from hw.config import TIMESTEPS_PER_GROUP, CoreConfig
-from hw.engine import Engine
 from sim import attention_models, models
 from sim.helpers import settings, start
 from sim.models import Row
@@ -120,8 +120,8 @@ def random_memory(rng: np.random.Generator, config: CoreConfig) -> list[list[int
 async def layers(dut, mode):
     config = CoreConfig(**settings()["config"])
     rng = seeded(settings()["seed"], mode)
-    engine = Engine(config)
-    for path, member, _ in engine.signature.flatten(engine):
+    cluster = EngineCluster(config, 1)
+    for path, member, _ in cluster.signature.flatten(cluster):
         if member.flow is In:
             getattr(dut, "__".join(map(str, path))).value = 0
     sink = Sink(dut, "o", layouts.map_write(config))
@@ -129,9 +129,10 @@ async def layers(dut, mode):
     memory = random_memory(rng, config)
     for address, lanes in enumerate(memory):
         await FallingEdge(dut.clk)
-        dut.live_write.value, dut.live_address.value, dut.live.value = 1, address, any(lanes)
+        dut.setup__live_write.value, dut.setup__live_address.value = 1, address
+        dut.setup__live.value = any(lanes)
     await FallingEdge(dut.clk)
-    dut.live_write.value = 0
+    dut.setup__live_write.value = 0
     for number in range(settings()["layers"]):
         scene = random_scene(rng, config, memory, number % 3 != 1)
         await load(dut, config, scene)
@@ -139,17 +140,17 @@ async def layers(dut, mode):
 
 
 async def load(dut, config: CoreConfig, scene: Scene) -> None:
-    dut.layer.value = models.layer_bits(scene.layer)
-    dut.sweep.value = dut.tap_write.value = 1
-    dut.tap.value = sum(word << 32 * n for n, word in enumerate(
+    dut.setup__layer.value = models.layer_bits(scene.layer)
+    dut.setup__sweep.value = dut.setup__tap_write.value = 1
+    dut.setup__tap.value = sum(word << 32 * n for n, word in enumerate(
         program.pack_words(program.TAP, scene.tap)))
     await FallingEdge(dut.clk)
-    dut.sweep.value = dut.tap_write.value = 0
+    dut.setup__sweep.value = dut.setup__tap_write.value = 0
     for index, plane in enumerate(scene.planes):
-        dut.plane_write.value, dut.plane_index.value = 1, index
-        dut.plane.value = program.pack(program.PLANE, plane)
+        dut.setup__plane_write.value, dut.setup__plane_index.value = 1, index
+        dut.setup__plane.value = program.pack(program.PLANE, plane)
         await FallingEdge(dut.clk)
-    dut.plane_write.value = 0
+    dut.setup__plane_write.value = 0
     for _ in range(2 * config.acc_depth):
         await FallingEdge(dut.clk)
 
@@ -160,26 +161,29 @@ async def run_scene(dut, config, scene, memory, sink, stalls, rng) -> None:
     begin = int(rng.integers(0, config.weight_words - len(stream)))
     weights = rng.integers(0, 1 << 32, config.weight_words).tolist()
     weights[begin:begin + len(stream)] = stream
-    dut.rows.value = program.pack(program.ENGINE, {"start": begin, "rows": len(scene.rows)})
-    dut.start.value = 1
+    dut.memories__0__rows.value = program.pack(
+        program.ENGINE, {"start": begin, "rows": len(scene.rows)})
+    dut.setup__start.value = 1
     map_address = weight_address = got = 0
     written = [False, False]        # the port is taken now, in the next cycle
     finished: list[dict] = []
     while True:
-        dut.map_data.value = words[rng.integers(len(words)) if written[0] else map_address]
-        dut.weight_data.value = weights[weight_address]
+        dut.memories__0__map_data.value = words[
+            rng.integers(len(words)) if written[0] else map_address]
+        dut.memories__0__weight_data.value = weights[weight_address]
         written = [written[1], stalls.input()]
-        dut.port_blocked.value = int(written[1])
+        dut.memories__0__port_blocked.value = int(written[1])
         sink.drive(stalls.output())
         await ReadOnly()
-        map_address, weight_address = int(dut.map_address.value), int(dut.weight_address.value)
-        got += int(dut.events__weights.value)
+        map_address = int(dut.memories__0__map_address.value)
+        weight_address = int(dut.memories__0__weight_address.value)
+        got += int(dut.memories__0__events__weights.value)
         word = sink.sample()
         if word is not None:
             finished.append(word)
         done = dut.done.value == 1
         await FallingEdge(dut.clk)
-        dut.start.value = 0
+        dut.setup__start.value = 0
         if done:
             break
     lanes = [(word["address"], [word["data"] >> 4 * n & 15 for n in range(config.window)])

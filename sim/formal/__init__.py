@@ -11,8 +11,8 @@ from importlib import import_module
 
 from .harness import REGISTRY, Proof
 
-MODULES = ("queues", "fetch", "unit", "decoder", "packer", "arbiter", "link", "uart", "resync",
-           "attention")
+MODULES = ("queues", "fetch", "unit", "drain", "decoder", "packer", "arbiter", "link", "uart",
+           "resync", "attention")
 
 
 def load() -> dict[str, Proof]:

@@ -7,16 +7,18 @@ from unittest import mock
 from amaranth import Cat, Const, Module, Value
 
 import hw.drain
+from hw.cluster import EngineCluster
 from hw.config import DRAIN_MARGIN
 from hw.drain import Drain
 from hw.engine import Engine
 from hw.fetch import Fetch
 from hw.neuron import NeuronLane
+from hw.passes import HEADERS, HeaderQueue
 from hw.unit import JobQueue
 
 from .checkers import Count, Order, claim_held, implies
 from .harness import Bench, proof
-from .small import SMALL, positive_counts
+from .small import SMALL
 
 STOP = 4
 """Cycles after which nothing is pushed into a job queue any more once it is almost full. The two
@@ -64,7 +66,7 @@ def drain_stops(f: Bench):
     """Nothing is pushed into the drain's queue more than DRAIN_STOP cycles after it is almost full;
     with its margin, which is larger, it never overflows."""
     with mock.patch.object(hw.drain, "NeuronLane", AnyLane):
-        inner = f.open("drain", Drain(SMALL))
+        inner = f.open("drain", Drain(SMALL, 1))
     queue = inner["finished"]
     free = ~queue.almost_full
     f.claim("stops", implies(queue.push & f.past(Const(1), DRAIN_STOP), Cat(
@@ -90,15 +92,13 @@ def job_queue_margin(f: Bench):
        scope="2 units, words of 8 positions; the state of everything else is arbitrary")
 def engine_stops(f: Bench):
     """Nothing is pushed into any unit's queue more than STOP cycles after one is almost full, and
-    nothing is requested from the map memory while the port is announced to be taken. A finished
-    word waits unchanged until the arbiter takes it."""
+    nothing is requested from the map memory while the port is announced to be taken."""
     engine = Engine(SMALL)
     inner = f.open("engine", engine)
     fetch, units = inner["fetch"], inner["units"]
     full = Cat(unit.almost_full for unit in units).any()
     f.claim("stops", implies(fetch.push.any(), ~f.past(full, STOP)))
     f.claim("port_respected", implies(fetch.issued, ~fetch.port_blocked))
-    claim_held(f, "o", engine.o, cover=False)
     f.claim("push_reaches_units", Cat(unit.push for unit in units) == fetch.push)
 
 
@@ -117,20 +117,32 @@ def fetch_queues(f: Bench):
     f.cover("pushes", inner["ranges"].push)
 
 
-@proof("drain.Drain/headers", depth=3, reach=12, induction=True, quick=True,
-       scope="2 units, words of 8 positions")
-def drain_headers(f: Bench):
-    """Pass headers come out of the drain's queue once, unchanged and in order; it is never popped
-    when empty and never pushed when full. The drain's words wait unchanged until they are taken."""
-    drain = Drain(SMALL)
-    inner = f.open("drain", drain)
-    positive_counts(f, drain.layer)
-    claim_held(f, "o", drain.o, cover=False)
-    read, write = inner["queue_read"], inner["queue_write"]
-    order = Order(f, "header", push=drain.headers.valid & drain.headers.ready,
-                  item=drain.headers.payload, pop=inner["pop"], out=read.data, capacity=4)
+@proof("passes.HeaderQueue/order", depth=3, reach=12, induction=True, quick=True,
+       scope="headers as in the gateware")
+def header_queue(f: Bench):
+    """Pass headers come out of their queue once, unchanged and in order, one is offered exactly
+    while one is inside, and it is never pushed when full."""
+    queue = HeaderQueue()
+    inner = f.open("queue", queue)
+    read, write = inner["read"], inner["write"]
+    order = Order(f, "header", push=queue.i.valid & queue.i.ready, item=queue.i.payload,
+                  pop=queue.o.valid & queue.o.ready, out=queue.o.payload, capacity=HEADERS)
+    f.claim("offered_while_inside", queue.o.valid == (order.count != 0))
+    claim_held(f, "o", queue.o)
     f.lemma("level_counts", inner["level"] == order.count)
     f.lemma("addresses_follow", (write.addr - read.addr - order.count)[:2] == 0)
-    spy = inner["queue"].read_port(domain="comb")
+    spy = inner["ram"].read_port(domain="comb")
     f.m.d.comb += spy.addr.eq(read.addr + order.ahead)
     f.lemma("marked_is_stored", implies(order.tracking, Value.cast(spy.data) == order.kept))
+
+
+@proof("cluster.EngineCluster/words", depth=3, induction=True,
+       scope="2 engines of 2 units, words of 8 positions; the state of everything is arbitrary")
+def cluster_words(f: Bench):
+    """A finished word waits unchanged until the arbiter takes it, and a cluster is done only when
+    its decoders and its drain hold nothing."""
+    cluster = EngineCluster(SMALL, 2)
+    inner = f.open("cluster", cluster)
+    claim_held(f, "o", cluster.o, cover=False)
+    f.claim("done_means_idle", implies(cluster.done, Cat(
+        inner["drain"].idle, *(engine.idle for engine in inner["engines"])).all()))

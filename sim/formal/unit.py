@@ -1,21 +1,17 @@
-"""The accumulate unit behind its job queue, and the drain's side of its two banks."""
+"""The accumulate unit behind its job queue."""
 
 from __future__ import annotations
 
 from unittest import mock
 
-from amaranth import Cat, Module, Mux
+from amaranth import Module, Mux
 
 import hw.unit
-from hw.drain import Drain
 from hw.unit import AccumulateUnit, JobQueue
 
 from .checkers import Count, assume_held, implies
 from .harness import Bench, proof
-from .small import SMALL, positive_counts
-
-DRAIN_HOLDS = 6
-"""Passes in the drain: 4 in its queue, one in the walk and one behind it."""
+from .small import SMALL
 
 
 class AnyQueue(JobQueue):
@@ -75,49 +71,3 @@ def unit_lanes(f: Bench):
     f.lemma("a_lane_is_left", implies(waits, left.any()))
     f.lemma("ends_inside", ends == (valid & head.end) + fills.any())
     f.lemma("own_bank_is_free", ~unit.filled.bit_select(inner["bank"], 1))
-
-
-@proof("drain.Drain/claims", depth=3, reach=14, induction=True,
-       scope="2 units, words of 8 positions; any sound layer")
-def drain_claims(f: Bench):
-    """The drain reads only units that it claimed in the cycle before, clears what it reads unless
-    pools overlap, and its outputs insert masks only in a layer with neurons, at the end of a
-    window."""
-    drain = Drain(SMALL)
-    inner = f.open("drain", drain)
-    outputs = inner["outputs"]
-    tag = outputs.tag
-    positive_counts(f, drain.layer)
-    f.claim("claimed", (drain.read & ~f.past(drain.claim)) == 0)
-    f.claim("clears", implies(drain.read.any() & ~drain.layer.pool_overlap, drain.clear))
-    ends_window = f.past(tag.valid & tag.window_last)
-    f.claim("inserts_at_the_end_of_windows", implies(
-        f.started, outputs.o.inserts == (ends_window & ~drain.layer.readout)))
-    f.claim("ends_with_a_phase", implies(f.started & outputs.o.sequence_end,
-                                         f.past(tag.phase_end)))
-    f.claim("finishes_with_a_pass", implies(f.started & outputs.o.finishes,
-                                            f.past(tag.pass_end)))
-    f.cover("reads", drain.read.any() & f.past(drain.read).any())
-
-
-@proof("drain.Drain/passes", depth=14,
-       scope="2 units, words of 8 positions; any sound layer")
-def drain_passes(f: Bench):
-    """The drain reads and releases only filled banks, releases each pass once, and is idle only
-    when no pass is left inside."""
-    drain = f.place("drain", Drain(SMALL))
-    positive_counts(f, drain.layer)
-    f.assume(drain.layer.n_groups != 0)
-    release = Mux(drain.release, 1 << drain.bank, 0)[:2]
-    released = f.past(release)
-    for u in range(SMALL.units):
-        filled, before = drain.filled[u], f.past(drain.filled[u])
-        # unit.AccumulateUnit/lanes: filled until released, and not again in the next cycle.
-        f.assume(((before & ~released & ~filled) == 0) & ((released & filled) == 0))
-        used = filled.bit_select(drain.bank, 1)
-        f.claim(f"unit{u}_filled", implies(drain.read[u] | drain.release, used))
-    count = Count(f, "pass", push=drain.headers.valid & drain.headers.ready, pop=drain.release,
-                  capacity=DRAIN_HOLDS).count
-    f.claim("idle_means_empty", implies(drain.idle, count == 0))
-    f.cover("second_release", drain.release & drain.bank)
-    f.cover("both_units", Cat(drain.read).any() & f.past(drain.read).any())

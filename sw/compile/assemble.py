@@ -154,7 +154,7 @@ def row_work(plan: Plan, step: Step, taps: Sequence[Sequence[Tap]], config: Core
     for key in step.keys:       # v's channel, then those of k of a head: two cycles a word
         work += np.count_nonzero(step.uses[0].weight[:, :, 0, 0], axis=1) * (
             plan.layouts[key].channel_words * step.strips)
-    drain = step.visits / config.lanes + 10 * step.strips
+    drain = step.visits * config.drain_engines / config.lanes + 10 * step.strips
     return np.maximum(work, drain) * plan.groups + 4
 
 

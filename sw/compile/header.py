@@ -17,7 +17,7 @@ def header_fields(plan: Plan, step: Step, config: CoreConfig) -> dict[str, int]:
     """Fields of a step; 0 for those of its taps, planes and stream, and for `last_layer`."""
     if step.kind == "gate":
         return ZERO | _gate(plan, step)
-    fields = ZERO | _layer(plan, step) | _walk(plan, step, config)
+    fields = ZERO | _layer(plan, step, config) | _walk(plan, step, config)
     if step.kind == "select":
         fields |= {"listed": 1, "count_ox": step.width % 256}
     if step.kind == "attention":
@@ -25,7 +25,7 @@ def header_fields(plan: Plan, step: Step, config: CoreConfig) -> dict[str, int]:
     return fields
 
 
-def _layer(plan: Plan, step: Step) -> dict[str, int]:
+def _layer(plan: Plan, step: Step, config: CoreConfig) -> dict[str, int]:
     """Neuron, timesteps and place of the output."""
     neuron, layout = step.layer.neuron, _output(plan, step)
     planes = plan.bits_a_mask(step) > 1
@@ -39,10 +39,24 @@ def _layer(plan: Plan, step: Step) -> dict[str, int]:
         "out_channel_stride": layout.channel_words if layout else 1,
         "out_pitch": layout.pitch if layout else 1,
     }
-    if layout is not None and (plan.groups > 1 or layout.factor > 1):
+    if layout is not None and flushes(plan, step, config):
         fields |= {"flush_strip": 1, "out_group_stride": layout.copy_words,
                    "out_phase_stride": layout.phase_words}
     return fields
+
+
+def strip_rows(step: Step, config: CoreConfig) -> int:
+    """Output rows of every phase in a strip that is not the last one, 0 if there is none."""
+    if step.strips == 1:
+        return 0
+    return step.strip_step * config.window // (step.pitch * step.row_unit)
+
+
+def flushes(plan: Plan, step: Step, config: CoreConfig) -> bool:
+    """Whether every strip begins a map word: then a drain may serve another engine in between."""
+    layout = _output(plan, step)
+    whole = strip_rows(step, config) * layout.pitch % config.window == 0
+    return plan.groups > 1 or layout.factor > 1 or (step.strips > 1 and whole)
 
 
 def _walk(plan: Plan, step: Step, config: CoreConfig) -> dict[str, int]:
@@ -51,9 +65,9 @@ def _walk(plan: Plan, step: Step, config: CoreConfig) -> dict[str, int]:
     layout = _output(plan, step)
     factor, out_pitch = (layout.factor, layout.pitch) if layout else (1, 1)
     out_rows, (rows, columns) = ceil_div(step.height, factor), step.accumulated
-    # output rows of every phase in a strip, and accumulator rows that the strips before have
-    strip_rows = step.strip_step * window // (pitch * step.row_unit) if step.strips > 1 else 0
-    rows_before = (step.strips - 1) * strip_rows * step.row_unit
+    # accumulator rows that the strips before have
+    rows_of_strip = strip_rows(step, config)
+    rows_before = (step.strips - 1) * rows_of_strip * step.row_unit
     positions_last = (rows - rows_before - 1) * pitch + columns
     largest = step.pool is not None and step.pool.mode == "max"
     paired = (config.lanes == 2 and walk == 1 and pitch >= 2 and not largest
@@ -64,7 +78,7 @@ def _walk(plan: Plan, step: Step, config: CoreConfig) -> dict[str, int]:
     counts = {
         "count_kx": k // 2 if merge else k, "count_ky": k, "count_px": factor, "count_py": factor,
         "count_ox": ceil_div(step.width, 2 if half else factor),
-        "count_oy": strip_rows if step.strips > 1 else out_rows,
+        "count_oy": rows_of_strip if step.strips > 1 else out_rows,
     }
     increments = {
         "inc_kx": 2 if merge else walk, "inc_ky": walk * pitch,
@@ -83,10 +97,10 @@ def _walk(plan: Plan, step: Step, config: CoreConfig) -> dict[str, int]:
         "strip_step": step.strip_step,
         "positions": positions if step.strips > 1 else positions_last,
         "positions_last": positions_last, "pitch_mask": pitch - 1, "row_valid": columns,
-        "count_oy_last": out_rows - (step.strips - 1) * strip_rows, **counts,
+        "count_oy_last": out_rows - (step.strips - 1) * rows_of_strip, **counts,
         **program.walk_steps(counts, increments),
         "strip_out_words": ceil_div(counts["count_oy"] * out_pitch, window)
-        if layout is not None and (plan.groups > 1 or factor > 1) else 0,
+        if layout is not None and flushes(plan, step, config) else 0,
     }
 
 

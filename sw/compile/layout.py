@@ -179,7 +179,7 @@ def estimate_cycles(steps: Sequence[Step], taps: Sequence[Sequence[Sequence[Tap]
         for key in step.keys:       # v's channel, then those of k of a head: two cycles a word
             words = channel_words(key.height, 1, key.pitch, config.window)
             total += np.count_nonzero(step.uses[0].weight) * words * step.strips * groups
-        visits = step.visits / config.lanes
+        visits = step.visits * config.drain_engines / config.lanes
         total += step.layer.channels * (visits + 8 * step.strips) * groups
     return total / config.engines
 

@@ -35,7 +35,7 @@ def layer_arrays(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, 
     h = code.header
     size = inputs.Size(
         config.engines, config.units, config.window, config.queue_depth, QUEUE_MARGIN, FETCH_QUEUE,
-        DRAIN_QUEUE, DRAIN_MARGIN, DRAIN_STAGES, skip_silent)
+        DRAIN_QUEUE, DRAIN_MARGIN, DRAIN_STAGES, skip_silent, config.drains, config.drain_engines)
     layer = inputs.Layer(*(int(h[name]) for name in inputs.Layer._fields))
     fields = [np.array([tap[name] for tap in code.taps], np.int64)
               for name in inputs.Taps._fields[:-1]]

@@ -47,14 +47,14 @@ def run_layer(size: Size, layer: Layer, taps: Taps, codes: Codes, maps: Maps, wa
               attention: Attention, served: int) -> tuple[int, np.ndarray, np.ndarray, int]:
     """Step one layer from the start of the engines until the sequencer sees them done.
 
-    served: the engine whose word was written last.
+    served: the drain whose word was written last.
     Returns (cycles, causes [CAUSES], counters [COUNTERS], served); causes count unit-cycles.
     """
     state = (new_decoder(codes), new_source(size.engines), new_fetch(size), new_units(size),
              new_drain(size), new_packer(size))
     causes, count = np.zeros(CAUSES, np.int64), np.zeros(COUNTERS, np.int64)
     cycles, served = _run(size, layer, taps, codes, maps, walk, attention, served, *state,
-                          np.ones(size.engines, np.bool_), np.zeros(size.units, np.int64),
+                          np.ones(size.drains, np.bool_), np.zeros(size.units, np.int64),
                           causes, count)
     return cycles, causes, count, served
 
@@ -71,48 +71,59 @@ def _run(size, layer, taps, codes, maps, walk, attention, served,
         cycle += 1
         all_done = not announced and not written
         choice = -1
-        for i in range(1, size.engines + 1):
-            e = (served + i) % size.engines
-            if packer.out[e]:
-                choice = e
+        for i in range(1, size.drains + 1):
+            n = (served + i) % size.drains
+            if packer.out[n]:
+                choice = n
                 break
         if written:
             count[N_WRITTEN] += 1
-        for e in range(size.engines):
-            decoded = decoder_idle(decoder, fetch, e)
-            idle = (decoded and drain_idle(drain, decoder.headers, e)
-                    and not packer_busy(packer, e))
-            if idle and not working[e]:
-                causes[DONE] += size.units
+        for n in range(size.drains):
+            first = n * size.drain_engines
+            behind = min(first + size.drain_engines, size.engines)
+            drained = drain_idle(drain, decoder.headers, n, size)
+            idle = drained and not packer_busy(packer, n)
+            for e in range(first, behind):
+                idle = idle and decoder_idle(decoder, fetch, e)
+            if idle and not working[n]:
+                causes[DONE] += size.units * (behind - first)
                 continue
             all_done = False
-            working[e] = not idle
+            working[n] = not idle
 
-            waiting_outputs = drain.outputs_level[e]
-            pass_done = packer_step(packer, drain, e, size, layer, choice == e)
-            claimed, released, header_popped = drain_step(
-                drain, units, decoder.headers, e, size, layer, walk, waiting_outputs, pass_done,
+            waiting_outputs = drain.outputs_level[n]
+            pass_done = packer_step(packer, drain, n, size, layer, choice == n)
+            claimed, claims, released, releases, popped = drain_step(
+                drain, units, decoder.headers, n, size, layer, walk, waiting_outputs, pass_done,
                 count)
 
-            # A write takes the port of every pair's even engine.
-            stalled, blocked = fetch.stalled[e], announced and e % 2 == 0
-            fetch.stalled[e] = any_almost_full(units, e, size)
-            landing = landing_step(fetch, e, size, lanes)
-            why = waiting_for(fetch, e, stalled, blocked, decoded, count)
-            go = fetch.weight[e, WORDS] != NOTHING and not stalled and not blocked
-            walk_free = words_step(fetch, e, size, layer, taps, codes, maps, attention, go, count)
-            planes_free = planes_step(fetch, e, size, layer, taps, codes, maps, walk_free, count)
-            item_free = weights_step(fetch, e, size, layer, taps, codes, planes_free)
-            decoder_step(decoder, fetch, source, e, layer, codes, attention,
-                         not go and not blocked, item_free, header_popped, count)
+            for e in range(first, behind):
+                decoded = decoder_idle(decoder, fetch, e)
+                # A write takes the port of every pair's even engine.
+                stalled, blocked = fetch.stalled[e], announced and e % 2 == 0
+                fetch.stalled[e] = any_almost_full(units, e, size)
+                landing = landing_step(fetch, e, size, lanes)
+                why = waiting_for(fetch, e, stalled, blocked, decoded, count)
+                if (decoded and not drained and decoder.headers[e] == 0
+                        and drain.in_flight[e] == 0):
+                    why = DONE              # the engine that shares the drain is not
+                go = fetch.weight[e, WORDS] != NOTHING and not stalled and not blocked
+                walk_free = words_step(fetch, e, size, layer, taps, codes, maps, attention, go,
+                                       count)
+                planes_free = planes_step(fetch, e, size, layer, taps, codes, maps, walk_free,
+                                          count)
+                item_free = weights_step(fetch, e, size, layer, taps, codes, planes_free)
+                decoder_step(decoder, fetch, source, e, layer, codes, attention,
+                             not go and not blocked, item_free, popped == e, count)
 
-            updates, waiting = units_step(units, e, size, layer.pair, claimed, released, landing,
-                                          lanes)
-            count[N_UPDATES] += updates
-            count[N_BANK] += waiting
-            causes[USED] += updates
-            causes[NEURON] += waiting
-            causes[why] += size.units - updates - waiting
+                updates, waiting = units_step(
+                    units, e, size, layer.pair, claimed if claims == e else -1,
+                    released if releases == e else -1, landing, lanes)
+                count[N_UPDATES] += updates
+                count[N_BANK] += waiting
+                causes[USED] += updates
+                causes[NEURON] += waiting
+                causes[why] += size.units - updates - waiting
         if all_done:
             break
         written = announced

@@ -276,7 +276,7 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, con
         gate = max(0, config.gate_tokens // config.lanes + SCORE_CLEAR - loading)
     if h["gate"]:
         gate = max(0, GATE_STEP - int(cycles) + top_k_cycles(
-            config.engines, h["positions"], h["strip_words"], host=bool(h["gate_host"])))
+            config.drains, h["positions"], h["strip_words"], host=bool(h["gate_host"])))
     by_cause |= {"program": float(loading), "gate": float(gate)}
     return LayerCycles("", False, int(cycles) + loading + gate, by_cause,
                        dict(zip(COUNTERS, counters.tolist(), strict=True)), int(served))

@@ -24,7 +24,8 @@ walk over the words of a weight takes less."""
 
 def _engine(config: CoreConfig) -> dict[str, float]:
     """LUTs of our engine by part: unit (one), decoder, fetch, drain with lanes and packer."""
-    found = {name: area.counted({name: cells}).lut for name, cells in area.engine(config).items()}
+    found = {name: area.counted({name: cells}).lut / config.drain_engines
+             for name, cells in area.cluster(config).items()}
     return {"unit": found["engine.unit"] / config.units, "decoder": found["engine.decoder"],
             "fetch": found["engine.fetch"], "all": sum(found.values()),
             "drain": sum(lut for name, lut in found.items() if name.startswith("engine.drain"))}

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 # Flags of a step of the drain walk; the number of neurons it visits is above them.
 F_WINDOW_END, F_ROW_END, F_PHASE_END, F_LAST, F_COUNT = 1, 2, 4, 8, 16
-F_VALID, F_LAST_STRIP, F_LAST_PASS = 1 << 8, 1 << 9, 1 << 10
+F_VALID, F_LAST_STRIP, F_LAST_PASS, F_ODD = 1 << 8, 1 << 9, 1 << 10, 1 << 11
 
 # What an accumulate slot (a unit in a cycle) did: an update, or what kept it from one.
 (USED, SCAN, QUEUE, NEURON, PORT, DECODE, DONE) = range(7)
@@ -44,6 +44,8 @@ class Size(NamedTuple):
     drain_margin: int
     drain_stages: int
     skip_silent: bool
+    drains: int
+    drain_engines: int
 
 
 class Layer(NamedTuple):

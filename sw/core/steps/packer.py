@@ -8,11 +8,20 @@ import numpy as np
 from numpy import ndarray
 
 from ..jit import stepped
-from .inputs import F_LAST, F_LAST_PASS, F_LAST_STRIP, F_PHASE_END, F_ROW_END, F_VALID, F_WINDOW_END
+from .inputs import (
+    F_LAST,
+    F_LAST_PASS,
+    F_LAST_STRIP,
+    F_ODD,
+    F_PHASE_END,
+    F_ROW_END,
+    F_VALID,
+    F_WINDOW_END,
+)
 
 
 class Packer(NamedTuple):
-    """State, [engines].
+    """State, [drains].
 
     item: flags of the output it looks at; advance: it takes one in this cycle. pending: a word is
     finished; out: one waits for the arbiter. fill: zero words still to insert; fill_ends: then a
@@ -31,7 +40,7 @@ class Packer(NamedTuple):
 
 def new_packer(size) -> Packer:
     """Empty, at the first lane of the first word."""
-    n = size.engines
+    n = size.drains
     zeros, no = np.zeros((4, n), np.int64), np.zeros((3, n), np.bool_)
     return Packer(zeros[0], np.ones(n, np.bool_), no[0], no[1], zeros[1], no[2], zeros[2],
                   zeros[3])
@@ -45,16 +54,17 @@ def packer_busy(p, e):
 
 @stepped
 def packer_step(p, d, e, size, layer, granted):
-    """One cycle; returns whether it takes the last output of a pass. d: the drain, whose queue it
-    reads. granted: the arbiter takes the word in `out`."""
+    """One cycle; returns the engine whose pass it takes the last output of, or -1. d: the drain,
+    whose queue it reads. granted: the arbiter takes the word in `out`."""
     moves = p.pending[e] and not p.out[e]
-    push, pass_done = False, False
+    push, pass_done = False, -1
     if p.advance[e]:
         tag = p.item[e]
         if tag & F_VALID:
-            pass_done = (tag & F_LAST) != 0
+            if tag & F_LAST:
+                pass_done = e * size.drain_engines + (1 if tag & F_ODD else 0)
             if layer.readout:
-                push = pass_done and (tag & F_LAST_PASS) != 0
+                push = pass_done >= 0 and (tag & F_LAST_PASS) != 0
             elif tag & F_WINDOW_END:
                 row_end = (tag & F_ROW_END) != 0
                 two_outputs = layer.pair != 0 and layer.pair_merge == 0

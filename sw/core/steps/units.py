@@ -18,7 +18,8 @@ class Units(NamedTuple):
     A job is its number of lanes, 0 ends the pass. queue, at, level, almost: jobs that wait, their
     first place, how many there are, and that there may soon be too many. job: lanes left of the one
     at work, or NOTHING. adds: a lane is added in this cycle. bank: which one it adds to; filled:
-    banks that the drain may read, as `all_filled` [engines] tells it a cycle late.
+    banks that the drain may read. ends, all_filled [engines, 2]: how many units have filled a bank,
+    and whether all had, which the drain is told a cycle late.
     """
 
     queue: ndarray
@@ -29,6 +30,7 @@ class Units(NamedTuple):
     adds: ndarray
     bank: ndarray
     filled: ndarray
+    ends: ndarray
     all_filled: ndarray
 
 
@@ -39,7 +41,7 @@ def new_units(size) -> Units:
     return Units(np.zeros((*shape, size.queue_depth), np.int64), zeros[0], zeros[1],
                  np.zeros(shape, np.bool_), np.full(shape, NOTHING, np.int64),
                  np.zeros(shape, np.bool_), zeros[2], np.zeros((*shape, 2), np.bool_),
-                 np.zeros(size.engines, np.bool_))
+                 np.zeros((size.engines, 2), np.int64), np.zeros((size.engines, 2), np.bool_))
 
 
 @stepped
@@ -52,11 +54,10 @@ def any_almost_full(x, e, size):
 
 
 @stepped
-def notice_filled(x, e, size, bank):
-    """Tell the drain, in the next cycle, whether all units have filled this bank."""
-    x.all_filled[e] = True
-    for u in range(size.units):
-        x.all_filled[e] = x.all_filled[e] and x.filled[e, u, bank]
+def notice_filled(x, e, size):
+    """Tell the drain, in the next cycle, which banks all units have filled."""
+    for bank in range(2):
+        x.all_filled[e, bank] = x.ends[e, bank] == size.units
 
 
 @stepped
@@ -82,6 +83,7 @@ def units_step(x, e, size, pair, claimed_position, released_bank, landing, lanes
                 waiting += 1
             else:
                 x.filled[e, u, x.bank[e, u]] = True
+                x.ends[e, x.bank[e, u]] += 1
                 x.bank[e, u] = other
                 done = True
         elif takes:
@@ -101,4 +103,6 @@ def units_step(x, e, size, pair, claimed_position, released_bank, landing, lanes
             x.level[e, u] += 1
         if released_bank >= 0:
             x.filled[e, u, released_bank] = False
+    if released_bank >= 0:
+        x.ends[e, released_bank] = 0
     return updates, waiting
