@@ -40,7 +40,8 @@ def runs(tmp_path_factory):
         network, _ = small_runs.gated_network("count", True)
         rng = np.random.default_rng(0)
         np.savez(folder / "g.npz", y_test=np.zeros(3, np.int64),
-                 x_test=np.stack([random_input(rng, network) for _ in range(3)]))
+                 x_test=np.stack([random_input(rng, network) for _ in range(3)])
+                 << (8 - network.input.bits))       # pictures of 8 bits
         ticket.save(folder / "g.safetensors", network)
         found["gated"] = run(str(folder / "g.safetensors"), str(folder / "g.npz"), traced=2,
                              progress=False)

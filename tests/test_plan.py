@@ -82,8 +82,8 @@ def test_does_not_fit_names_memory_and_shortage(tickets, capsys):
     assert f"SHORT BY {short['map memory']:,}" in out
 
 
-MEASURED = {"fmnist-scnn": 23_721, "fmnist-scnn-wide": 33_479, "fmnist-spikeformer": 86_105,
-            "nmnist-spikeformer": 74_985}
+MEASURED = {"fmnist-scnn": 23_291, "fmnist-scnn-wide": 32_820, "fmnist-spikeformer": 86_907,
+            "nmnist-spikeformer": 69_376}
 """Cycles per image on the board (README, docs/training.md): means of 20 to 500 test samples."""
 
 

@@ -145,6 +145,7 @@ def test_spikeformers_with_a_patch_gate(tmp_path, capsys, mode, static):
     data = tmp_path / "test.npz"
     if static:
         samples = np.stack([random_input(rng, network) for _ in range(3)])
+        samples = samples << (8 - network.input.bits)       # pictures of 8 bits
         np.savez(data, x_test=samples, y_test=np.zeros(3, np.int64))
     else:
         sensor = network.input.width, network.input.height

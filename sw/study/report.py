@@ -71,7 +71,7 @@ def _row(workload: Workload, name: str, key: str, count: int, width: int, useful
     luts = count * areas.engine_luts(key, config)
     survivors = workload.network.weights_surviving
     return {"workload": workload.key, "dataflow": name, "engines": count, "slots": count * width,
-            "LUTs": round(luts + area.BLOCKS["rest"].lut), "cycles": round(total),
+            "LUTs": round(luts + area.rest(config).lut), "cycles": round(total),
             "useful/cycle": round(useful / total, 1),
             "useful fraction": round(useful / total / (count * width), 2),
             "useful/cycle per 10k LUT": round(useful / total / luts * 1e4, 1),
