@@ -138,7 +138,7 @@ def test_folders_of_searches(tmp_path):
 
 
 def test_command(tmp_path, data, capsys):
-    np.savez(tmp_path / "data.npz", x_test=data.images, y_test=data.labels)
+    np.savez(tmp_path / "data.npz", x_test=data.images << 4, y_test=data.labels)    # of 8 bits
     for seed in (0, 1):
         save(tmp_path / f"t{seed}.safetensors", network(seed, 0.5, gate=seed == 1),
              data=str(tmp_path / "data.npz"))
@@ -166,7 +166,7 @@ def test_data_for_a_network(tmp_path):
                                                r"'network' takes \[1, 8, 8\].*a.npz:size=8x8,fit"):
         datasets.for_network(network(), str(tmp_path / "a.npz"))
     found = datasets.for_network(network(), str(tmp_path / "a.npz:size=8"))
-    assert np.array_equal(found.images[:, 0], images[:, 2:10, 2:10])
+    assert np.array_equal(found.images[:, 0], images[:, 2:10, 2:10] >> 4)   # a ticket of 4 bits
     moving = Network(InputSpec(2, 8, 8, bits=2, static=False), 3, (
         layer("readout", synapses(np.random.default_rng(0), 3, 2, 8, INPUT, 1.0), neuron=None),))
     with pytest.raises(SpikeTicketError, match=r"images of .* takes \[3, 2, 8, 8\]"):

@@ -109,7 +109,8 @@ def test_the_command_prints_draws_and_refuses(tmp_path, capsys):
     path, data = tmp_path / "t.safetensors", tmp_path / "data_test.npz"
     ticket.save(path, network)
     images = np.random.default_rng(0).integers(0, 1 << spec.bits, (2, spec.height, spec.width))
-    np.savez(data, x_test=images.astype(np.uint8), y_test=np.zeros(2, np.uint8))
+    images = (images << (8 - spec.bits)).astype(np.uint8)       # pictures of 8 bits
+    np.savez(data, x_test=images, y_test=np.zeros(2, np.uint8))
     drawing, patches = tmp_path / "l.svg", tmp_path / "p.png"
     common = ["bench", "ladder", "--ticket", str(path), "--data", str(data)]
     assert main([*common, "--images", "2", "--preset", "tiny", "--json", "--plot", str(drawing),

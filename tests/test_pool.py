@@ -170,7 +170,8 @@ def test_a_network_that_fits_one_board_only(lines, case, monkeypatch):
 def test_command(capsys, case, tmp_path):
     network, inputs, logits = case
     ticket.save(tmp_path / "small.safetensors", network)
-    np.savez(tmp_path / "data.npz", x_test=inputs, y_test=logits.argmax(1).astype(np.uint8))
+    pictures = inputs << (8 - network.input.bits)       # of 8 bits
+    np.savez(tmp_path / "data.npz", x_test=pictures, y_test=logits.argmax(1).astype(np.uint8))
     arguments = ["sim:tiny", "sim:tiny", "--ticket", str(tmp_path / "small.safetensors"), "--data",
                  str(tmp_path / "data.npz"), "--images", "9"]
     assert main(["bench", "pool", *arguments, "--json"]) == 0
