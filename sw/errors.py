@@ -133,6 +133,9 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
             return 2
         except KeyboardInterrupt:
             print("error: interrupted", file=sys.stderr)
+            # `python -m` ends by the signal instead of with its exit code if the last text that was
+            # executed was interrupted, and imports execute some (named tuples, dataclasses).
+            exec("")
             return 130
     return run
 

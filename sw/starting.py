@@ -24,6 +24,12 @@ def quiet_interrupt() -> None:
         signal.signal(signal.SIGINT, _end)
 
 
+def over() -> None:
+    """What was asked for is done: an interrupt while Python ends changes nothing any more. Without
+    this it would end the program by the signal, although all has been written."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def ready() -> None:
     """Interrupts are KeyboardInterrupt again, no character is one that a stream cannot say, and
     libraries say nothing that no user can help."""

@@ -194,6 +194,25 @@ def test_an_interrupt_while_a_verb_is_imported_or_works_is_one_line(tmp_path):
         assert running.stderr.read() == "error: interrupted\n" and running.wait(60) == 130
 
 
+def test_an_interrupt_in_code_that_an_import_executes_is_one_line(tmp_path):
+    """As named tuples and dataclasses do; Python itself would end by the signal."""
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\nfrom sw.errors import command\n\n\n@command\ndef main():\n"
+        "    exec('raise KeyboardInterrupt')\n\n\nif __name__ == '__main__':\n"
+        "    sys.exit(main())\n")
+    done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, text=True,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
+def test_an_interrupt_when_all_is_done_changes_nothing():
+    code = ("import atexit, os, signal, sys; "
+            "atexit.register(os.kill, os.getpid(), signal.SIGINT); "
+            "from sw.cli.app import door; sys.argv = ['spiketicket', '--version']; door()")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout
+
+
 def test_help_goes_to_a_terminal_that_cannot_say_its_frames():
     done = spiketicket("run", "--help", env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0 and "--board" in done.stdout and done.stderr == ""

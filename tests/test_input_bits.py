@@ -55,6 +55,22 @@ def test_pictures_of_a_data_set_come_at_the_network_s_bits(tmp_path, bits):
     assert np.array_equal(found.images[:, 0], images >> (8 - bits))
 
 
+def test_pictures_without_the_highest_bit_are_taken_with_a_note(tmp_path, caplog):
+    """Such as digits of 0..16: black but for the brightest."""
+    network = dataclasses.replace(small_runs.small_network(), input=InputSpec(1, 8, 8, 4))
+    images = np.random.default_rng(0).integers(0, 17, (5, 8, 8)).astype(np.uint8)
+    images[0, 0, 0] = 16
+    for factor, notes in ((1, 1), (8, 0)):
+        np.savez(tmp_path / "a.npz", x_test=images * factor, y_test=np.zeros(5, np.uint8))
+        caplog.clear()
+        found = datasets.for_network(network, str(tmp_path / "a.npz"))
+        assert np.array_equal(found.images[:, 0], images * factor >> 4)
+        assert len(caplog.records) == notes
+    np.savez(tmp_path / "a.npz", x_test=images, y_test=np.zeros(5, np.uint8))
+    datasets.for_network(network, str(tmp_path / "a.npz"))
+    assert "no pixel is above 16 of 255" in caplog.text and "are 1 of 15 at most" in caplog.text
+
+
 def test_pictures_that_were_rounded_before_are_refused(tmp_path):
     network = dataclasses.replace(small_runs.small_network(), input=InputSpec(1, 8, 8, 4))
     images = np.random.default_rng(0).integers(0, 16, (5, 8, 8)).astype(np.uint8)

@@ -1,4 +1,5 @@
-"""The tree of `spiketicket`, and how it is run: `main` for programs, `door` for `python -m`."""
+"""The tree of `spiketicket`, and how it is run: `main` within a program, `door` as
+the whole of one."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from cyclopts.exceptions import (
     ValidationError,
 )
 
+from .. import starting
 from ..errors import BadInput, command, did_you_mean, near
 
 NAME = "spiketicket"
@@ -105,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def door(*verbs: str) -> NoReturn:
     """End the program with what `spiketicket VERB ...` does with its arguments."""
-    sys.exit(main([*verbs, *sys.argv[1:]]))
+    code = main([*verbs, *sys.argv[1:]])
+    starting.over()
+    sys.exit(code)
 
 
 def _said(error: CycloptsError) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from ..errors import BadInput
+from ..errors import BadInput, note
 
 if TYPE_CHECKING:
     from ..integer.shapes import InputSpec
@@ -44,10 +44,16 @@ def shown(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def fitted(pictures: np.ndarray, bits: int, source: str) -> np.ndarray:
-    """`upper_bits` of a user's pictures, uint8. Raises BadInput where nothing is left of them: they
-    have been brought to fewer bits already, or are next to black."""
+    """`upper_bits` of a user's pictures, uint8. Pictures that have been brought to fewer bits
+    already would be next to black: a note where the highest bit of all is unused, BadInput where
+    nothing is left."""
     found = upper_bits(pictures, bits)
-    if bits < FULL and pictures.any() and not found.any():
-        raise BadInput(f"{source}: no pixel is above {int(pictures.max())} of 255, and the upper "
-                       f"{bits} of 8 bits, which the ticket takes, are all 0; give 0..255")
+    if bits == FULL or not pictures.any() or int(pictures.max()) > 127:
+        return found
+    said = (f"{source}: no pixel is above {int(pictures.max())} of 255, and the upper {bits} of 8 "
+            "bits, which the ticket takes, are")
+    if not found.any():
+        raise BadInput(f"{said} all 0; give 0..255")
+    note(f"{said} {int(found.max())} of {(1 << bits) - 1} at most; scale them if black and white "
+         "are not 0 and 255")
     return found
