@@ -55,13 +55,14 @@ class _Member:
 
 @dataclass(eq=False)
 class _Work:
-    """A batch on its way. todo: first images of chunks to do; parts: results by first image."""
+    """A batch on its way. waiting: first images of chunks that no board has; parts: results by
+    first image."""
 
     arrays: np.ndarray
     masks: np.ndarray | None
     counters: bool
     progress: Callable[[int], object] | None
-    todo: deque[int]
+    waiting: deque[int]
     parts: dict[int, Inference] = field(default_factory=dict)
     left: int = 0
     error: BaseException | None = None
@@ -219,11 +220,11 @@ class Pool:
         while True:
             with self._state:
                 # Others may fail yet and leave their images to this board.
-                self._state.wait_for(lambda: mine or work.todo or not work.left or work.error)
+                self._state.wait_for(lambda: mine or work.waiting or not work.left or work.error)
                 if work.error or not work.left:
                     return
-                taken = ([work.todo.popleft()
-                          for _ in range(min(self._ahead - len(mine), len(work.todo)))])
+                taken = ([work.waiting.popleft()
+                          for _ in range(min(self._ahead - len(mine), len(work.waiting)))])
             try:
                 for first in taken:
                     some = slice(first, first + size)
@@ -252,7 +253,7 @@ class Pool:
         """A board is lost; `images` are for the others."""
         with self._state:
             self._drop(member, error)
-            work.todo.extendleft(reversed(images))
+            work.waiting.extendleft(reversed(images))
             if not any(other.alive for other in self._members):
                 work.error = SpikeTicketError("no board of the pool is left; the last one, "
                                               f"{member.name}: {error}")

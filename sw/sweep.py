@@ -22,7 +22,7 @@ TABLE_SECONDS = 10
 """Between two writings of the table while cells run."""
 
 
-def run_plan(todo: Plan, out: str | Path, *, pool: str = "auto", jobs: int | None = None,
+def run_plan(plan: Plan, out: str | Path, *, pool: str = "auto", jobs: int | None = None,
              threads: int = 1, address: str | None = None) -> list[dict]:
     """Run the cells that are not finished, write the table; returns its rows.
 
@@ -42,34 +42,34 @@ def run_plan(todo: Plan, out: str | Path, *, pool: str = "auto", jobs: int | Non
     out = Path(out)
     (out / "cells").mkdir(parents=True, exist_ok=True)
     with locked(out):
-        left = [(cell, str((out / "cells" / cell.id).resolve())) for cell in todo.cells
+        left = [(cell, str((out / "cells" / cell.id).resolve())) for cell in plan.cells
                 if finished(out, cell) is None]
         workers = min(jobs or max(1, (os.cpu_count() or 1) // threads), max(1, len(left)))
         use_ray = bool(address) or pool == "ray" or (pool == "auto" and has_ray())
-        outcomes = (on_ray(todo.run, left, workers, threads, address) if use_ray
-                    else on_processes(todo.run, left, workers, threads))
-        with (tqdm(total=len(todo.cells), initial=len(todo.cells) - len(left), unit="cell",
-                   smoothing=0.1) as bar, Watch(bar, left, todo.axes, time.time())):
+        outcomes = (on_ray(plan.run, left, workers, threads, address) if use_ray
+                    else on_processes(plan.run, left, workers, threads))
+        with (tqdm(total=len(plan.cells), initial=len(plan.cells) - len(left), unit="cell",
+                   smoothing=0.1) as bar, Watch(bar, left, plan.axes, time.time())):
             failed, written = 0, time.monotonic()
             for cell, outcome in outcomes if left else ():
                 write_cell(out, cell, outcome)
                 if "error" in outcome:
                     failed += 1
-                    bar.write(f"{cell.text(todo.axes) or cell.id}: {outcome['error']}",
+                    bar.write(f"{cell.text(plan.axes) or cell.id}: {outcome['error']}",
                               file=sys.stderr)
-                bar.set_postfix_str(f"{cell.text(todo.axes)} failed={failed}")
+                bar.set_postfix_str(f"{cell.text(plan.axes)} failed={failed}")
                 bar.update()
                 if time.monotonic() - written > TABLE_SECONDS:
-                    write_table(out, rows_of(todo, out))
+                    write_table(out, rows_of(plan, out))
                     written = time.monotonic()
-        rows = rows_of(todo, out)
+        rows = rows_of(plan, out)
         write_table(out, rows)
     return rows
 
 
-def show(rows: list[dict], todo: Plan) -> None:
+def show(rows: list[dict], plan: Plan) -> None:
     """Print every cell with its status, and how many there are of each."""
-    for row, cell in zip(rows, todo.cells, strict=True):
-        print(f"{row['cell']}  {row['status']:6}  {cell.text(todo.axes)}")
+    for row, cell in zip(rows, plan.cells, strict=True):
+        print(f"{row['cell']}  {row['status']:6}  {cell.text(plan.axes)}")
     counts = {s: sum(row["status"] == s for row in rows) for s in ("done", "failed", "to do")}
     print(f"{counts['done']} done, {counts['failed']} failed, {counts['to do']} to do")

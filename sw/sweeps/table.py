@@ -33,11 +33,11 @@ def finished(out: Path, cell: Cell) -> dict | None:
     return result if isinstance(result, dict) else None
 
 
-def rows_of(todo: Plan, out: str | Path) -> list[dict]:
+def rows_of(plan: Plan, out: str | Path) -> list[dict]:
     """One row per cell: its settings, status ("done", "failed", "to do"), and the result's numbers
     and short texts (a result's own copy of a setting is left out)."""
     rows = []
-    for cell in todo.cells:
+    for cell in plan.cells:
         held = _read_cell(Path(out), cell)
         result = finished(Path(out), cell)
         status = "done" if result is not None else "failed" if "error" in held else "to do"
