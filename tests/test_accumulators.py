@@ -108,5 +108,6 @@ def test_random_networks_on_narrow_accumulators(tmp_path):
     inputs = [np.stack([random_input(rng, found) for _ in range(2)]) for found, _ in cases]
     folders = write_cases(tmp_path, cases, inputs)
     run_bench(Core(NARROW), "sim.benches.core_bench", sim="verilator", cases=folders)
+    before = 0
     for (found, image), arrays, folder in zip(cases, inputs, folders, strict=True):
-        check_case(found, image, arrays, Path(folder))
+        before = check_case(found, image, arrays, Path(folder), before=before)

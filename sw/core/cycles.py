@@ -65,7 +65,7 @@ class LayerCycles:
     """One layer of the program.
 
     cycles: program words and engines, as the core's own counter. by_cause, counters: by the names
-    in CAUSES and COUNTERS. served: engine that the write arbiter served last.
+    in CAUSES and COUNTERS. served: drain that the write arbiter served last.
     """
 
     name: str
@@ -82,11 +82,18 @@ class Cycles:
 
     total: all layers and the sequencer's steps between them. by_layer: cycles by name of the
     layer (copies of a map count for the layer that made it). by_cause: by the names in CAUSES,
-    "sequencer" being the steps between layers; the sum is `total`.
+    "sequencer" being the steps between layers; the sum is `total`. before: drain that the write
+    arbiter served last before this inference, 0 after a reset.
     """
 
     config: CoreConfig
     layers: list[LayerCycles] = field(default_factory=list)
+    before: int = 0
+
+    @property
+    def served(self) -> int:
+        """Drain that the write arbiter served last."""
+        return self.layers[-1].served if self.layers else self.before
 
     @property
     def total(self) -> int:
@@ -131,10 +138,12 @@ class Cycles:
         }
 
 
-def simulate(image: Image, array: np.ndarray, mask: np.ndarray | None = None) -> Cycles:
+def simulate(image: Image, array: np.ndarray, mask: np.ndarray | None = None,
+             before: int = 0) -> Cycles:
     """Cycles of one input: uint8 [C, H, W] if the input is static, else [T, C, H, W].
 
-    mask: tokens to keep, bool [N], for a gate that takes them from the host.
+    mask: tokens to keep, bool [N], for a gate that takes them from the host. before: what
+    `Cycles.served` was of the inference before: the turns go on, which can be worth a cycle.
     """
     config = image.config
     lanes = np.zeros((config.map_words, config.window), np.uint8)
@@ -142,7 +151,7 @@ def simulate(image: Image, array: np.ndarray, mask: np.ndarray | None = None) ->
     for address, words in encode_input(image, array):
         lanes[address:address + len(words)] = words_to_lanes(words)
     gate = machine.GateState.begin(config, mask_words)
-    result = Cycles(config)
+    result = Cycles(config, before=before)
     for code, info in zip(read_program(image.program, config), image.layers, strict=True):
         _append(result, code, info, image, lanes, gate)
         machine.run_layer(code, image.weights, lanes, config, gate)
@@ -242,8 +251,8 @@ def forecast(image: Image, activity: Mapping[str, object] | None = None, seed: i
 
 def _append(result: Cycles, code: LayerCode, info: LayerInfo, image: Image,
             lanes: np.ndarray, gate: machine.GateState, skip_silent: bool = True) -> None:
-    served = result.layers[-1].served if result.layers else 0
-    layer = run_layer(code, image.weights, lanes, image.config, served, skip_silent, gate.tokens)
+    layer = run_layer(code, image.weights, lanes, image.config, result.served, skip_silent,
+                      gate.tokens)
     layer.name, layer.copy = info.name, info.copy
     result.layers.append(layer)
 
@@ -261,7 +270,7 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, con
               tokens: np.ndarray | None = None) -> LayerCycles:
     """Cycles of one layer on the map memory `lanes`, uint8 [map_words, window] (not changed).
 
-    served: engine that the write arbiter served last in the layer before. skip_silent: see
+    served: drain that the write arbiter served last in the layer before. skip_silent: see
         `replay`. tokens: positions that a listed walk visits.
     """
     h = code.header
