@@ -205,6 +205,24 @@ def test_an_interrupt_in_code_that_an_import_executes_is_one_line(tmp_path):
     assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
 
 
+@pytest.mark.parametrize("module, text", [
+    ("torch", "os.kill(os.getpid(), signal.SIGINT); print('whole')"),
+    ("finaliser", """class Ending:
+    def __del__(self): os.kill(os.getpid(), signal.SIGINT); print('whole')
+ending = Ending(); del ending""")])
+def test_an_interrupt_waits_for_what_would_lose_it(module, text, tmp_path):
+    """Half imported torch aborts the program; a finaliser's exception is ignored."""
+    (tmp_path / f"{module}.py").write_text(f"import os, signal\n{text}\n")
+    (tmp_path / "interrupted.py").write_text(
+        "import sys, time\nsys.argv[0] = 'spiketicket'\nfrom sw import starting\n"
+        "starting.quiet_interrupt()\nfrom sw.errors import command\n\n\n@command\ndef main():\n"
+        f"    import {module}\n    time.sleep(60)\n\n\nsys.exit(main())\n")
+    done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, text=True,
+                          env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+                          capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "whole\n", "error: interrupted\n")
+
+
 def test_an_interrupt_when_all_is_done_changes_nothing():
     code = ("import atexit, os, signal, sys; "
             "atexit.register(os.kill, os.getpid(), signal.SIGINT); "
