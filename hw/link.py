@@ -23,18 +23,21 @@ class RegisterFile(wiring.Component):
     bus: enabled only for `Space.REGISTER`.
     good, bad, overrun: pulses to count. divisor: as the host set it; `restore_divisor` brings the
     default back. build: 64 bits that tell the build.
+    ip: address as the host set it, `first_ip` after a reset; 0 for ever where that is 0.
     """
 
-    def __init__(self, config: CoreConfig, *, divisor: int, build: int = 0):
+    def __init__(self, config: CoreConfig, *, divisor: int, build: int = 0, first_ip: int = 0):
         if not registers.MIN_DIVISOR <= divisor < 1 << 20:
             raise ValueError(f"divisor {divisor} is outside {registers.MIN_DIVISOR}..{2**20 - 1}")
         if not 0 <= build < 1 << 64:
             raise ValueError(f"build {build} is not a number of 64 bits")
         self._config, self._divisor, self._build = config, divisor, build
+        self._first_ip = first_ip
         super().__init__({
             "bus": In(HostBus()),
             "good": In(1), "bad": In(1), "overrun": In(1),
             "divisor": Out(20, init=divisor), "restore_divisor": In(1),
+            "ip": Out(32, init=first_ip),
         })
 
     def elaborate(self, platform):
@@ -54,6 +57,7 @@ class RegisterFile(wiring.Component):
             Register.BAD_FRAMES: bad, Register.OVERRUNS: overruns, Register.UPTIME: uptime,
             Register.DIVISOR: self.divisor,
             Register.BUILD_LOW: self._build & 0xFFFFFFFF, Register.BUILD_HIGH: self._build >> 32,
+            Register.IP: self.ip,
         }
         m.d.sync += [bus.r_valid.eq(bus.r_en), bus.r_data.eq(0)]
         with m.Switch(bus.addr):
@@ -65,6 +69,10 @@ class RegisterFile(wiring.Component):
             m.d.sync += self.divisor.eq(bus.w_data)
         with m.If(self.restore_divisor):
             m.d.sync += self.divisor.eq(self._divisor)
+        if self._first_ip:
+            with m.If(bus.w_en & (bus.addr == Register.IP)
+                      & registers.is_host_address(bus.w_data)):
+                m.d.sync += self.ip.eq(bus.w_data)
         return m
 
 
@@ -79,16 +87,19 @@ class Link(wiring.Component):
     busy: a request is at work or a reply on its way.
     error: a pulse when a frame is damaged or lost, or a run is stopped at its cycle limit.
     divisor: bit time of the UART in 1/16 cycles; `restore_divisor` brings the default back.
+    ip: address of the board, `first_ip` after a reset; 0 where that is 0.
     """
 
-    def __init__(self, config: CoreConfig, *, divisor: int, build: int = 0):
+    def __init__(self, config: CoreConfig, *, divisor: int, build: int = 0, first_ip: int = 0):
         self._config, self._divisor, self._build = config, divisor, build
+        self._first_ip = first_ip
         super().__init__({
             "rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)),
             "bus": Out(HostBus()),
             "start": Out(1), "first_layer_address": Out(range(config.program_words)),
             "stop_after": Out(8), "done": In(1), "core_reset": Out(1),
             "busy": Out(1), "error": Out(1), "divisor": Out(20), "restore_divisor": In(1),
+            "ip": Out(32),
         })
 
     def elaborate(self, platform):
@@ -99,7 +110,7 @@ class Link(wiring.Component):
         m.submodules.commands = commands = Commands(self._config)
         m.submodules.sender = sender = FrameSender()
         m.submodules.file = file = RegisterFile(self._config, divisor=self._divisor,
-                                                build=self._build)
+                                                build=self._build, first_ip=self._first_ip)
         wiring.connect(m, wiring.flipped(self.rx), receiver.i)
         wiring.connect(m, receiver.o, commands.requests)
         wiring.connect(m, commands.replies, sender.i)
@@ -121,6 +132,7 @@ class Link(wiring.Component):
             self.busy.eq(~(commands.idle & sender.idle)),
             self.error.eq(receiver.bad | receiver.overrun | commands.timeout),
             self.divisor.eq(file.divisor), file.restore_divisor.eq(self.restore_divisor),
+            self.ip.eq(file.ip),
         ]
         m.d.sync += [
             commands.done.eq(self.done), file.good.eq(receiver.good), file.bad.eq(receiver.bad),

@@ -60,6 +60,28 @@ def next_epoch(epoch, crc):
     return following
 
 
+UDP_PORT = 21328
+"""Of a board with Ethernet."""
+
+FIRST_IP = 192 << 24 | 168 << 16 | 1 << 8 | 50
+"""Address of a board with Ethernet after a reset: 192.168.1.50."""
+
+CALL = b"SPKT?"
+"""A datagram that asks whoever is there for its announcement; it disturbs no session."""
+
+ANNOUNCEMENT: Fields = (
+    ("magic", 32), ("protocol", 16), ("holder_port", 16), ("holder_ip", 32), ("idle", 32),
+    ("identity", 64), ("build", 64), ("clock_hz", 32))
+"""A datagram from a board: what it is and who holds it, least significant byte first.
+
+holder_ip, holder_port: the host whose session it serves, 0 for the serial line. idle: since its
+last byte, in 2^IDLE_SHIFT clock cycles, at most 65,535. No reply begins like this: its second byte
+is that of a header.
+"""
+
+ANNOUNCEMENT_BYTES = sum(width for _, width in ANNOUNCEMENT) // 8
+IDLE_SHIFT = 20
+
 FRAME_WORDS = 512
 """Longest frame to the board in 32-bit words, header and CRC included."""
 
@@ -112,7 +134,7 @@ STATUS_TEXT = {
 
 
 class Register(IntEnum):
-    """Addresses in `Space.REGISTER`; all read only but DIVISOR."""
+    """Addresses in `Space.REGISTER`; all read only but DIVISOR and IP."""
 
     MAGIC = 0
     PROTOCOL = 1
@@ -130,6 +152,15 @@ class Register(IntEnum):
     BUILD_LOW = 10
     """First 64 bits of the build's ID (`build_number`), 0 where none was given; see `hw.build`."""
     BUILD_HIGH = 11
+    IP = 12
+    """Address of a board with Ethernet, 0 without; the next datagram is received there."""
+
+
+def is_host_address(ip):
+    """Whether a board can have this IPv4 address: none of 0.x, 127.x and 224.x on. For integers,
+    and for Amaranth's values of 32 bits."""
+    first = ip >> 24
+    return (first != 0) & (first != 127) & (first < 224)
 
 
 COUNTER_WORDS = 16

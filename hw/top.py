@@ -11,8 +11,9 @@ from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
 from .core import Core
+from .datagrams import UDP, Datagrams
 from .link import Link
-from .registers import DEFAULT_BAUD
+from .registers import DEFAULT_BAUD, FIRST_IP
 from .uart import UartReceiver, UartSender, divisor_for
 
 
@@ -25,22 +26,23 @@ class Top(wiring.Component):
     error, divisor, restore_divisor: see `link.Link`.
     core: another core with the ports of `core.Core`, for tests.
     build: 64 bits that tell the build, in registers BUILD_LOW and BUILD_HIGH.
+    ethernet: whether the board has an address, `ip`.
     """
 
     def __init__(self, config: CoreConfig, *, core: wiring.Component | None = None,
-                 default_baud: int = DEFAULT_BAUD, build: int = 0):
+                 default_baud: int = DEFAULT_BAUD, build: int = 0, ethernet: bool = False):
         self._config, self._core = config, core
-        self._baud, self._build = default_baud, build
+        self._baud, self._build, self._ethernet = default_baud, build, ethernet
         super().__init__({
             "rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)),
             "reset": In(1), "busy": Out(1), "error": Out(1),
-            "divisor": Out(20), "restore_divisor": In(1),
+            "divisor": Out(20), "restore_divisor": In(1), "ip": Out(32),
         })
 
     def elaborate(self, platform):
         m = Module()
         link = Link(self._config, divisor=divisor_for(self._config.clock_hz, self._baud),
-                    build=self._build)
+                    build=self._build, first_ip=FIRST_IP if self._ethernet else 0)
         m.submodules.link = ResetInserter(self.reset)(link)
         core = self._core or Core(self._config)
         # The link's reset sets core_reset, so the core has one reset, straight from a flip-flop.
@@ -52,7 +54,7 @@ class Top(wiring.Component):
             core.start.eq(link.start), core.stop_after.eq(link.stop_after),
             core.first_layer_address.eq(link.first_layer_address), link.done.eq(core.done),
             self.busy.eq(link.busy), self.error.eq(link.error), self.divisor.eq(link.divisor),
-            link.restore_divisor.eq(self.restore_divisor),
+            self.ip.eq(link.ip), link.restore_divisor.eq(self.restore_divisor),
         ]
         return m
 
@@ -72,34 +74,48 @@ class SerialTop(wiring.Component):
     busy: a request is at work or a reply on its way.
     active: a byte comes in or leaves. error: a pulse per framing error, damaged or lost frame, and
     run stopped at its cycle limit.
+    udp, ip, where there is Ethernet: `datagrams.UDP`, and the board's address.
     """
 
     def __init__(self, config: CoreConfig, *, core: wiring.Component | None = None,
-                 default_baud: int = DEFAULT_BAUD, break_cycles: int = 1 << 18, build: int = 0):
+                 default_baud: int = DEFAULT_BAUD, break_cycles: int = 1 << 18, build: int = 0,
+                 ethernet: bool = False):
         divisor_for(config.clock_hz, default_baud)  # refuses an impossible rate here
-        self._config, self._core = config, core
+        self._config, self._core, self._ethernet = config, core, ethernet
         self._baud, self._break, self._build = default_baud, break_cycles, build
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1), "reset": In(1), "busy": Out(1),
             "active": Out(1), "error": Out(1),
-        })
+        } | ({"udp": Out(UDP), "ip": Out(32)} if ethernet else {}))
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.top = top = Top(self._config, core=self._core, default_baud=self._baud,
-                                     build=self._build)
+                                     build=self._build, ethernet=self._ethernet)
         m.submodules.receiver = receiver = UartReceiver(break_cycles=self._break)
         m.submodules.sender = sender = UartSender()
         divisor = Signal(20, init=divisor_for(self._config.clock_hz, self._baud))
         with m.If((~top.busy & sender.idle) | receiver.broken):
             m.d.sync += divisor.eq(top.divisor)
-        wiring.connect(m, top.tx, sender.i)
+        from_line, busy, bytes_come = top.rx, top.busy, receiver.o.valid
+        if self._ethernet:
+            datagrams = Datagrams(self._config, build=self._build)
+            m.submodules.datagrams = ResetInserter(self.reset)(datagrams)
+            wiring.connect(m, datagrams.link_rx, top.rx)
+            wiring.connect(m, top.tx, datagrams.link_tx)
+            wiring.connect(m, datagrams.serial_tx, sender.i)
+            wiring.connect(m, wiring.flipped(self.udp), datagrams.udp)
+            m.d.comb += [self.ip.eq(top.ip), datagrams.serial_broken.eq(receiver.broken)]
+            from_line, busy = datagrams.serial_rx, top.busy | datagrams.busy
+            bytes_come |= datagrams.link_rx.valid
+        else:
+            wiring.connect(m, top.tx, sender.i)
         m.d.comb += [
-            receiver.rx.eq(self.rx), self.tx.eq(sender.tx), self.busy.eq(top.busy),
-            top.rx.payload.eq(receiver.o.payload), top.rx.valid.eq(receiver.o.valid),
+            receiver.rx.eq(self.rx), self.tx.eq(sender.tx), self.busy.eq(busy),
+            from_line.payload.eq(receiver.o.payload), from_line.valid.eq(receiver.o.valid),
             top.reset.eq(self.reset), top.restore_divisor.eq(receiver.broken),
             receiver.divisor.eq(divisor), sender.divisor.eq(divisor),
         ]
-        m.d.sync += [self.active.eq(receiver.o.valid | ~sender.idle),
+        m.d.sync += [self.active.eq(bytes_come | ~sender.idle),
                      self.error.eq(receiver.error | top.error)]
         return m

@@ -150,6 +150,22 @@ async def test_identity_and_registers(host):
     assert host.ctx.get(host.top.divisor) == divisor_for(TINY.clock_hz, registers.DEFAULT_BAUD)
 
 
+@pytest.mark.parametrize("ethernet", [False, True])
+def test_the_address_of_a_board_with_ethernet(ethernet):
+    top = Top(TINY, core=StandInCore(TINY), ethernet=ethernet)
+
+    async def testbench(ctx):
+        host, first = Host(ctx, top), registers.FIRST_IP if ethernet else 0
+        assert (await host.ask(Request(sync=True, read=Read(Space.REGISTER, Register.IP, 1)),
+                               0)).words.tolist() == [first]
+        for seq, refused in enumerate((0, 0x00FFFFFF, 0x7F000001, 0xE0000001, 0xFFFFFFFF), 1):
+            await host.ask(Request(Write(Space.REGISTER, Register.IP, words(refused))), seq)
+            assert ctx.get(top.ip) == first, hex(refused)
+        await host.ask(Request(Write(Space.REGISTER, Register.IP, words(0x0A000007))), 6)
+        assert ctx.get(top.ip) == (0x0A000007 if ethernet else 0)
+    simulate(top, testbench)
+
+
 @pytest.mark.parametrize("stalls", STALLS)
 def test_write_and_read_back(stalls):
     @on_top(STALLS[stalls], seed=len(stalls))
