@@ -98,7 +98,8 @@ def inference_speed(board: Accelerator, image: Image, inputs: np.ndarray) -> dic
     cycles = [int(result.cycles[0]) for result in board.stream(inputs, ahead=0)]
     alone = board.transport.now() - began
     there, back = (now - then for now, then in zip(_bytes(board), before, strict=True))
-    jobs = [inference_job(image, array, None, 1, False) for array in inputs]
+    jobs = [inference_job(image, array, None, 1, False, frames=board.transport.frames)
+            for array in inputs]
     written = sum(4 * len(request.write.payload) for job in jobs for request in job
                   if request.write is not None)
     read = sum(4 * request.reply_words for job in jobs for request in job)

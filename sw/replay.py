@@ -6,7 +6,7 @@
 A recording is a file of JSON lines. The first says what it is:
 
     {"format": "spiketicket-recording", "version": 1, "name": ..., "baud": ..., "seed": ...,
-     "config": {...}}
+     "frames": [load, input], "config": {...}}
 
 and every other line is one call in order: {"write": BYTES}, {"read": BYTES}, {"baud": N} or
 {"reset": true}, bytes in base64. A session's random numbers come from `seed`, so that the same
@@ -19,12 +19,14 @@ import base64
 import json
 import os
 import random
+from dataclasses import astuple
 from pathlib import Path
 
 from hw.config import CoreConfig
 from hw.registers import identity
 
 from . import bounded
+from .board.protocol import MAX_PAYLOAD, FrameSizes
 from .board.transport import Transport
 from .errors import BadInput, SpikeTicketError, shown
 
@@ -41,11 +43,12 @@ class RecordingTransport(Transport):
 
     def __init__(self, inner: Transport, path: str | Path, config: CoreConfig, *, seed: int = 1):
         self.inner, self.path, self.config = inner, Path(path), config
-        self.name, self.first_baud = inner.name, inner.first_baud
+        self.name, self.first_baud, self.frames = inner.name, inner.first_baud, inner.frames
         self.random_below = random.Random(seed).randrange
         self._lines = [json.dumps({
             "format": FORMAT, "version": VERSION, "name": inner.name, "baud": inner.baud,
-            "seed": seed, "identity": f"{identity(config):016x}", "config": config.as_dict()})]
+            "seed": seed, "frames": astuple(inner.frames),
+            "identity": f"{identity(config):016x}", "config": config.as_dict()})]
         self._closed = False
 
     @property
@@ -111,6 +114,7 @@ class ReplayTransport(Transport):
         head, self._calls = read_recording(self.path)
         self.name, self.baud = f"recording of {head['name']}", head["baud"]
         self.config: CoreConfig = head["config"]
+        self.frames: FrameSizes = head["frames"]
         self.random_below = random.Random(head["seed"]).randrange
         self._at = 0
         self._rest = b""  # of a recorded write, not sent yet
@@ -192,9 +196,13 @@ def _head(values: dict) -> dict:
     if values["identity"] != f"{identity(config):016x}":
         raise ValueError("it is of another version of board and host")
     baud, seed = values["baud"], values["seed"]
+    frames = FrameSizes(*values.get("frames", ()))
+    if not all(type(words) is int and 16 <= words <= MAX_PAYLOAD for words in astuple(frames)):
+        raise ValueError(f"frames {values['frames']!r} are not of 16 to {MAX_PAYLOAD} words")
     if type(seed) is not int or not (baud is None or (type(baud) is int and baud > 0)):
         raise ValueError(f"seed {seed!r} or baud {baud!r} is not a number")
-    return {"name": shown(str(values["name"])), "baud": baud, "seed": seed, "config": config}
+    return {"name": shown(str(values["name"])), "baud": baud, "seed": seed, "frames": frames,
+            "config": config}
 
 
 def _call(values: dict) -> tuple[str, object]:

@@ -12,6 +12,7 @@ from hw.packing import Unpacker
 from hw.registers import Space
 from sw.board import packing
 from sw.board.packing import FORMS, common_mask, pack, to_masks, to_words, unpack, writes
+from sw.board.protocol import FrameSizes
 
 from .test_link import STALLS, simulate
 
@@ -67,7 +68,7 @@ def test_round_trip(masks, rest):
         assert (unpack(data + rest, len(masks), mask) == masks).all()
 
 
-@given(MASKS, st.sampled_from([16, 17, 40, packing.FRAME_WORDS]),
+@given(MASKS, st.sampled_from([16, 17, 40, FrameSizes.input]),
        st.sampled_from([FORMS, *[(form,) for form in FORMS]]))
 def test_writes_fill_the_memory_whatever_the_form(masks, size, forms):
     words = to_words(masks)

@@ -106,7 +106,8 @@ class Accelerator:
 
         where: "sim" or "sim:PRESET", the simulated board; "auto", the one board that answers on
             this computer's serial ports; a board of `hw.boards`, on whichever port it answers; a
-            port or pyserial URL; "replay:FILE", a recording (`sw.replay`).
+            port or pyserial URL; "udp://HOST[:PORT][?take]", a board on the network (`udp`);
+            "replay:FILE", a recording (`sw.replay`).
         max_baud: highest rate to try; None: what the USB bridge takes. The board's first rate, or
             less, leaves it as it is.
         progress: show the simulated board's first build.
@@ -291,7 +292,8 @@ class Accelerator:
         found: list[tuple[str, np.ndarray]] = []
         with self._background.exclusive() as session:
             self._still(held)
-            session.exchange([input_job(image, array, mask)])
+            session.exchange([input_job(image, array, mask,
+                                        frames=self.transport.frames)])
             self._maps_since = session.resets
             for step in range(-1, len(steps)):
                 if step >= 0:
@@ -346,7 +348,8 @@ class Accelerator:
                  else check_masks({}, masks, len(arrays)))
 
         def job(array: np.ndarray, mask: np.ndarray | None) -> Job:
-            made = inference_job(image, array, mask, held.limit, counters)
+            made = inference_job(image, array, mask, held.limit, counters,
+                                 frames=self.transport.frames)
             sizes.append(line_bytes(made[:-1] if counters else made))
             return made
 

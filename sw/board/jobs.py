@@ -13,14 +13,13 @@ from ..compile.coding import encode_input, gate_input
 from ..compile.image import Image
 from ..compile.listing import read_program
 from .packing import FORMS, writes
-from .protocol import Read, Request, Run, Write
-
-BULK_WORDS = 240
-"""Words of a bulk write frame: 96 % of its bytes are payload, and repeating one costs little."""
-
+from .protocol import FrameSizes, Read, Request, Run, Write
 
 MOST_CYCLES = (1 << 32) - 1
 """That a request's limit can say."""
+
+FRAMES = FrameSizes()
+"""Of a transport that carries any frame."""
 
 
 def memories(image: Image) -> list[tuple[Space, int, np.ndarray]]:
@@ -38,18 +37,19 @@ def load_words(image: Image) -> int:
     return sum(len(words) for *_, words in memories(image))
 
 
-def load_job(image: Image) -> list[Request]:
+def load_job(image: Image, frames: FrameSizes = FRAMES) -> list[Request]:
     """Requests that write everything that is loaded once."""
     return [Request(Write(space, address + start, words[start:start + count]))
             for space, address, words in memories(image)
-            for start, count in chunks(0, len(words), BULK_WORDS)]
+            for start, count in chunks(0, len(words), frames.load)]
 
 
 def input_job(image: Image, array: np.ndarray, mask: np.ndarray | None,
-              forms: tuple[str, ...] = FORMS) -> list[Request]:
+              forms: tuple[str, ...] = FORMS, frames: FrameSizes = FRAMES) -> list[Request]:
     """Requests that write one input, and first the mask of a gate that has one for each.
 
-    forms: that the input may take, see `sw.board.packing`; the shortest is sent.
+    forms: that the input may take, see `sw.board.packing`; the shortest is sent. frames: of the
+    transport.
     """
     lanes = registers.map_lanes(image.config)
     array, chosen = gate_input(image, np.asarray(array), mask)
@@ -58,17 +58,18 @@ def input_job(image: Image, array: np.ndarray, mask: np.ndarray | None,
         requests.append(Request(Write(Space.GATE, 0, chosen)))
     for address, data in encode_input(image, array):
         words = np.ascontiguousarray(data).reshape(-1).view("<u4").astype(np.uint32)
-        requests += [Request(write)
-                     for write in writes(Space.MAP, address * lanes, words, forms=forms)]
+        requests += [Request(write) for write in writes(Space.MAP, address * lanes, words,
+                                                        size=frames.input, forms=forms)]
     return requests
 
 
 def inference_job(image: Image, array: np.ndarray, mask: np.ndarray | None, limit: int,
-                  counters: bool, forms: tuple[str, ...] = FORMS) -> list[Request]:
+                  counters: bool, forms: tuple[str, ...] = FORMS,
+                  frames: FrameSizes = FRAMES) -> list[Request]:
     """Requests that write an input, run it (for `limit` cycles at most) and read the logits, at the
     end the counters."""
     lanes = registers.map_lanes(image.config)
-    *first, last = input_job(image, array, mask, forms)
+    *first, last = input_job(image, array, mask, forms, frames)
     job = [*first, Request(
         last.write, Run(max_cycles=limit),
         Read(Space.MAP, image.results * lanes, image.classes, stride=lanes))]

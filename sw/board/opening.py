@@ -13,6 +13,7 @@ from .. import ports
 from ..errors import BadInput, did_you_mean
 from . import identities, rates
 from .transport import SerialTransport, Transport
+from .udp import UdpTransport
 from .usb_ports import Port, named
 
 Manifest = Mapping | CoreConfig | str | Path | None
@@ -35,6 +36,8 @@ def transport_for(where: str, manifest: Manifest = None,
 
         transport = ReplayTransport(rest)
         return transport, manifest or transport.config, 0
+    if kind == "udp":
+        return UdpTransport(where), manifest, 0
     if where == "auto" or where in BOARDS:
         answer = ports.choose(None if where == "auto" else where)
         transport = SerialTransport(answer.port.device, answer.baud)

@@ -13,14 +13,10 @@ import numpy as np
 from hw.config import TIMESTEPS_PER_GROUP
 from hw.registers import GROUP_WORDS, Space
 
-from .protocol import MAX_PAYLOAD, Write
+from .protocol import MAX_PAYLOAD, FrameSizes, Write
 
 POSITIONS = 8
 """Spike masks in a word of memory."""
-
-FRAME_WORDS = 480
-"""Words of a frame that writes an input. Two such frames fit the board's buffer, so the next one
-arrives while one is at work; as an input is repeated whole, more frames would not help."""
 
 FORMS = ("plain", "expand", "packed")
 
@@ -28,7 +24,7 @@ _RUN = 256
 """Groups without an active position that two bytes can tell of."""
 
 
-def writes(space: Space, address: int, words: np.ndarray, *, size: int = FRAME_WORDS,
+def writes(space: Space, address: int, words: np.ndarray, *, size: int = FrameSizes.input,
            forms: tuple[str, ...] = FORMS) -> list[Write]:
     """Writes of `words` (uint32 [n]) from `address` on, in the shortest of the forms.
 

@@ -23,6 +23,19 @@ MAX_PAYLOAD = registers.FRAME_WORDS - len(REQUEST) - 1
 _MAX_REPLY_BYTES = 4 * (len(REPLY) + 0xFFFF + 1) * 255 // 254 + 2
 
 
+@dataclass(frozen=True)
+class FrameSizes:
+    """Words of payload of a frame to the board, at most.
+
+    load: of one that loads a network: 240 are 96 % of its bytes, and repeating one costs little.
+    input: of one that writes an input. Two of 480 words fit the board's buffer, so the next one
+        arrives while one is at work; as an input is repeated whole, more frames would not help.
+    """
+
+    load: int = 240
+    input: int = 480
+
+
 class FrameError(ValueError):
     """Bytes between two zeros are not a frame; the message says why."""
 

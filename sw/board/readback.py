@@ -58,7 +58,8 @@ def write_image(session: Session, image: Image,
 
     progress: called with the words of each frame. Raises SpikeTicketError.
     """
-    jobs: list[Job] = [[request] for request in load_job(image)]
+    jobs: list[Job] = [
+        [request] for request in load_job(image, session.transport.frames)]
     sizes = iter([len(job[0].write.words) for job in jobs])
     name = session.transport.name
     for _ in range(MAX_RESETS):

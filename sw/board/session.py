@@ -53,7 +53,6 @@ _SECOND_SPEAKER = (
     "session's; end that program, then try again (the network is loaded anew)")
 
 _SILENT = "no answer"
-_CHECK = "check cable, port, baud rate and that the bitstream is SpikeTicket's"
 
 
 @dataclass
@@ -240,7 +239,8 @@ class Session:
             raise BoardError(f"{name}: {KEEPS_RESETTING}")
         if streak.failures > self._retries or seconds > self._limit:
             kind = BoardSilent if trouble == _SILENT else LineDamaged
-            raise kind(f"{name}: {trouble}, {streak.failures} times in a row; {_CHECK}")
+            raise kind(f"{name}: {trouble}, {streak.failures} times in a row; "
+                       f"{self.transport.advice}")
 
     def _recover(self, unsent: deque[_Job]) -> None:
         """What is not finished starts again; a line that fails often goes back to its first rate.
@@ -350,7 +350,7 @@ class Session:
                     self._synced = True
                     self._found(reply.epoch)
                     return
-        raise BoardSilent(f"{self.transport.name}: {_SILENT}; {_CHECK}")
+        raise BoardSilent(f"{self.transport.name}: {_SILENT}; {self.transport.advice}")
 
     def _found(self, epoch: int) -> None:
         """The board has this epoch: 0 after a reset, one that is possible, or another program's."""

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from hw.registers import DEFAULT_BAUD
 
 from ..errors import BoardError, BoardSilent, ProgramMissing, SpikeTicketError
-from . import board_clock, usb_ports
+from . import usb_ports
+from .board_clock import BoardTime
+from .protocol import FrameSizes
 
 try:
     from termios import error as _termios_error
@@ -26,6 +28,8 @@ class Transport(ABC):
 
     name: how to call it in messages. baud: the line's rate now, None where there is no line.
     first_baud: its rate after `reset`; None where the rate is not the board's to change.
+    frames: words of payload of the frames to the board.
+    advice: what to check where no answer comes.
     random_below: a number from 0 to n - 1, for what a session must not repeat; a recording gives
     its own, so that a session can be replayed.
     simulated: whether the far end is a simulated board. timed: whether bytes take their time on the
@@ -37,6 +41,8 @@ class Transport(ABC):
     timed: bool = True
     baud: int | None = None
     first_baud: int | None = None
+    frames: FrameSizes = FrameSizes()
+    advice: str = "check cable, port, baud rate and that the bitstream is SpikeTicket's"
     random_below: Callable[[int], int] = staticmethod(secrets.randbelow)
 
     @property
@@ -86,8 +92,6 @@ class SerialTransport(Transport):
     """
 
     BREAK_SECONDS = 0.02
-    STALLED = 60.0
-    """Seconds in which a simulated board's time stands still before it counts as gone silent."""
 
     def __init__(self, port: str, baud: int = DEFAULT_BAUD):
         try:
@@ -100,18 +104,17 @@ class SerialTransport(Transport):
         self._serial: serial.SerialBase | None = None
         self._closed = False
         self._usb = None
-        self._clock: board_clock.ClockReader | None = None
-        self._shift = 0.0  # so that `now` goes on where the clock is another
+        self._time = BoardTime()
         self._open(port)
         self._usb = _usb_address(port)
 
     @property
     def simulated(self) -> bool:
-        return self._clock is not None
+        return self._time.clock is not None
 
     @property
     def timed(self) -> bool:
-        return self._clock is None
+        return self._time.clock is None
 
     def _open(self, port: str) -> None:
         import serial
@@ -124,11 +127,9 @@ class SerialTransport(Transport):
         except (*self._errors, ValueError) as error:
             raise BoardSilent(f"{port}: cannot be opened ({_reason(error)}); "
                               f"{_remedy(error)}") from None
-        before = self.now()
-        self._clock = board_clock.find(port)
-        self._shift += before - self.now()
-        if self._clock is not None:
-            self._serial.write_timeout = self.STALLED
+        self._time.follow(port)
+        if self._time.clock is not None:
+            self._serial.write_timeout = self._time.STALLED
         # USB bridges otherwise keep a short answer for 16 ms; not every port has the setting.
         with contextlib.suppress(AttributeError, NotImplementedError, ValueError, OSError):
             self._serial.set_low_latency_mode(True)
@@ -158,25 +159,19 @@ class SerialTransport(Transport):
 
     def read(self, timeout: float) -> bytes:
         port = self._port()
-        began, moved = self.now(), time.monotonic()
+
+        def receive(seconds: float) -> bytes:
+            port.timeout = seconds
+            first = port.read(1)
+            return first and first + port.read(port.in_waiting)
+
         try:
-            while True:
-                port.timeout = timeout if self._clock is None else min(timeout, 0.05)
-                if first := port.read(1):
-                    return first + port.read(port.in_waiting)
-                passed = self.now() - began
-                if self._clock is None or passed >= timeout:
-                    return b""
-                if time.monotonic() - moved > self.STALLED:
-                    if passed == 0.0:
-                        return b""
-                    began, timeout, moved = began + passed, timeout - passed, time.monotonic()
+            return self._time.wait(receive, timeout)
         except (*self._errors, TypeError) as error:  # TypeError: pyserial, a port that vanishes
             raise self._gone(error) from None
 
     def now(self) -> float:
-        clock = self._clock
-        return self._shift + (time.monotonic() if clock is None else clock.seconds)
+        return self._time.now()
 
     def reset(self) -> None:
         port = self._port()
