@@ -11,6 +11,7 @@ the code described there.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 Fields = tuple[tuple[str, int], ...]
@@ -75,16 +76,21 @@ def pack(fields: Fields, values: Mapping[str, int]) -> int:
     return word
 
 
+@functools.cache
+def _places(fields: Fields) -> tuple[tuple[str, int, int, int], ...]:
+    """Name, position, mask and sign bit (0: unsigned) of each field."""
+    found, position = [], 0
+    for name, width in fields:
+        found.append((plain(name), position, (1 << width) - 1,
+                      1 << width - 1 if name.endswith("-") else 0))
+        position += width
+    return tuple(found)
+
+
 def unpack(fields: Fields, word: int) -> dict[str, int]:
     """Inverse of `pack`."""
-    values = {}
-    for name, width in fields:
-        value = word & ((1 << width) - 1)
-        word >>= width
-        if name.endswith("-") and value >> (width - 1):
-            value -= 1 << width
-        values[plain(name)] = value
-    return values
+    return {name: ((word >> position & mask) ^ sign) - sign
+            for name, position, mask, sign in _places(fields)}
 
 
 def pack_words(table: Sequence[Fields], values: Mapping[str, int]) -> list[int]:

@@ -75,7 +75,7 @@ class Speaker:
 
     def _spoilt(self, request: Request, seq: int) -> bytes:
         """The request with a field that means nothing, or of another version."""
-        words = request.frame(seq)
+        words = np.frombuffer(request.frame(seq), "<u4").copy()
         fields = program.unpack_words(REQUEST, [int(word) for word in words[:len(REQUEST)]])
         name = self._draw.choice(("version", "unused", "write_space", "read_space", "write_addr"))
         width = next(width for table in REQUEST for field, width in table if field == name)

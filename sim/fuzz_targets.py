@@ -139,12 +139,12 @@ def _image_member(rng: random.Random, data: bytes) -> bytes:
 
 
 def _use_image(path: Path) -> None:
-    from sw.board.jobs import cycle_limit, input_job, load_job
+    from sw.board.jobs import cycle_limit, input_jobs, load_job
     image = image_file.load(path)
     load_job(image)
     cycle_limit(image)
     shape = image.input_shape if image.static else (image.timesteps, *image.input_shape)
-    input_job(image, np.zeros(shape, np.uint8), None)
+    list(input_jobs(image, np.zeros((1, *shape), np.uint8), None))
 
 
 def _manifest(rng: random.Random, data: bytes) -> bytes:

@@ -31,7 +31,7 @@ from hw.registers import PROTOCOL
 from . import bundled, ticket
 from .board import throughput
 from .board.driver import Accelerator
-from .board.jobs import inference_job, line_bytes, load_words
+from .board.jobs import inference_jobs, line_bytes, load_words
 from .board.packing import FORMS
 from .compile.compiler import compile_network
 from .compile.image import Image
@@ -71,12 +71,12 @@ def synthetic(weights: int = WEIGHTS, seed: int = 0) -> Network:
                    f"{weights:,} weights")
 
 
-def forms_of(image: Image, arrays: Sequence[np.ndarray]) -> dict[str, float]:
+def forms_of(image: Image, arrays: np.ndarray) -> dict[str, float]:
     """Mean bytes to the board for an input, in each form alone ("plain", "expand", "packed"; those
     that cannot be expanded go plain there) and as it is sent ("sent")."""
     def mean(forms: tuple[str, ...]) -> float:
-        return float(np.mean([line_bytes(inference_job(image, array, None, 1, False, forms))[0]
-                              for array in arrays]))
+        return float(np.mean([line_bytes(job)[0] for job in inference_jobs(
+            image, arrays, None, 1, False, forms)]))
     return {form: mean((form,)) for form in FORMS} | {"sent": mean(FORMS)}
 
 
@@ -98,8 +98,7 @@ def inference_speed(board: Accelerator, image: Image, inputs: np.ndarray) -> dic
     cycles = [int(result.cycles[0]) for result in board.stream(inputs, ahead=0)]
     alone = board.transport.now() - began
     there, back = (now - then for now, then in zip(_bytes(board), before, strict=True))
-    jobs = [inference_job(image, array, None, 1, False, frames=board.transport.frames)
-            for array in inputs]
+    jobs = list(inference_jobs(image, inputs, None, 1, False, frames=board.transport.frames))
     written = sum(4 * len(request.write.payload) for job in jobs for request in job
                   if request.write is not None)
     read = sum(4 * request.reply_words for job in jobs for request in job)

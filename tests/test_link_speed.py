@@ -12,8 +12,8 @@ from sim.board import SimTransport
 from sw import link_speed, ticket
 from sw.board import throughput
 from sw.board.driver import Accelerator
-from sw.board.jobs import input_job
-from sw.board.packing import pack, to_words, writes
+from sw.board.jobs import input_jobs
+from sw.board.packing import FORMS, pack, to_words, writes
 from sw.board.protocol import Read, Request, Run, decode_frame, digest, encode_frame
 from sw.cli.app import main
 from sw.compile.compiler import compile_network
@@ -37,11 +37,11 @@ def test_static_images_send_their_bit_planes_alone(bits, words):
     """28 rows in a pitch of 32: 4 bytes a row and plane, a bit for each position."""
     image = compile_network(readout(InputSpec(1, 28, 28, bits=bits)), PRESETS["a35t"])
     array = np.full((1, 28, 28), (1 << bits) - 1, np.uint8)
-    [request] = input_job(image, array, None, ("expand",))
+    [[request]] = input_jobs(image, array[None], None, ("expand",))
     assert len(request.write.words) == words and request.write.expand == 15
     array[:] = 0
     array[0, 14, 14] = 1
-    [request] = input_job(image, array, None)
+    [[request]] = input_jobs(image, array[None], None)
     assert len(request.write.words) <= 2, "one active position"
 
 
@@ -54,8 +54,9 @@ def test_event_frames_send_their_events():
     events = 200
     array[rng.integers(0, 8, events), rng.integers(0, 2, events), rng.integers(0, 32, events),
           rng.integers(0, 32, events)] += 1
-    plain = sum(len(r.write.payload) for r in input_job(image, array, None, ("plain",)))
-    sent = sum(len(r.write.payload) for r in input_job(image, array, None))
+    [plainly], [shortest] = (input_jobs(image, array[None], None, forms)
+                             for forms in (("plain",), FORMS))
+    plain, sent = (sum(len(r.write.payload) for r in job) for job in (plainly, shortest))
     assert 4 * plain == 8192 and 4 * sent < 3.5 * events
 
 

@@ -11,7 +11,16 @@ from hypothesis.extra.numpy import arrays
 from hw.packing import Unpacker
 from hw.registers import Space
 from sw.board import packing
-from sw.board.packing import FORMS, common_mask, pack, to_masks, to_words, unpack, writes
+from sw.board.packing import (
+    FORMS,
+    common_mask,
+    pack,
+    to_masks,
+    to_words,
+    unpack,
+    writes,
+    writes_of_each,
+)
 from sw.board.protocol import FrameSizes
 
 from .test_link import STALLS, simulate
@@ -63,7 +72,7 @@ def test_examples(masks, mask, stream):
 @given(MASKS, st.binary(max_size=9))
 def test_round_trip(masks, rest):
     assert (to_masks(to_words(masks)) == masks).all()
-    for mask in {0, common_mask(masks)}:
+    for mask in {0, int(common_mask(masks[None])[0])}:
         data = pack(masks, mask)
         assert (unpack(data + rest, len(masks), mask) == masks).all()
 
@@ -77,6 +86,20 @@ def test_writes_fill_the_memory_whatever_the_form(masks, size, forms):
     expected = np.concatenate([np.full(8, 0xFFFF_FFFF, np.uint32), words,
                                np.full(8, 0xFFFF_FFFF, np.uint32)])
     assert (memory_after(found, len(expected)) == expected).all()
+
+
+@given(st.integers(0, 9999), st.integers(1, 5), st.integers(0, 300),
+       st.sampled_from([16, 100, 480]))
+def test_many_inputs_are_written_as_each_alone(seed, inputs, count, size):
+    rng = np.random.default_rng(seed)
+    words = np.stack([to_words(random_masks(rng, count, rng.choice(DENSITIES), rng.choice([0, 15])))
+                      for _ in range(inputs)])
+    together = writes_of_each(Space.MAP, 40, words, size=size)
+    for each, found in zip(words, together, strict=True):
+        alone = writes(Space.MAP, 40, each, size=size)
+        assert [(w.address, w.expand, w.packed, w.words.tolist()) for w in found] == [
+            (w.address, w.expand, w.packed, w.words.tolist()) for w in alone]
+        assert (memory_after(found, 40 + count)[40:] == each).all()
 
 
 @given(MASKS)

@@ -12,7 +12,7 @@ from sim.fault_speaker import Speaker
 from sim.serve import Board
 from sw.board import session as sessions
 from sw.board.driver import Accelerator
-from sw.board.protocol import Read, Request, Run, Write, encode_frame, words
+from sw.board.protocol import Read, Request, Run, Write, words
 from sw.board.transport import SerialTransport
 from sw.errors import BoardSilent, SpikeTicketError
 
@@ -174,8 +174,8 @@ def test_a_second_host_at_a_served_board(tiny_library, case):
         with pytest.raises(BoardSilent, match="another program uses it"):
             SerialTransport(served.port)
         other = os.open(served.port, os.O_RDWR | os.O_NOCTTY)
-        frame = Request(Write(Space.WEIGHT, 3, words([0x1234_5678])), sync=True).frame(77)
-        os.write(other, b"\0" + encode_frame(frame))
+        frame = Request(Write(Space.WEIGHT, 3, words([0x1234_5678])), sync=True).encode(77)
+        os.write(other, b"\0" + frame)
         os.close(other)
         with pytest.raises(SpikeTicketError, match=ANOTHER):
             board.infer(inputs)

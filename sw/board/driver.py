@@ -34,7 +34,7 @@ from . import identities, rates, readback
 from .background import Background
 from .batches import Framing, Loadable, as_batch, as_input, compiled
 from .inference import Identity, Inference, LayerCounters, inference
-from .jobs import cycle_limit, inference_job, input_job, line_bytes
+from .jobs import cycle_limit, inference_jobs, input_jobs, line_bytes
 from .opening import transport_for
 from .protocol import Reply, Request, Run
 from .session import Job, Session, Statistics
@@ -292,8 +292,8 @@ class Accelerator:
         found: list[tuple[str, np.ndarray]] = []
         with self._background.exclusive() as session:
             self._still(held)
-            session.exchange([input_job(image, array, mask,
-                                        frames=self.transport.frames)])
+            session.exchange(input_jobs(image, array[None], None if mask is None else mask[None],
+                                        frames=self.transport.frames))
             self._maps_since = session.resets
             for step in range(-1, len(steps)):
                 if step >= 0:
@@ -347,13 +347,13 @@ class Accelerator:
         masks = (image.gate.check_masks(masks, len(arrays)) if image.gate is not None
                  else check_masks({}, masks, len(arrays)))
 
-        def job(array: np.ndarray, mask: np.ndarray | None) -> Job:
-            made = inference_job(image, array, mask, held.limit, counters,
-                                 frames=self.transport.frames)
-            sizes.append(line_bytes(made[:-1] if counters else made))
-            return made
+        def counted() -> Iterator[Job]:
+            for job in inference_jobs(image, arrays, masks, held.limit, counters,
+                                      frames=self.transport.frames):
+                sizes.append(line_bytes(job[:-1] if counters else job))
+                yield job
 
-        return map(job, arrays, [None] * len(arrays) if masks is None else masks)
+        return counted()
 
     def _known_map(self, image: Image, name: str) -> None:
         if name not in image.maps:

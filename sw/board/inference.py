@@ -9,7 +9,7 @@ import numpy as np
 
 from hw import registers
 
-from ..compile.coding import read_logits
+from ..compile.coding import logits_of
 from ..compile.image import Image
 from .protocol import Reply
 
@@ -52,15 +52,12 @@ class Inference:
 def inference(image: Image, replies: Sequence[Sequence[Reply]], counters: bool,
               sizes: Sequence[tuple[int, int]]) -> Inference:
     """What the replies to inference jobs say. sizes: bytes of each job, (there, back)."""
-    logits = np.zeros((len(replies), image.classes), np.int64)
-    cycles = np.zeros(len(replies), np.int64)
-    log = np.zeros((len(replies), len(image.logged), len(registers.COUNTERS)), np.int64)
-    for i, answers in enumerate(replies):
-        run = answers[-2 if counters else -1]
-        logits[i] = read_logits(run.words.astype("<u4").view(np.uint8).reshape(-1, 4))
-        cycles[i] = run.cycles
-        if counters:
-            log[i] = counter_rows(answers[-1].words)
+    runs = [answers[-2 if counters else -1] for answers in replies]
+    logits = logits_of(np.array([run.words for run in runs], np.uint32).reshape(
+        len(runs), image.classes))
+    cycles = np.array([run.cycles for run in runs], np.int64)
+    log = np.array([counter_rows(answers[-1].words) for answers in replies] if counters else [],
+                   np.int64).reshape(-1, len(image.logged), len(registers.COUNTERS))
     mean = [round(np.mean(each)) for each in zip(*sizes, strict=True)] or [0, 0]
     return Inference(logits, cycles, log if counters else None, *mean)
 

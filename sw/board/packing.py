@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from hw.config import TIMESTEPS_PER_GROUP
-from hw.registers import GROUP_WORDS, Space
+from hw.registers import GROUP_WORDS, REQUEST, Space
 
 from .protocol import MAX_PAYLOAD, FrameSizes, Write
 
@@ -32,25 +32,51 @@ def writes(space: Space, address: int, words: np.ndarray, *, size: int = FrameSi
     cannot tell goes "plain". Raises ValueError for a size that holds no group of words, or that no
     frame can carry.
     """
+    return writes_of_each(space, address, np.asarray(words)[None], size=size, forms=forms)[0]
+
+
+def writes_of_each(space: Space, address: int, words: np.ndarray, *, size: int = FrameSizes.input,
+                   forms: tuple[str, ...] = FORMS) -> list[list[Write]]:
+    """`writes` for each row of `words`, uint32 [inputs, n]."""
     if not 16 <= size <= MAX_PAYLOAD:
         raise ValueError(f"size {size} is outside 16..{MAX_PAYLOAD}")
     words = np.ascontiguousarray(words, np.uint32)
+    if not words.shape[1]:
+        return [[] for _ in words]
     masks = to_masks(words)
-    mask = common_mask(masks)
-    found = [_plain(space, address, words, size)]
-    if "expand" in forms and mask and len(words) % 4 == 0:
-        bits = np.packbits(masks != 0, bitorder="little").view("<u4").astype(np.uint32)
-        found.append([Write(space, address + 4 * write.address, write.words, mask)
-                      for write in _plain(space, 0, bits, size)])
+    common = common_mask(masks)
+    count = words.shape[1]
+    bits = None
+    if "expand" in forms and count % 4 == 0:
+        bits = np.packbits(masks.reshape(len(masks), -1) != 0, axis=1, bitorder="little")
+        bits = bits.view("<u4").astype(np.uint32)
     if "packed" in forms:
-        found.append(_packed(space, address, masks, mask, size))
-    return min(found, key=lambda some: sum(_cost(write) for write in some))
+        data, ends = _items(masks, common)
+    found, start = [], 0
+    for i, mask in enumerate(common.tolist()):
+        cost, chosen = _cost(count, -(-count // size)), "plain"
+        if bits is not None and mask and _cost(count // 4, -(-count // 4 // size)) < cost:
+            cost, chosen = _cost(count // 4, -(-count // 4 // size)), "expand"
+        if "packed" in forms:
+            stop = int(ends[i, -1])
+            packed = _packed(space, address, masks[i], mask, data[start:stop], ends[i] - start,
+                             size)
+            start = stop
+            if _cost(sum(len(write.words) + 1 for write in packed), len(packed)) < cost:
+                found.append(packed)
+                continue
+        found.append(
+            _plain(space, address, words[i], size) if chosen == "plain" else
+            [Write(space, address + 4 * write.address, write.words, mask)
+             for write in _plain(space, 0, bits[i], size)])
+    return found
 
 
 def to_masks(words: np.ndarray) -> np.ndarray:
-    """Words of memory (uint32 [n]) as spike masks, uint8 [n, 8]."""
-    return (words[:, None] >> np.arange(0, 32, TIMESTEPS_PER_GROUP, dtype=np.uint32)
-            & 15).astype(np.uint8)
+    """Words of memory (uint32 [..., n]) as spike masks, uint8 [..., n, 8]."""
+    both = np.ascontiguousarray(words, "<u4").view(np.uint8)
+    masks = np.stack([both & 15, both >> 4], -1)
+    return masks.reshape(*words.shape, POSITIONS)
 
 
 def to_words(masks: np.ndarray) -> np.ndarray:
@@ -59,10 +85,13 @@ def to_words(masks: np.ndarray) -> np.ndarray:
     return (masks.astype(np.uint32) << shifts).sum(1, dtype=np.uint32)
 
 
-def common_mask(masks: np.ndarray) -> int:
-    """The mask of all active positions: 15 if none is active, 0 if they differ."""
-    value = int(masks.max(initial=0))
-    return (value or 15) if ((masks == 0) | (masks == value)).all() else 0
+def common_mask(masks: np.ndarray) -> np.ndarray:
+    """The mask of all active positions of each input, uint8 [inputs] of masks uint8 [inputs, n, 8]:
+    15 if none is active, 0 if they differ."""
+    masks = masks.reshape(len(masks), -1)
+    value = masks.max(1, initial=0)
+    same = ((masks == 0) | (masks == value[:, None])).all(1)
+    return np.where(same, np.where(value, value, 15), 0).astype(np.uint8)
 
 
 def pack(masks: np.ndarray, mask: int = 0) -> bytes:
@@ -71,7 +100,7 @@ def pack(masks: np.ndarray, mask: int = 0) -> bytes:
     mask: the one of all active positions, 0: each has its own. The number of words is not among
     the bytes.
     """
-    return _items(masks, mask)[0].tobytes()
+    return _items(masks[None], np.array([mask]))[0].tobytes()
 
 
 def unpack(data: bytes, count: int, mask: int = 0) -> np.ndarray:
@@ -112,9 +141,9 @@ def unpack(data: bytes, count: int, mask: int = 0) -> np.ndarray:
     return masks
 
 
-def _cost(write: Write) -> int:
+def _cost(words: int, frames: int) -> int:
     # What a frame takes beside its payload, in words; stuffing is much the same for all forms.
-    return write.frame_words + 1
+    return words + frames * (len(REQUEST) + 2)
 
 
 def _plain(space: Space, address: int, words: np.ndarray, size: int) -> list[Write]:
@@ -122,9 +151,9 @@ def _plain(space: Space, address: int, words: np.ndarray, size: int) -> list[Wri
             for start in range(0, len(words), size)]
 
 
-def _packed(space: Space, address: int, masks: np.ndarray, mask: int, size: int) -> list[Write]:
-    """Frames of whole groups, as many in each as fit."""
-    _, ends = _items(masks, mask)
+def _packed(space: Space, address: int, masks: np.ndarray, mask: int, data: np.ndarray,
+            ends: np.ndarray, size: int) -> list[Write]:
+    """Frames of whole groups, as many in each as fit. data, ends: as `_items` has them of all."""
     room = 4 * (size - 1)      # beside the number of words
     found, first = [], 0
     while first < len(ends):
@@ -132,48 +161,69 @@ def _packed(space: Space, address: int, masks: np.ndarray, mask: int, size: int)
         # A run of silent groups that is cut takes two bytes more, half a byte of masks one.
         last = max(first + 1, int(np.searchsorted(ends, before + room - 3, "right")))
         part = masks[first * GROUP_WORDS:last * GROUP_WORDS]
-        data = pack(part, mask)
-        data += bytes(-len(data) % 4)
+        told = data.tobytes() if last - first == len(ends) else pack(part, mask)
+        told += bytes(-len(told) % 4)
         found.append(Write(space, address + first * GROUP_WORDS,
-                           np.frombuffer(data, "<u4").astype(np.uint32), mask, packed=len(part)))
+                           np.frombuffer(told, "<u4").astype(np.uint32), mask, packed=len(part)))
         first = last
     return found
 
 
-def _items(masks: np.ndarray, mask: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes of a packed write, uint8 [bytes], and how many there are up to the end of each group of
-    words, int [groups]."""
-    active = masks != 0
-    words = np.packbits(active, axis=1, bitorder="little")[:, 0]
-    some = words != 0
-    groups = -(-len(words) // GROUP_WORDS)
-    padded = np.zeros(groups * GROUP_WORDS, bool)
-    padded[:len(some)] = some
-    present = np.packbits(padded, bitorder="little")
+def _items(masks: np.ndarray, common: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes of packed writes of masks uint8 [inputs, n, 8], one behind the other, uint8 [bytes],
+    and how many there are up to the end of each group of words, int [inputs, groups].
 
-    # Every byte with its group and the place in it: 0 presence, 1 and 2 of word 0, and so on.
+    common: of each input the mask of its active positions, 0 if each has its own.
+    """
+    inputs, count = masks.shape[:2]
+    groups = -(-count // GROUP_WORDS)
+    whole = np.zeros((inputs, groups * GROUP_WORDS, POSITIONS), np.uint8)
+    whole[:, :count] = masks
+    is_active = whole.reshape(-1) != 0
+    words = np.packbits(is_active, bitorder="little")
+    present = np.packbits(words != 0, bitorder="little")
+    heard, spoken = np.flatnonzero(present), np.flatnonzero(words)
+
     silent = present == 0
-    starts = np.flatnonzero(silent & ~np.concatenate([[False], silent[:-1]]))
-    stops = np.flatnonzero(silent & ~np.concatenate([silent[1:], [False]])) + 1
-    runs = [np.arange(a, b, _RUN) for a, b in zip(starts, stops, strict=True)]
-    counts = [np.minimum(_RUN, b - run) - 1 for run, b in zip(runs, stops, strict=True)]
-    run = np.concatenate([np.zeros(0, int), *runs])
-    spoken = np.flatnonzero(some)
-    kinds = 2 * GROUP_WORDS + 2
-    parts = [
-        (np.flatnonzero(~silent) * kinds, present[~silent]),
-        (run * kinds, np.zeros(len(run), np.uint8)),
-        (run * kinds + 1, np.concatenate([np.zeros(0, int), *counts])),
-        (spoken // GROUP_WORDS * kinds + 1 + 2 * (spoken % GROUP_WORDS), words[spoken]),
-    ]
-    if not mask:
-        own = masks[active]
-        word = np.repeat(np.arange(len(masks)), active.sum(1))[::2]
-        pairs = np.append(own, np.zeros(len(own) % 2, np.uint8)).reshape(-1, 2)
-        parts.append((word // GROUP_WORDS * kinds + 2 + 2 * (word % GROUP_WORDS),
-                      pairs[:, 0] | pairs[:, 1] << 4))
-    keys = np.concatenate([key for key, _ in parts])
-    data = np.concatenate([part.astype(np.uint8) for _, part in parts])
-    order = np.argsort(keys, kind="stable")
-    ends = np.searchsorted(keys[order], np.arange(1, groups + 1) * kinds)
-    return data[order], ends
+    begins, ends = silent.copy(), silent.copy()
+    begins[1:] &= ~silent[:-1]
+    ends[:-1] &= ~silent[1:]
+    begins[::groups or 1] |= silent[::groups or 1]      # no run goes on from input to input
+    ends[groups - 1::groups or 1] |= silent[groups - 1::groups or 1]
+    starts = np.flatnonzero(begins)
+    lengths = np.flatnonzero(ends) + 1 - starts
+    parts = -(-lengths // _RUN)                         # a long run takes several counts
+    run = np.repeat(starts, parts) + _RUN * _counted(parts)
+    counts = np.minimum(_RUN, np.repeat(starts + lengths, parts) - run) - 1
+
+    active = np.flatnonzero(is_active)
+    of_input = active // max(1, groups * GROUP_WORDS * POSITIONS)
+    own = common[of_input] == 0
+    if not own.all():
+        active, of_input = active[own], of_input[own]
+    values = np.append(whole.reshape(-1)[active], 0)
+    number = np.bincount(of_input, minlength=inputs)
+    low = np.flatnonzero(_counted(number) & 1 == 0)     # the next value goes with it,
+    high = values[low + 1]                              # if it is of the same input
+    high[(np.cumsum(-(-number // 2)) - 1)[number % 2 == 1]] = 0
+    word = active[low] // POSITIONS
+    pairs = np.bincount(word, minlength=len(words))
+
+    # Bytes of each group: presence, or a count of silent ones, then those of its words.
+    size = np.zeros((len(present), 1 + GROUP_WORDS), np.int64)
+    size[heard, 0], size[run, 0] = 1, 2
+    size[:, 1:] = ((words != 0) + pairs).reshape(-1, GROUP_WORDS)
+    stop = np.cumsum(size).reshape(size.shape)
+    at, of_word = (stop - size)[:, 0], (stop - size)[:, 1:].reshape(-1)
+    data = np.zeros(size.sum(), np.uint8)
+    data[at[heard]] = present[heard]
+    data[at[run] + 1] = counts
+    data[of_word[spoken]] = words[spoken]
+    data[(of_word + 1 - np.cumsum(pairs) + pairs)[word] + np.arange(len(word))] = (
+        values[low] | high << 4)
+    return data, stop[:, -1].reshape(inputs, groups)
+
+
+def _counted(lengths: np.ndarray) -> np.ndarray:
+    """0, 1, ... of each of the lengths, one behind the other."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)

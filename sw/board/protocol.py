@@ -6,6 +6,7 @@ side.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -40,16 +41,18 @@ class FrameError(ValueError):
     """Bytes between two zeros are not a frame; the message says why."""
 
 
+_CODES = [bytes([length + 1]) for length in range(255)]
+
+
 def cobs_encode(data: bytes) -> bytes:
     """Consistent overhead byte stuffing (Cheshire and Baker 1999) without the final zero."""
-    out = bytearray()
+    parts = []
     for block in data.split(b"\0"):
         while len(block) >= 254:
-            out += b"\xff" + block[:254]
+            parts += (b"\xff", block[:254])
             block = block[254:]
-        out.append(len(block) + 1)
-        out += block
-    return bytes(out)
+        parts += (_CODES[len(block)], block)
+    return b"".join(parts)
 
 
 def cobs_decode(data: bytes) -> bytes:
@@ -72,8 +75,19 @@ def cobs_decode(data: bytes) -> bytes:
 
 def encode_frame(words: np.ndarray) -> bytes:
     """A frame of 32-bit words, stuffed and ended by a zero; the CRC is added here."""
-    data = np.ascontiguousarray(words, dtype="<u4").tobytes()
-    return cobs_encode(data + zlib.crc32(data).to_bytes(4, "little")) + b"\0"
+    return stuffed(np.ascontiguousarray(words, dtype="<u4").tobytes())[0]
+
+
+def stuffed(data: bytes) -> tuple[bytes, int]:
+    """The frame of these bytes as it goes over the line, and their CRC."""
+    crc = zlib.crc32(data)
+    return cobs_encode(data + crc.to_bytes(4, "little")) + b"\0", crc
+
+
+def stuffed_bytes(data: bytes) -> int:
+    """Bytes of `stuffed(data)`, without making them."""
+    whole = data + zlib.crc32(data).to_bytes(4, "little")
+    return len(whole) + 2 + sum(len(block) // 254 for block in whole.split(b"\0"))
 
 
 def decode_frame(frame: bytes) -> np.ndarray:
@@ -161,7 +175,7 @@ class Request:
     read: Read | None = None
     sync: bool = False
 
-    @property
+    @functools.cached_property
     def buffer_words(self) -> int:
         """Words that the frame takes of the board's buffer."""
         return 1 + (self.write.frame_words if self.write else len(REQUEST) + 1)
@@ -177,28 +191,46 @@ class Request:
         return not self.sync or self.write is not None or self.run is not None
 
     def encode(self, seq: int) -> bytes:
-        """The frame. Raises as `frame`."""
-        return encode_frame(self.frame(seq))
+        """The frame as it goes over the line. Raises as `frame`."""
+        return stuffed(self.frame(seq))[0]
 
-    def frame(self, seq: int) -> np.ndarray:
-        """Words of the frame without its CRC: uint32. Raises ValueError naming a field that does
-        not fit."""
-        write = self.write or Write(Space.MAP, 0)
-        run = self.run or Run(max_cycles=0)
-        read = self.read or Read(Space.MAP, 0, 0)
-        payload = write.payload
+    def frame(self, seq: int) -> bytes:
+        """The frame's words without its CRC. Raises ValueError naming a field that does not fit."""
+        first, rest = self._numberless
+        return (first | program.pack(_SEQ, {"seq": seq, "below": 0})).to_bytes(4, "little") + rest
+
+    @functools.cached_property
+    def _numberless(self) -> tuple[int, bytes]:
+        """The first word without the number, and the bytes of all others."""
+        if self.write is None:
+            return _header(self.sync, None, 0, 0, False, self.run, self.read)
+        write, payload = self.write, self.write.payload
         if len(payload) > MAX_PAYLOAD:
             raise ValueError(f"{len(payload)} words to write are more than {MAX_PAYLOAD}")
-        header = program.pack_words(REQUEST, {
-            "version": PROTOCOL, "reply": 0, "sync": self.sync, "write": self.write is not None,
-            "run": self.run is not None, "read": self.read is not None, "digest": read.digest,
-            "packed": write.packed > 0, "unused": 0, "seq": seq,
-            "write_addr": write.address, "write_space": write.space, "expand": write.expand,
-            "read_addr": read.address, "read_space": read.space,
-            "read_count": read.count, "read_stride": read.stride,
-            "start": run.start, "stop_after": run.stop_after, "max_cycles": run.max_cycles,
-        })
-        return np.concatenate([np.array(header, np.uint32), payload])
+        first, rest = _header(self.sync, write.space, write.address, write.expand,
+                              write.packed > 0, self.run, self.read)
+        return first, rest + payload.astype("<u4", copy=False).tobytes()
+
+
+_SEQ = (("below", sum(width for name, width in REQUEST[0] if name != "seq")), ("seq", 16))
+
+
+@functools.lru_cache(4096)
+def _header(sync: bool, space: Space | None, address: int, expand: int, packed: bool,
+            run: Run | None, read: Read | None) -> tuple[int, bytes]:
+    """The first word of a header without its number, and the bytes of the others; space: None
+    without a write. Of the inputs of a batch they are mostly the same."""
+    first, *rest = program.pack_words(REQUEST, {
+        "version": PROTOCOL, "reply": 0, "sync": sync, "write": space is not None,
+        "run": run is not None, "read": read is not None, "packed": packed, "unused": 0, "seq": 0,
+        "digest": read is not None and read.digest,
+        "write_addr": address, "write_space": Space.MAP if space is None else space,
+        "expand": expand, "start": 0, "stop_after": 0, "max_cycles": 0,
+        "read_addr": 0, "read_space": Space.MAP, "read_count": 0, "read_stride": 1,
+    } | ({} if run is None else vars(run)) | ({} if read is None else {
+        "read_addr": read.address, "read_space": read.space, "read_count": read.count,
+        "read_stride": read.stride}))
+    return first, np.array(rest, "<u4").tobytes()
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +252,8 @@ class Reply:
         Raises SpikeTicketError if they are one of another protocol version.
         """
         words = decode_frame(frame)
-        first = program.unpack_words(REPLY[:1], [int(words[0])])
+        header = words[:len(REPLY)].tolist()
+        first = program.unpack(REPLY[0], header[0])
         if not first["reply"]:
             raise FrameError("a request came back: the line is looped")
         if first["version"] != PROTOCOL:
@@ -229,11 +262,14 @@ class Reply:
                 "use a bitstream and a host of one version")
         if len(words) < len(REPLY):
             raise FrameError(f"{len(words)} words are no reply")
-        values = program.unpack_words(REPLY, [int(w) for w in words[:len(REPLY)]])
-        if values["count"] != len(words) - len(REPLY) or values["status"] not in set(Status):
+        values = program.unpack_words(REPLY, header)
+        if values["count"] != len(words) - len(REPLY) or values["status"] not in _STATUSES:
             raise FrameError("the reply's header contradicts itself")
         return cls(Status(values["status"]), values["seq"], values["expected"], values["cycles"],
                    values["epoch"], words[len(REPLY):])
+
+
+_STATUSES = frozenset(Status)
 
 
 class Splitter:

@@ -26,7 +26,7 @@ def identify(session: Session, config: CoreConfig | None) -> tuple[Identity, Cor
     config: what it should be; None: whatever this version knows under its identity. Raises
     SpikeTicketError if it is not that.
     """
-    got = session.ask(Request(read=Read(Space.REGISTER, 0, len(Register)))).words
+    got = session.ask(Request(read=Read(Space.REGISTER, 0, Register.BUILD_HIGH + 1))).words
     name = session.transport.name
     if got[Register.MAGIC] != registers.MAGIC:
         raise WrongBoard(f"{name}: not a SpikeTicket board (it says "

@@ -21,7 +21,7 @@ from hw import registers
 from hw.registers import STATUS_TEXT, Register, Space, Status
 
 from ..errors import BoardError, BoardSilent, LineDamaged, WrongBoard
-from .protocol import FrameError, Reply, Request, Splitter, Write, digest, encode_frame, words
+from .protocol import FrameError, Reply, Request, Splitter, Write, stuffed, words
 from .transport import Transport
 
 Job = Sequence[Request]
@@ -291,10 +291,10 @@ class Session:
 
     def _send(self, request: Request, job: _Job | None = None, last: bool = True,
               lead: bytes = b"") -> _Sent:
-        frame = request.frame(self._seq)
-        data = lead + encode_frame(frame)
+        frame, crc = stuffed(request.frame(self._seq))
+        data = lead + frame
         before = self._sent[-1].epoch if self._sent else next(iter(self._epochs or {0}))
-        epoch = registers.next_epoch(before, digest(frame)) if request.chained else before
+        epoch = registers.next_epoch(before, crc) if request.chained else before
         seconds = request.run.max_cycles / self.clock_hz if request.run else 0.0
         if self.transport.baud:
             seconds += 10 * (len(data) + 4 * request.reply_words + 32) / self.transport.baud

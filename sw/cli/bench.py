@@ -55,6 +55,21 @@ def link(*, ticket: Annotated[list[str] | None, TICKET] = None,
 
 
 @app.command
+def host(*, ticket: Annotated[list[str] | None, TICKET] = None,
+         images: Annotated[int, number("images of each ticket", 1)] = 320,
+         json: Json = False) -> None:
+    """What an image costs the host: processor time to encode, send, receive and decode it.
+
+    example: spiketicket bench host --ticket fmnist-scnn
+
+    The board is one of a few lines that answers at once, and is not counted.
+    """
+    from .. import host_speed
+    rows = host_speed.measure(ticket, images)
+    put({"tickets": rows}, json, lambda found: host_speed.show(found["tickets"]))
+
+
+@app.command
 def pool(members: Annotated[list[str], Parameter(
              help="sim, sim:PRESET, auto, a board's name, a port; BOARD@HOST for a board of "
                   "another computer (Ray)")], *,

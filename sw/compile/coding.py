@@ -6,8 +6,6 @@ position) is the low or high half of byte i // 2. See `docs/core.md` for the for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from hw import program
@@ -20,8 +18,8 @@ from .listing import read_program
 
 
 def lanes_to_words(lanes: np.ndarray) -> np.ndarray:
-    """Lanes uint8 [n, window] (4-bit masks) as map words, bytes uint8 [n, window / 2]."""
-    return lanes[:, 0::2] | lanes[:, 1::2] << 4
+    """Lanes uint8 [..., window] (4-bit masks) as map words, bytes uint8 [..., window / 2]."""
+    return lanes[..., 0::2] | lanes[..., 1::2] << 4
 
 
 def words_to_lanes(words: np.ndarray) -> np.ndarray:
@@ -48,29 +46,31 @@ def gate_input(image: Image, array: np.ndarray,
     return image.gate.apply(array, None if masks is None else masks[0], image.static)
 
 
-def encode_input(image: Image, array: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """One image as map words to write: [(first address, bytes uint8 [n, window / 2])].
+def encode_input(image: Image, arrays: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Inputs as map words to write: [(first address, bytes uint8 [..., n, window / 2])].
 
-    array: uint8 [C, H, W] for a static input, else [T, C, H, W]; with a patch gate, as `gate_input`
-    gives it.
+    arrays: uint8 [..., C, H, W] for a static input, else [..., T, C, H, W]; with a patch gate, as
+    `gate_input` gives them.
     """
-    _check_input(image, array)
-    values = np.broadcast_to(array, (image.timesteps, *image.input_shape))
+    _check_input(image, arrays)
+    values = arrays if not image.static else np.broadcast_to(
+        arrays[..., None, :, :, :], (*arrays.shape[:-3], image.timesteps, *image.input_shape))
     masks = to_masks(image.inputs[0], values)
     return [(layout.base, lanes_to_words(
         layout.lanes(masks[..., :layout.height, :layout.width]))) for layout in image.inputs]
 
 
 def to_masks(layout: MapLayout, values: np.ndarray) -> np.ndarray:
-    """Values uint8 [T, C, H, W] as the masks of a map, uint8 [copies, planes, C, H, W]."""
-    masks = np.zeros((layout.copies, layout.planes, *values.shape[1:]), np.uint8)
+    """Values uint8 [..., T, C, H, W] as the masks of a map, uint8 [..., copies, planes, C, H, W].
+    """
+    *batch, _, channels, height, width = values.shape
+    masks = np.zeros((*batch, layout.copies, layout.planes, channels, height, width), np.uint8)
     for group, copy in enumerate(layout.copy_of_group):
-        part = values[group * TIMESTEPS_PER_GROUP:(group + 1) * TIMESTEPS_PER_GROUP]
+        part = np.moveaxis(values, -4, 0)[group * TIMESTEPS_PER_GROUP:][:TIMESTEPS_PER_GROUP]
         for plane in range(layout.planes):
-            if layout.bits_a_mask > 1:
-                masks[copy, plane] = part[0] >> layout.bits_a_mask * plane & 15
-            else:
-                masks[copy, plane] = sum((v >> plane & 1) << t for t, v in enumerate(part))
+            masks[..., copy, plane, :, :, :] = (
+                part[0] >> layout.bits_a_mask * plane & 15 if layout.bits_a_mask > 1 else
+                sum((v >> plane & 1) << t for t, v in enumerate(part)))
     return masks
 
 
@@ -87,7 +87,7 @@ def to_values(layout: MapLayout, masks: np.ndarray, timesteps: int) -> np.ndarra
 
 def _check_input(image: Image, array: np.ndarray) -> None:
     shape = image.input_shape if image.static else (image.timesteps, *image.input_shape)
-    if array.dtype != np.uint8 or array.shape != shape:
+    if array.dtype != np.uint8 or array.shape[-len(shape):] != shape:
         raise SpikeTicketError(f"input is {array.dtype} {list(array.shape)}; network "
                                f"{image.name!r} takes uint8 {list(shape)}")
     if array.size and int(array.max()) >> image.input_bits:
@@ -121,10 +121,9 @@ def program_through(image: Image, layer: int) -> np.ndarray:
 def decode_logits(image: Image, words: np.ndarray) -> np.ndarray:
     """Logits int64 [classes] from the map memory, bytes uint8 [map_words, window / 2]."""
     rows = words[image.results:image.results + image.classes]
-    return read_logits(rows)
+    return logits_of(np.ascontiguousarray(rows[:, :4]).view("<u4")[:, 0])
 
 
-def read_logits(rows: Sequence | np.ndarray) -> np.ndarray:
-    """Logits int64 [classes] from the result words alone, bytes uint8 [classes, window / 2]."""
-    rows = np.ascontiguousarray(np.asarray(rows, np.uint8)[:, :4])
-    return rows.view("<i4")[:, 0].astype(np.int64)
+def logits_of(words: np.ndarray) -> np.ndarray:
+    """Logits int64 [...] of the first 32 bits of the result words, uint32 [...]."""
+    return np.asarray(words, np.uint32).view(np.int32).astype(np.int64)

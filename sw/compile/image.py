@@ -86,13 +86,17 @@ class MapLayout:
         return phase, flat // self.window, flat % self.window
 
     def lanes(self, masks: np.ndarray) -> np.ndarray:
-        """Spike masks uint8 [copies, planes, C, H, W] as lanes uint8 [words, window]."""
-        out = np.zeros((self.copies, self.planes, self.factor ** 2, self.channels,
-                        self.channel_words, self.window), np.uint8)
+        """Spike masks uint8 [..., copies, planes, C, H, W] as lanes uint8 [..., words, window]."""
         phase, word, lane = self._positions()
-        # the advanced indices lead: [H, W, copies, planes, C]
-        out[:, :, phase, :, word, lane] = masks.transpose(3, 4, 0, 1, 2)
-        return out.reshape(self.words, self.window)
+        size = self.height * self.width
+        source = np.full((self.factor ** 2, self.channel_words, self.window), size)
+        source[phase, word, lane] = np.arange(size).reshape(phase.shape)
+        masks = masks.reshape(*masks.shape[:-2], size)
+        padded = np.zeros((*masks.shape[:-1], size + 1), np.uint8)
+        padded[..., :-1] = masks
+        # [..., copies, planes, C, phase, word, lane]
+        out = padded.take(source, axis=-1).swapaxes(-4, -3)
+        return out.reshape(*masks.shape[:-4], self.words, self.window)
 
     def masks(self, lanes: np.ndarray) -> np.ndarray:
         """Inverse of `lanes`; lanes is uint8 [words, window]."""
