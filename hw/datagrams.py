@@ -133,6 +133,7 @@ class Datagrams(wiring.Component):
         length = Signal(range(REPLY_BYTES + 1))     # bytes of a reply so far
         at, after = Signal.like(length), Signal.like(length)
         announcing, taken = Signal(), tx.valid & tx.ready
+        announced = self._announced(m, holder, at)
         m.d.comb += [
             after.eq(Mux(taken, at + 1, at)), read.addr.eq(after),
             write.addr.eq(length), write.data.eq(link.payload),
@@ -169,7 +170,7 @@ class Datagrams(wiring.Component):
                     m.d.sync += length.eq(0)
                     m.next = "COLLECT"
             with m.State("ANNOUNCE"):
-                m.d.comb += [tx.valid.eq(1), tx.payload.data.eq(self._announced(m, holder, at)),
+                m.d.comb += [tx.valid.eq(1), tx.payload.data.eq(announced),
                              announcing.eq(1)]
                 with m.If(tx.ready & tx.payload.last):
                     m.next = "COLLECT"
@@ -177,7 +178,7 @@ class Datagrams(wiring.Component):
     def _announced(self, m, holder, at):
         """The byte of the announcement at a place."""
         by_host, ip, port = holder
-        idle, tick = Signal(16), Signal(registers.IDLE_SHIFT + 1)
+        idle, tick = Signal(16, init=0xFFFF), Signal(registers.IDLE_SHIFT + 1)
         with m.If(self.link_rx.valid):
             m.d.sync += [idle.eq(0), tick.eq(0)]
         with m.Else():

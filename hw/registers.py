@@ -75,8 +75,8 @@ ANNOUNCEMENT: Fields = (
 """A datagram from a board: what it is and who holds it, least significant byte first.
 
 holder_ip, holder_port: the host whose session it serves, 0 for the serial line. idle: since its
-last byte, in 2^IDLE_SHIFT clock cycles, at most 65,535. No reply begins like this: its second byte
-is that of a header.
+last byte, in 2^IDLE_SHIFT clock cycles, at most 65,535, which it is after a reset, too. No reply
+begins like this: its second byte is that of a header.
 """
 
 ANNOUNCEMENT_BYTES = sum(width for _, width in ANNOUNCEMENT) // 8

@@ -1,4 +1,5 @@
-"""The simulated board: `hw.top.Top` compiled by Verilator, behind the driver's `Transport`.
+"""The simulated board: `hw.top.Top` and `hw.datagrams` compiled by Verilator, behind the driver's
+`Transport`. Its serial line passes whole bytes, its network whole datagrams (`sim.network`).
 
     spiketicket sim build                    # build the default configuration, with progress
     spiketicket sim build --preset tiny
@@ -215,26 +216,49 @@ def gateware(config: CoreConfig) -> str:
 
 
 def top_level(config: CoreConfig, number: int = 0) -> tuple[Module, list[Signal]]:
-    """`Top` with registered ports and no reset input, and its ports. number: of the build.
+    """`Top` and `Datagrams` with registered ports and no reset input, and the ports. number: of the
+    build.
 
     Without a combinational path from any input, Verilator evaluates the design once a cycle.
     """
     from amaranth import ClockDomain, Module, Signal
+    from amaranth.lib import wiring
 
+    from hw.datagrams import Datagrams
     from hw.top import Top
 
     m = Module()
     m.domains.sync = domain = ClockDomain(reset_less=True)
-    clk, rx_data, rx_valid = Signal(name="clk"), Signal(8, name="rx_data"), Signal(name="rx_valid")
-    tx_enable, tx_data = Signal(name="tx_enable"), Signal(8, name="tx_data")
-    tx_taken, busy = Signal(name="tx_taken"), Signal(name="busy")
-    m.submodules.top = top = Top(config, build=number)
-    m.d.comb += domain.clk.eq(clk)
+    ports: dict[str, Signal] = {}
+
+    def port(name: str, width: int = 1) -> Signal:
+        return ports.setdefault(name, Signal(width, name=name))
+
+    m.submodules.top = top = Top(config, build=number, ethernet=True)
+    m.submodules.datagrams = datagrams = Datagrams(config, build=number)
+    wiring.connect(m, datagrams.link_rx, top.rx)
+    wiring.connect(m, top.tx, datagrams.link_tx)
+    line_in, line_out, udp = datagrams.serial_rx, datagrams.serial_tx, datagrams.udp
+    m.d.comb += [domain.clk.eq(port("clk")), port("udp_free").eq(~udp.rx.valid)]
     m.d.sync += [
-        top.rx.payload.eq(rx_data), top.rx.valid.eq(rx_valid), top.tx.ready.eq(tx_enable),
-        tx_data.eq(top.tx.payload), tx_taken.eq(top.tx.valid & top.tx.ready), busy.eq(top.busy),
+        line_in.payload.eq(port("rx_data", 8)), line_in.valid.eq(port("rx_valid")),
+        line_out.ready.eq(port("tx_enable")), port("tx_data", 8).eq(line_out.payload),
+        port("tx_taken").eq(line_out.valid & line_out.ready),
+        port("busy").eq(top.busy | datagrams.busy | udp.rx.valid),
+        datagrams.serial_broken.eq(port("line_break")), udp.tx.ready.eq(port("udp_enable")),
+        port("udp_taken").eq(udp.tx.valid & udp.tx.ready),
+        port("udp_tx_data", 8).eq(udp.tx.payload.data), port("udp_tx_last").eq(udp.tx.payload.last),
+        port("udp_tx_ip", 32).eq(udp.tx_ip), port("udp_tx_port", 16).eq(udp.tx_port),
     ]
-    return m, [clk, rx_data, rx_valid, tx_enable, tx_data, tx_taken, busy]
+    with m.If(port("udp_give")):
+        m.d.sync += [
+            udp.rx.valid.eq(1), udp.rx.payload.data.eq(port("udp_data", 8)),
+            udp.rx.payload.last.eq(port("udp_last")), udp.rx_ip.eq(port("udp_ip", 32)),
+            udp.rx_port.eq(port("udp_port", 16)),
+        ]
+    with m.Elif(udp.rx.ready):
+        m.d.sync += udp.rx.valid.eq(0)
+    return m, [*ports.values()]
 
 
 class SimTransport(Transport):
@@ -252,22 +276,22 @@ class SimTransport(Transport):
                  progress: bool = True, library: Path | None = None):
         self.config = config or PRESETS[DEFAULT_PRESET]
         self._library = ctypes.CDLL(str(library or build(self.config, progress=progress)))
-        for name, result, arguments in (
-                ("new", ctypes.c_void_p, ()),
-                ("free", None, (ctypes.c_void_p,)),
-                ("gap", None, (ctypes.c_void_p, ctypes.c_uint32)),
-                ("cycles", ctypes.c_uint64, (ctypes.c_void_p,)),
-                ("send", None, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64)),
-                ("run", ctypes.c_uint64, (ctypes.c_void_p, ctypes.c_uint64)),
-                ("step", None, (ctypes.c_void_p, ctypes.c_uint64)),
-                ("receive", ctypes.c_uint64,
-                 (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64))):
-            function = getattr(self._library, f"board_{name}")
-            function.restype, function.argtypes = result, arguments
+        handle, number = ctypes.c_void_p, ctypes.c_uint64
+        self._bind({
+            "new": (handle,), "free": (None, handle), "gap": (None, handle, ctypes.c_uint32),
+            "cycles": (number, handle), "send": (None, handle, ctypes.c_char_p, number),
+            "run": (number, handle, number), "step": (None, handle, number),
+            "receive": (number, handle, ctypes.c_char_p, number)})
         self._board = self._library.board_new()
         self._passed = 0.0  # seconds of boards before this one, and of waits for nothing
         if baud is not None:
             self.set_baud(baud)
+
+    def _bind(self, functions: Mapping[str, tuple]) -> None:
+        """Say what functions of the harness, by name, return and take."""
+        for name, (result, *arguments) in functions.items():
+            function = getattr(self._library, f"board_{name}")
+            function.restype, function.argtypes = result, arguments
 
     @property
     def cycles(self) -> int:
@@ -277,17 +301,25 @@ class SimTransport(Transport):
     def write(self, data: bytes) -> None:
         self._library.board_send(self._board, bytes(data), len(data))
 
-    def read(self, timeout: float) -> bytes:
-        """Run until the board has sent a frame, has nothing more to do, or `timeout` board seconds
-        have passed, whichever comes first.
+    def run(self, timeout: float) -> int:
+        """Let time pass until the board has sent a frame, has nothing more to do, or `timeout` of
+        its seconds have passed, whichever comes first; returns the bytes that have come.
         """
-        end = self.now() + timeout
-        waiting = self._library.board_run(self._board, int(timeout * self.config.clock_hz))
-        if not waiting:
-            self._passed += max(0.0, end - self.now())
+        return self._library.board_run(self._board, int(timeout * self.config.clock_hz))
+
+    def take(self) -> bytes:
+        """The bytes that have come."""
+        waiting = self._library.board_run(self._board, 0)
         buffer = ctypes.create_string_buffer(max(1, waiting))
         count = self._library.board_receive(self._board, buffer, waiting)
         return buffer.raw[:count]
+
+    def read(self, timeout: float) -> bytes:
+        """`run`, and `take`; where nothing comes `timeout` passes."""
+        end = self.now() + timeout
+        if not self.run(timeout):
+            self.rest(max(0.0, end - self.now()))
+        return self.take()
 
     def power_cycle(self) -> None:
         """A fresh board: every memory and register as after configuration."""
@@ -297,6 +329,10 @@ class SimTransport(Transport):
 
     def now(self) -> float:
         return self._passed + self.cycles / self.config.clock_hz
+
+    def rest(self, seconds: float) -> None:
+        """Time passes in which the board has nothing to do."""
+        self._passed += seconds
 
     def step(self, cycles: int) -> None:
         """Let time pass."""

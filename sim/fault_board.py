@@ -67,11 +67,9 @@ class PinTransport(SimTransport):
                  progress: bool = True):
         super().__init__(config, library=library or build(config, progress=progress))
         handle, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
-        for name, result, arguments in (
-                ("noise", None, (u64, u64)), ("wrong_bits", u64, ()), ("hold", None, (u64,)),
-                ("reset", None, (u64,)), ("flip_weight", None, (u32, u32))):
-            function = getattr(self._library, f"board_{name}")
-            function.restype, function.argtypes = result, (handle, *arguments)
+        self._bind({"noise": (None, handle, u64, u64), "wrong_bits": (u64, handle),
+                    "hold": (None, handle, u64), "reset": (None, handle, u64),
+                    "flip_weight": (None, handle, u32, u32)})
 
     def noise(self, rate: float, seed: int) -> None:
         """From now on a bit on the line, either way, is wrong with probability `rate`."""

@@ -59,6 +59,10 @@ class BoardSilent(BoardError):
     """No answer: no board, no power, another rate, or a port that is gone."""
 
 
+class BoardHeld(BoardError):
+    """A board on the network serves another host, or its serial line, and not this session."""
+
+
 class WrongBoard(BoardError):
     """A board answers, but it is another one, or holds another core, build or network."""
 

@@ -10,11 +10,11 @@ import time
 import pytest
 
 from sim.serve import Board
-from sw.board import board_clock
+from sw.board import board_clock, udp
 from sw.board.driver import Accelerator
 from sw.board.transport import SerialTransport
 from sw.cli.app import main
-from sw.errors import SpikeTicketError
+from sw.errors import BoardError, SpikeTicketError
 
 from .tiny_board import TINY, random_case
 
@@ -85,26 +85,29 @@ def test_a_second_board_on_a_link_is_refused(tiny_library, tmp_path, capsys):
         assert os.path.realpath(link) == first.port
 
 
+@pytest.mark.parametrize("network", [False, True])
 @pytest.mark.parametrize("by_the_wall", [False, True])
-def test_a_board_that_is_merely_slow_is_waited_for(tiny_library, case, monkeypatch, by_the_wall):
+def test_a_board_that_is_merely_slow_is_waited_for(tiny_library, case, monkeypatch, by_the_wall,
+                                                   network):
     """As on a busy computer: seconds of the wall for thousandths of the board's."""
     image, inputs, logits = case
     if by_the_wall:  # what the board's own clock is for
         monkeypatch.setattr(board_clock, "find", lambda port: None)
-    with Board(TINY, library=tiny_library) as board, \
-            Accelerator(SerialTransport(board.port), TINY) as accelerator:
+    with Board(TINY, library=tiny_library, udp=0) as board, \
+            Accelerator.open(board.address if network else board.port, manifest=TINY,
+                             max_baud=0) as accelerator:
         accelerator.load(image)
         vars(accelerator._held)["limit"] = 100_000
         accelerator._session._slack = 0.2
-        quick, slow = board._transport.read, [4]
+        quick, slow = board._transport.run, [4]
 
-        def read(timeout):
+        def run(timeout):
             slow[0] -= 1
             if slow[0] >= 0:
                 time.sleep(0.5)
             return quick(timeout)
 
-        monkeypatch.setattr(board._transport, "read", read)
+        monkeypatch.setattr(board._transport, "run", run)
         assert (accelerator.infer(inputs).logits == logits).all()
         assert (accelerator.statistics.recoveries > 0) == by_the_wall
 
@@ -148,3 +151,68 @@ def test_command(tiny_library, tmp_path, how):
         running.wait()
         running.stdout.close()
     assert not link.is_symlink()
+
+
+def test_the_network(tiny_library, case):
+    """One board, two doors; whoever holds it is told to the other."""
+    image, inputs, logits = case
+    with Board(TINY, library=tiny_library, udp=0) as board:
+        with Accelerator.open(board.address) as accelerator:
+            assert accelerator.transport.simulated and not accelerator.transport.timed
+            accelerator.load(image)
+            assert (accelerator.infer(inputs).logits == logits).all()
+            assert set(dict(accelerator.trace(inputs[0]))) == set(image.maps)  # long replies
+            board.power_cycle()
+            assert (accelerator.infer(inputs).logits == logits).all()
+            with pytest.raises(BoardError, match=r"127\.0\.0\.1:\d+ holds the board"):
+                Accelerator.open(board.address)
+            with Accelerator.open(f"{board.address}?take") as other:
+                other.identify()
+                with pytest.raises(BoardError, match=r"127\.0\.0\.1:\d+ has taken the board"):
+                    accelerator.infer(inputs)
+            assert (accelerator.infer(inputs).logits == logits).all()  # the other has ended
+        with Accelerator.open(board.address, manifest=TINY) as accelerator:
+            accelerator.load(image)
+            assert (accelerator.infer(inputs).logits == logits).all()
+
+
+def test_a_holder_that_is_silent_is_replaced(tiny_library):
+    """After seconds of the board's own, in which it has nothing to do."""
+    with Board(TINY, library=tiny_library, udp=0) as board, \
+            Accelerator.open(board.address) as first:
+        first.identify()
+        until = first.transport.now() + udp.ABANDONED + 0.1
+        end = time.monotonic() + 60
+        while first.transport.now() < until:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        with Accelerator.open(board.address) as second:
+            second.identify()
+
+
+def test_a_udp_port_that_cannot_be_had(tiny_library, capsys):
+    with Board(TINY, library=tiny_library, udp=0) as board:
+        port = board.address.rpartition(":")[2]
+        assert main(["sim", "serve", "--preset", "tiny", "--udp", port]) == 2
+        assert f"--udp {port}: this port cannot be had (Address already in use)" \
+            in capsys.readouterr().err
+        assert board_clock.find(board.address) is not None
+    assert board_clock.find(board.address) is None
+    with pytest.raises(BoardError, match="has no board at that port"):
+        Accelerator.open(board.address)
+    with pytest.raises(SpikeTicketError, match=r"not within 0\.\.65535"):
+        Board(TINY, library=tiny_library, udp=70_000)
+
+
+def test_command_with_a_network(tiny_library):
+    running = subprocess.Popen(
+        [sys.executable, "-m", "sim.serve", "--preset", "tiny", "--udp", "0", "--json"],
+        stdout=subprocess.PIPE, text=True)
+    try:
+        shown = json.loads(running.stdout.readline())
+        with Accelerator.open(shown["udp"]) as accelerator:
+            assert f"{accelerator.identify().id:016x}" == shown["identity"]
+    finally:
+        running.kill()
+        running.wait()
+        running.stdout.close()

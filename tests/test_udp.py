@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hw.registers import CALL, UDP_PORT, Space
 from sw.board import udp, udp_socket
-from sw.board.announcement import CALL, UDP_PORT, Announcement
+from sw.board.announcement import Announcement
 from sw.board.driver import Accelerator
-from sw.board.protocol import encode_frame
+from sw.board.protocol import Request, Write, encode_frame, words
 from sw.board.udp import FRAMES, MOST_BYTES, UdpTransport
 from sw.board.udp_socket import Place
 from sw.errors import BadInput, BoardError, BoardSilent, WrongBoard
@@ -21,6 +22,9 @@ from sw.replay import RecordingTransport, ReplayTransport
 
 from .tiny_board import TINY, random_case
 from .udp_board import FakeBoard, announcement
+
+OTHERS = Request(Write(Space.WEIGHT, 0, words([1, 2, 3])), sync=True).encode(9)
+"""A request of another host."""
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +125,9 @@ def test_another_host_takes_it(fake, case):
         with pytest.raises(BoardError, match=r"10\.0\.0\.7:4242 holds the board"):
             board.infer(inputs)
         fake.idle = 500
+        fake.board.power_cycle()
+        fake.board.write(b"\0" + OTHERS)  # which that host has changed
+        assert fake.board.read(1.0)
         assert (board.infer(inputs).logits == logits).all()
 
 

@@ -8,11 +8,9 @@ import struct
 import threading
 
 from hw import registers
+from hw.datagrams import REPLY_BYTES
+from hw.registers import CALL
 from sim.board import SimTransport
-from sw.board.announcement import CALL
-
-PIECE = 1408
-"""Bytes of a reply that go into a datagram."""
 
 
 def announcement(holder: tuple[int, int] = (0, 0), idle: int = 0xFFFFFFFF, *, identity: int = 0,
@@ -80,5 +78,5 @@ class FakeBoard:
             self.idle = 0
             self.board.write(data)
             while reply := self.board.read(1.0):
-                for start in range(0, len(reply), PIECE):
-                    self.socket.sendto(reply[start:start + PIECE], sender)
+                for start in range(0, len(reply), REPLY_BYTES):
+                    self.socket.sendto(reply[start:start + REPLY_BYTES], sender)

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import struct
 from dataclasses import dataclass
 
-UDP_PORT = 21328
-"""Where boards listen."""
-
-CALL = b"SPKT?"
-"""A datagram that is answered with an announcement, and changes nothing."""
-
-_FIELDS = struct.Struct("<4sHHIIQQI")
-_MAGIC = b"SPKT"
-_IDLE_CYCLES = 1 << 20
+from hw import registers
 
 
 @dataclass(frozen=True)
 class Announcement:
     """One datagram of a board. holder: (IPv4 address as a number, UDP port), None for the serial
-    line. idle: seconds since the holder's last frame. clock_hz: of the core."""
+    line. idle: seconds since the holder's last frame, long after a reset. clock_hz: of the core."""
 
     protocol: int
     holder: tuple[int, int] | None
@@ -32,11 +23,18 @@ class Announcement:
     @classmethod
     def decode(cls, data: bytes) -> Announcement | None:
         """None if a datagram is none; replies never are taken for one."""
-        if len(data) != _FIELDS.size or not data.startswith(_MAGIC):
+        if len(data) != registers.ANNOUNCEMENT_BYTES:
             return None
-        _, protocol, port, ip, idle, identity, build, clock_hz = _FIELDS.unpack(data)
-        return cls(protocol, (ip, port) if ip else None, idle * _IDLE_CYCLES / max(1, clock_hz),
-                   identity, build, clock_hz)
+        number, told = int.from_bytes(data, "little"), {}
+        for name, width in registers.ANNOUNCEMENT:
+            told[name] = number & ((1 << width) - 1)
+            number >>= width
+        if told["magic"] != registers.MAGIC:
+            return None
+        holder = (told["holder_ip"], told["holder_port"]) if told["holder_ip"] else None
+        idle = (told["idle"] << registers.IDLE_SHIFT) / max(1, told["clock_hz"])
+        return cls(told["protocol"], holder, idle, told["identity"], told["build"],
+                   told["clock_hz"])
 
     @property
     def holder_name(self) -> str:

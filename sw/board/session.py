@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from hw import registers
 from hw.registers import STATUS_TEXT, Register, Space, Status
 
-from ..errors import BoardError, BoardSilent, LineDamaged, WrongBoard
+from ..errors import BoardError, BoardHeld, BoardSilent, LineDamaged, WrongBoard
 from .protocol import FrameError, Reply, Request, Splitter, Write, stuffed, words
 from .transport import Transport
 
@@ -208,8 +208,11 @@ class Session:
                     continue
                 self._give_up_or_not(streak, trouble)
                 self._recover(unsent)
-        except BaseException:
+        except BaseException as error:
             self._synced = False
+            if isinstance(error, BoardHeld):  # whatever the board holds now is another's
+                self._sent.clear()
+                self._epochs = set()
             raise
 
     def _send_ahead(self, unsent: deque[_Job], take: Callable[[], Job]) -> None:

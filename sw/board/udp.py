@@ -12,10 +12,10 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from hw.registers import PROTOCOL
+from hw.registers import CALL, PROTOCOL
 
-from ..errors import BadInput, BoardError, BoardSilent, WrongBoard
-from .announcement import CALL, Announcement
+from ..errors import BadInput, BoardError, BoardHeld, BoardSilent, WrongBoard
+from .announcement import Announcement
 from .board_clock import BoardTime
 from .protocol import FrameSizes
 from .transport import Transport
@@ -165,8 +165,8 @@ class UdpTransport(Transport):
         here = int.from_bytes(socket.inet_aton(self._local), "big")
         return ip != here or not port_is_free(self._local, port)
 
-    def _held(self, found: Announcement, what: str) -> BoardError:
-        return BoardError(
+    def _held(self, found: Announcement, what: str) -> BoardHeld:
+        return BoardHeld(
             f"{self.name}: {found.holder_name} {what}; it spoke {found.idle:.1f} s ago; end that "
             f"program, or wait until it has been silent for {ABANDONED:g} s, or take the board: "
             f"{self.name}?take")

@@ -8,8 +8,9 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from hw.registers import UDP_PORT
+
 from ..errors import BadInput, BoardError, BoardSilent
-from .announcement import UDP_PORT
 
 SCHEME = "udp://"
 

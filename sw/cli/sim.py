@@ -21,20 +21,24 @@ app = verb("sim")
 @app.command
 def serve(*, preset: Core = DEFAULT_CORE,
           link: Annotated[str | None, Parameter(help="make a symbolic link to the port")] = None,
+          udp: Annotated[int | None, Parameter(
+              help="also a board on the network: at this UDP port of 127.0.0.1 (0: a free one)")]
+          = None,
           json: Json = False) -> None:
-    """A simulated board behind a serial port, for every program that opens one.
+    """A simulated board behind a serial port, and a UDP port, for every program.
 
     examples:
       spiketicket sim serve  # prints the port, runs until Ctrl-C
       spiketicket sim serve --preset tiny --link /tmp/board
       spiketicket run --board arty_a7 --port /tmp/board    # in another terminal
+      spiketicket sim serve --udp 21328    # and: spiketicket run --port udp://127.0.0.1
 
     The port is a pseudo-terminal. What it does not have is a UART: the baud rate
-    is accepted and means nothing, and a break does nothing. --json prints port
-    and identity.
+    is accepted and means nothing, and a break does nothing, so that a board that a
+    host on the network has taken stays its. --json prints ports and identity.
     """
     from sim import serve as serving
-    serving.serve(preset, link, json)
+    serving.serve(preset, link, json, udp)
 
 
 @app.command
