@@ -35,6 +35,8 @@ METHODS = {
     "imp by layer": dataclasses.replace(CNN, scope="layer", model="4p-6p-f8"),
     "imp early": dataclasses.replace(CNN, early_time=True, early_bird=True, timesteps=3),
     "imp on a residual network": dataclasses.replace(CNN, model="resnet-tiny", scope="lamp"),
+    "obs": dataclasses.replace(CNN, method="obs"),
+    "obs on a Spikeformer": dataclasses.replace(SPIKEFORMER, method="obs", scope="lamp"),
     "scores": dataclasses.replace(CNN, method="scores", bits=8),
     "scores, binary": dataclasses.replace(CNN, method="scores", binary=True),
     "random": dataclasses.replace(CNN, method="random"),

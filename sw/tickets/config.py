@@ -19,7 +19,7 @@ from .patches import PLACES, RANKINGS
 from .training import LOSSES
 
 OPTIMIZERS = ("adam", "sgd")
-METHODS = ("dense", "imp", "scores", "random", "patches", "ecpt")
+METHODS = ("dense", "imp", "obs", "scores", "random", "patches", "ecpt")
 LAYERS = ("all", "stem")
 DRAWS = ("names", "numbers")
 REWINDS = ("epoch", "weights")
@@ -44,9 +44,10 @@ MAX_ROUNDS = 1000
 class RunConfig:
     """Everything that determines a search; a checkpoint of another one is refused.
 
-    method: "dense" (no ticket), "imp" (magnitude pruning with rewinding), "scores" (trained
-    scores on frozen weights), "random" (the control: fresh weights under a random mask),
-    "patches" (a Spikeformer on part of the patches), "ecpt" (Algorithm 1: connections and patches).
+    method: "dense" (no ticket), "imp" (magnitude pruning with rewinding), "obs" (one shot by
+    second-order information, `sw.tickets.surgeon`), "scores" (trained scores on frozen weights),
+    "random" (the control: fresh weights under a random mask), "patches" (a Spikeformer on part of
+    the patches), "ecpt" (Algorithm 1: connections and patches).
     masks: for "random", the masks.safetensors of another search instead of random ones.
     model (or network): a name of ours (`sw.nets.build`), or FILE.py:NAME, a class, function or
     module in a file of yours; network_args: "KEY=VALUE ..." for the class or function. weights: a

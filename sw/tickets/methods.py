@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
-from . import checkpoint
+from . import checkpoint, surgeon
 from .config import RunConfig
 from .early import EarlyBird, search_timesteps
 from .masks import Masks, by_score, random_masks
@@ -155,6 +155,25 @@ def random(run: Trainer) -> Found:
              else random_masks(weights, c.sparsity, c.seed, c.scope))
     run.train("random", model, c.epochs_final, forward=gated(model, gate), masks=masks,
               distil=c.distil)
+    return Found(model, masks, gate)
+
+
+def obs(run: Trainer) -> Found:
+    """One-shot tickets: optimal brain surgeon on the dense network, `surgeon.operate`."""
+    c, gate = run.config, gate_of(run)
+    if c.weights is None:
+        model = run.build()
+        run.train("dense", model, c.epochs, forward=gated(model, gate))
+    model = run.dense()
+    forward = gated(model, gate)
+    samples = torch.from_numpy(run.data.images[:surgeon.SAMPLES].copy()).split(c.batch_size)
+
+    def calibrate() -> None:
+        run.generator.manual_seed(0)
+        for part in samples:
+            forward(model.prepare(part.to(run.device)))
+    layers = {n: m for n, m in connections(model).items() if n in prunable(model, c)}
+    masks = surgeon.operate(model, layers, calibrate, c.sparsity, c.scope)
     return Found(model, masks, gate)
 
 

@@ -28,7 +28,7 @@ from .scores import connections
 from .trainer import Trainer
 
 SEARCHES = {"dense": methods.dense, "imp": methods.imp, "scores": methods.scores,
-            "random": methods.random, "patches": methods.patches, "ecpt": ecpt}
+            "random": methods.random, "obs": methods.obs, "patches": methods.patches, "ecpt": ecpt}
 
 
 def run(config: RunConfig | dict, out: str | Path) -> dict:
@@ -150,7 +150,8 @@ def stage_epochs(config: RunConfig) -> list[int]:
     selector = [c.epochs_connections] * (c.ranking == "selector" and c.patch_sparsity > 0)
     rounds += [c.epochs_rounded] * bool(c.epochs_rounded and c.rounds())
     integer = [] if c.method == "scores" else [c.epochs_integer] * (1 + c.dense_integer)
-    return {"imp": [c.epochs * c.fresh, *rounds], "random": [c.epochs_final], "ecpt": [
+    return {"imp": [c.epochs * c.fresh, *rounds], "obs": [c.epochs * (c.weights is None)],
+            "random": [c.epochs_final], "ecpt": [
         c.epochs_connections, c.epochs, *(rounds if c.layers == "all" else [])]}.get(
             c.method, [c.epochs]) + selector + integer
 
@@ -219,7 +220,7 @@ def _last_stage(config: RunConfig) -> str:
 def _dense_accuracy(trainer: Trainer, found: methods.Found, test: Images) -> float | None:
     """Accuracy of the dense network, behind the gate that it was trained with."""
     c = trainer.config
-    if c.weights or c.method == "imp":
+    if c.weights or c.method in ("imp", "obs"):
         net = trainer.dense()
         gate = found.gate if c.dense_gate and not c.weights else None
         return trainer.measure(net, test, methods.gated(net, gate))[0]
