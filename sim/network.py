@@ -11,6 +11,7 @@ import socket
 from collections import defaultdict, deque
 
 from hw import registers
+from sw.board.throughput import DATAGRAM_OVERHEAD, ETHERNET_BYTES_PER_S
 from sw.board.udp import UdpTransport
 from sw.board.udp_socket import Place
 
@@ -20,10 +21,6 @@ Address = tuple[int, int]
 
 HOST = "192.168.1.7"
 """Where hosts are unless they say so."""
-
-ETHERNET = 12_500_000, 66
-"""Bytes a second of 100 Mbit Ethernet, each way, and bytes that go with a datagram's payload: 8
-preamble, 18 Ethernet's header and check sequence, 20 IP, 8 UDP, 12 gap."""
 
 MOST = 2048
 """Bytes of a datagram, at most."""
@@ -65,7 +62,8 @@ class CabledBoard(SimTransport):
         """A break on the serial line."""
         self._library.board_break(self._board)
 
-    def set_cable(self, bytes_per_s: float, overhead: int) -> None:
+    def set_cable(self, bytes_per_s: float = ETHERNET_BYTES_PER_S,
+                  overhead: int = DATAGRAM_OVERHEAD) -> None:
         """From now on a byte takes its time, each way, and `overhead` bytes go with a datagram."""
         gap = round(self.config.clock_hz / bytes_per_s)
         self._cable = gap, gap * overhead

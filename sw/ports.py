@@ -1,20 +1,27 @@
-"""Boards on this computer's serial ports, and what each says it is (`spiketicket boards`).
+"""Boards on this computer's serial ports and on its networks, and what each says it is
+(`spiketicket boards`).
 
 A port is asked only if its USB bridge is that of a supported board (or it is named): opening a port
-sends a break and a few bytes to whatever is behind it.
+sends a break and a few bytes to whatever is behind it. Boards on the network are called, which
+disturbs nobody's session.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from .board import identities
+from hw import registers
+from hw.registers import Register, Space
+
+from .board import board_clock, discovery, identities, readback
+from .board.protocol import Request, Write, words
 from .board.readback import identify
 from .board.session import Session
 from .board.transport import SerialTransport
 from .board.usb_ports import Port, find, named
-from .errors import BadInput, BoardSilent, SpikeTicketError
+from .errors import BadInput, BoardError, BoardSilent, SpikeTicketError
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,9 @@ class Answer:
     """What a port's board says it is, or `trouble`: why there is no answer.
 
     board: "" where only the configuration is known (its build is none of bitstreams/). preset: ""
-    for a configuration without a name.
+    for a configuration without a name. baud: 0 for a board on the network, whose `port.device` is
+    "udp://ADDRESS". ip: address of a board with Ethernet, "" for one without. holder, idle: of a
+    board on the network, who holds it, and for how many seconds that one has been silent.
     """
 
     port: Port
@@ -34,6 +43,9 @@ class Answer:
     clock_hz: int = 0
     baud: int = 0
     simulated: bool = False
+    ip: str = ""
+    holder: str = ""
+    idle: float = 0.0
 
 
 def chosen(devices: Iterable[str] | None) -> list[Port]:
@@ -51,9 +63,11 @@ def ask(port: Port, rates: Iterable[int] = ()) -> Answer:
             return Answer(port, str(error))
         try:
             transport.reset()
-            found, _ = identify(Session(transport), None)
+            session = Session(transport)
+            found, _ = identify(session, None)
             return Answer(port, "", f"{found.id:016x}", f"{found.build:016x}", found.board,
-                          found.preset, found.clock_hz, baud, found.simulated)
+                          found.preset, found.clock_hz, baud, found.simulated,
+                          readback.address(session))
         except SpikeTicketError as error:
             trouble = str(error)
             if not isinstance(error, BoardSilent):  # it did answer: another rate would not help
@@ -61,6 +75,50 @@ def ask(port: Port, rates: Iterable[int] = ()) -> Answer:
         finally:
             transport.close()
     return Answer(port, trouble)
+
+
+def on_network(addresses: Iterable[str] = ()) -> list[Answer]:
+    """Boards that answer a call at these addresses ("HOST[:PORT]"; none: of all networks)."""
+    answers = []
+    for place, said in discovery.called(addresses):
+        known = identities.find(said.identity, said.build)
+        answers.append(Answer(
+            Port(place.name, title="network"), "", f"{said.identity:016x}", f"{said.build:016x}",
+            known.board if known else "", known.preset if known else "", said.clock_hz,
+            simulated=board_clock.find(f"udp://{place.host}:{place.port}") is not None,
+            ip=place.host, holder=said.holder_name, idle=round(said.idle, 1)))
+    return answers
+
+
+def set_address(port: Port, address: str) -> str:
+    """Give the board at a serial port its IPv4 address; returns it, as the board says it after.
+
+    It holds until the board is configured or reset. Raises SpikeTicketError for an address that no
+    board can have, and where there is no board or none with Ethernet.
+    """
+    try:
+        ip = int(ipaddress.IPv4Address(address))
+    except ValueError:
+        ip = 0
+    if not registers.is_host_address(ip):
+        raise BadInput(f"--set-ip {address}: not an address that a board can have; give one of "
+                       "your network that is free, such as 192.168.1.60")
+    answer = ask(port)
+    if answer.trouble:
+        raise BoardSilent(answer.trouble)
+    if not answer.ip:
+        raise BadInput(f"{port.device}: the board was built without Ethernet; build it with it")
+    transport = SerialTransport(port.device, answer.baud)
+    try:
+        transport.reset()
+        session = Session(transport)
+        session.ask(Request(Write(Space.REGISTER, Register.IP, words([ip]))))
+        now = readback.address(session)
+    finally:
+        transport.close()
+    if now != str(ipaddress.IPv4Address(ip)):
+        raise BoardError(f"{port.device}: the board kept its address {now}; give another")
+    return now
 
 
 def choose(board: str | None = None) -> Answer:
@@ -86,7 +144,8 @@ def choose(board: str | None = None) -> Answer:
 
 def print_answers(answers: list[Answer]) -> None:
     if not answers:
-        print("no port of a supported board; plug one in, or name a port with --port")
+        print("no port of a supported board, and none answers on the network; plug one in, or name "
+              "a port with --port or an address with --call")
     for answer in answers:
         port = answer.port
         print(f"{port.device}  {port.title or 'no USB device'}"
@@ -99,5 +158,9 @@ def print_answers(answers: list[Answer]) -> None:
             what = "a simulated board" if answer.simulated else answer.board or "a board"
             print(f"  says it is     {what}, core "
                   f"{answer.preset or 'without a name'} at {answer.clock_hz / 1e6:g} MHz")
-            print(f"  identity       {answer.identity}, build {answer.build}, "
-                  f"{answer.baud} baud after power-up")
+            print(f"  identity       {answer.identity}, build {answer.build}"
+                  + (f", {answer.baud} baud after power-up" if answer.baud else ""))
+            if answer.holder:
+                print(f"  held by        {answer.holder}, silent for {answer.idle:g} s")
+            elif answer.ip:
+                print(f"  address        {answer.ip}")

@@ -9,8 +9,9 @@ import pytest
 from hw.config import PRESETS
 from hw.registers import MAGIC, REPLY, Space, next_epoch
 from sim.board import SimTransport
+from sim.network import CabledBoard, LocalNetwork, SimUdpTransport
 from sw import link_speed, ticket
-from sw.board import throughput
+from sw.board import jobs, throughput
 from sw.board.driver import Accelerator
 from sw.board.jobs import input_jobs
 from sw.board.packing import FORMS, pack, to_words, writes
@@ -60,19 +61,33 @@ def test_event_frames_send_their_events():
     assert 4 * plain == 8192 and 4 * sent < 3.5 * events
 
 
-def test_speed_on_the_board(tiny_library):
+def _line(library, ethernet):
+    if not ethernet:
+        return SimTransport(TINY, baud=3_000_000, library=library)
+    board = CabledBoard(TINY, library=library)
+    board.set_cable()
+    return SimUdpTransport(LocalNetwork(board))
+
+
+@pytest.mark.parametrize("ethernet", [False, True])
+def test_speed_on_the_board(tiny_library, ethernet):
     """At a low rate the line sets the pace, and the rate is that of its bytes."""
     image = compile_network(readout(InputSpec(1, 16, 16, bits=4)), TINY)
     rng = np.random.default_rng(1)
     inputs = rng.integers(0, 16, (7, 1, 16, 16)).astype(np.uint8)
-    transport = SimTransport(TINY, baud=3_000_000, library=tiny_library)
+    transport = _line(tiny_library, ethernet)
     with Accelerator(transport, TINY) as board:
         loaded = link_speed.load_speed(board, image)
-        line = loaded["bytes"][0] * 10 / 3e6
-        assert line < loaded["seconds"] < 1.5 * line
+        frames = len(jobs.load_job(image, transport.frames))
+        line = throughput.line_seconds(transport.baud, loaded["bytes"][0], frames)
+        there_and_back = 6e-5 if ethernet else 0  # of the last frame, and of the check
+        assert line < loaded["seconds"] < 1.5 * line + there_and_back
         at = link_speed.inference_speed(board, image, inputs)
+        assert at["us_one_at_a_time"][0] <= at["us_one_at_a_time"][1] < 1.1e6 / at[
+            "frames_per_s_one_at_a_time"]
     assert at["bound"] == "line"
-    assert at["frames_per_s"] == pytest.approx(at["frames_per_s_line"], rel=0.01)
+    near = 0.05 if ethernet else 0.01
+    assert at["frames_per_s"] == pytest.approx(at["frames_per_s_line"], rel=near)
     assert at["frames_per_s_one_at_a_time"] < at["frames_per_s"] < at["frames_per_s_core"]
     forms = link_speed.forms_of(image, inputs)
     assert forms["sent"] == at["bytes_per_image"][0] <= min(forms.values())
@@ -134,19 +149,22 @@ def test_synthetic_network():
 
 
 def test_command(monkeypatch, capsys):
-    at = {"baud": 3_000_000, "frames_per_s": 480.0, "frames_per_s_one_at_a_time": 378.0,
+    at = {"line": "3 Mbaud", "us_one_at_a_time": [2000.0, 2100.0],
+          "frames_per_s": 480.0, "frames_per_s_one_at_a_time": 378.0,
           "bound": "line",
           "frames_per_s_core": 3800.0, "bytes_per_image": [626.0, 58.0], "payload": 0.93,
           "load_line_s": 0.1}
     load = {"baud": 3_000_000, "seconds": 0.4, "bytes": [117_000, 99], "payload": 0.96}
-    monkeypatch.setattr(link_speed, "measure", lambda name, bauds, images: {
-        "ticket": name, "weights_surviving": 5, "bytes_by_form": {"sent": 626}, "load": load,
+    monkeypatch.setattr(link_speed, "measure", lambda name, bauds, images, ethernet: {
+        "ticket": name, "weights_surviving": 5, "bytes_by_form": {"sent": 626},
+        "loads": [load, load | {"baud": None}] if ethernet else [load],
         "rates": [at | {"baud": baud} for baud in bauds]})
     monkeypatch.setattr(link_speed, "measure_load", lambda: {
-        "ticket": "100,000 weights", "weights_surviving": 100_000, "load": load})
+        "ticket": "100,000 weights", "weights_surviving": 100_000, "loads": [load]})
     assert main(["bench", "link"]) == 0
     shown = capsys.readouterr().out
-    assert "nmnist-spikeformer" in shown and "0.400 s at 3 Mbaud" in shown and "626 + 58" in shown
+    for text in ("nmnist-spikeformer", "0.4000 s at 3 Mbaud", "at 100 Mbit", "626 + 58", "2,100"):
+        assert text in shown
     assert main(["bench", "link", "--json", "--ticket", "fmnist-scnn", "--baud", "1000000"]) == 0
     [row] = json.loads(capsys.readouterr().out)["tickets"]
     assert [rate["baud"] for rate in row["rates"]] == [1_000_000]

@@ -3,7 +3,7 @@
 import pytest
 
 from hw.registers import CALL, FIRST_IP, IDLE_SHIFT, Register, Space
-from sim.network import ETHERNET, CabledBoard, LocalNetwork, SimUdpTransport
+from sim.network import CabledBoard, LocalNetwork, SimUdpTransport
 from sw.board.announcement import Announcement
 from sw.board.driver import Accelerator
 from sw.board.protocol import Read, Request, Splitter, Write, words
@@ -73,14 +73,14 @@ def test_a_cable_takes_its_time(cabled):
         return cabled.cycles - before, len(data)
 
     at_once, _ = cycles()
-    cabled.set_cable(*ETHERNET)
+    cabled.set_cable()
     took, back = cycles()
     cable = 8 * (len(SYNC) + 66 + back + 66)
     assert at_once < 300 and cable <= took <= cable + at_once
 
 
 def test_datagrams_one_behind_the_other(cabled):
-    cabled.set_cable(*ETHERNET)
+    cabled.set_cable()
     big = Request(Write(Space.WEIGHT, 0, words(range(1, 301))))
     sent = SYNC, big.encode(8), big.encode(9)
     for data in sent:

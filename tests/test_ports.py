@@ -7,8 +7,9 @@ import pytest
 
 from hw import registers
 from hw.config import PRESETS
+from sim.serve import Board
 from sw import ports
-from sw.board import identities, opening, usb_ports
+from sw.board import discovery, identities, opening, readback, usb_ports
 from sw.board.driver import Accelerator
 from sw.board.transport import SerialTransport
 from sw.cli.app import main
@@ -34,6 +35,13 @@ LISTED = [
     info("COM3", *FT2232H, None, "210319A"),
     info("/dev/cu.usbserial-2103191", *FT2232H, "20-1"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def no_networks(monkeypatch):
+    """Tests call boards at addresses of loopback alone, and there they need not wait."""
+    monkeypatch.setattr(discovery, "broadcast_addresses", lambda: [])
+    monkeypatch.setattr(discovery, "SECONDS", 0.3)
 
 
 @pytest.fixture
@@ -104,6 +112,72 @@ def test_command_without_a_board(listed, capsys):
     assert "ULX3S FPGA 85K" in capsys.readouterr().out
     assert main(["boards", "--port", "/dev/nothing"]) == 1
     assert "cannot be opened" in capsys.readouterr().out
+
+
+@pytest.fixture
+def networked(tiny_library):
+    with Board(TINY, library=tiny_library, udp=0) as board:
+        yield board
+
+
+def test_boards_on_the_network(networked, listed, capsys):
+    """A call says what is there and who holds it, and disturbs no session."""
+    listed([])
+    at = networked.address.removeprefix("udp://")
+    call = ["boards", "--call", at, "--call", "127.0.0.1:9", "--json"]
+    assert main(call) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["port"]["device"] == networked.address and row["preset"] == "tiny"
+    assert row["identity"] == f"{registers.identity(TINY):016x}" and row["simulated"]
+    assert row["holder"] == "the serial line" and row["ip"] == "127.0.0.1"
+    with Accelerator.open(networked.address) as board:
+        assert main(call) == 0
+        [row] = json.loads(capsys.readouterr().out)
+        assert row["holder"] == f"127.0.0.1:{board.transport._wire.local[1]}"
+        assert row["idle"] < 5
+        board.identify()
+        assert board.statistics.recoveries == 0
+        assert main(["boards", "--call", at]) == 0
+        out = capsys.readouterr().out
+        assert f"{networked.address}  network" in out and "held by        127.0.0.1:" in out
+    assert main(["boards", "--call", "127.0.0.1:9"]) == 1
+    assert "none answers on the network" in capsys.readouterr().out
+    assert main(["boards", "--call", "no such.invalid"]) == 2
+    assert "no IPv4 address of that name" in capsys.readouterr().err
+
+
+def test_networks_are_called_by_broadcast(networked, listed, monkeypatch, capsys):
+    host, _, port = networked.address.removeprefix("udp://").rpartition(":")
+    monkeypatch.setattr(discovery, "broadcast_addresses", lambda: [host])
+    monkeypatch.setattr(discovery, "UDP_PORT", int(port))
+    listed([info(networked.port, 0x0403, 0x6015, "1-3:1.0", "D1")])
+    assert main(["boards", "--json"]) == 0
+    assert [row["port"]["device"] for row in json.loads(capsys.readouterr().out)] == [
+        networked.port, networked.address]
+    monkeypatch.undo()
+    found = discovery.broadcast_addresses()  # of this computer; nothing is sent
+    assert found[0] == "255.255.255.255" and len(set(found)) == len(found)
+
+
+def test_an_address_is_given(networked, capsys, monkeypatch):
+    told = ["boards", "--port", networked.port, "--set-ip"]
+    assert main([*told, "192.168.1.60"]) == 0
+    assert "the board is udp://192.168.1.60 until it is" in capsys.readouterr().out
+    assert main(["boards", "--port", networked.port]) == 0
+    assert "address        192.168.1.60" in capsys.readouterr().out
+    for wrong in ("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "192.168.1", "x"):
+        assert main([*told, wrong]) == 2
+        assert f"--set-ip {wrong}: not an address" in capsys.readouterr().err
+    assert main(["boards", "--port", "/dev/nothing", "--set-ip", "10.0.0.1"]) == 2
+    assert "cannot be opened" in capsys.readouterr().err
+    for more in ([], ["--port", "/dev/a", "--port", "/dev/b"], ["--call", "127.0.0.1"]):
+        assert main(["boards", *more, "--set-ip", "10.0.0.1"]) == 2
+        assert "needs the one serial port of its board" in capsys.readouterr().err
+    for says, message in (("10.0.0.9", "the board kept its address 10.0.0.9"),
+                          ("", "the board was built without Ethernet")):
+        monkeypatch.setattr(readback, "address", lambda session, says=says: says)
+        assert main([*told, "192.168.1.61"]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_port_belongs_to_one_program(served):

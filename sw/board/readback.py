@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 
 import numpy as np
@@ -50,6 +51,12 @@ def identify(session: Session, config: CoreConfig | None) -> tuple[Identity, Cor
         *(int(got[r]) for r in (Register.FRAMES, Register.BAD_FRAMES, Register.OVERRUNS)),
         build, known.board if known else "", known.preset if known else "",
         session.transport.simulated), config
+
+
+def address(session: Session) -> str:
+    """The board's IPv4 address, "" without Ethernet."""
+    ip = int(session.ask(Request(read=Read(Space.REGISTER, Register.IP, 1))).words[0])
+    return str(ipaddress.IPv4Address(ip)) if ip else ""
 
 
 def write_image(session: Session, image: Image,

@@ -30,13 +30,30 @@ FILLING = 4
 """Inputs before the timed round, at least: what the board's buffer and the core hold."""
 
 
+ETHERNET_BYTES_PER_S, DATAGRAM_OVERHEAD = 12_500_000, 66
+"""Of 100 Mbit Ethernet, each way; and bytes that go with a datagram's payload: 8 preamble, 18
+Ethernet's header and check sequence, 20 IP, 8 UDP, 12 gap."""
+
+
 @dataclass(frozen=True)
 class Throughput:
-    """Frames/s over the link at a rate, of so many images."""
+    """Frames/s over the link at a rate (None: of Ethernet), of so many images."""
 
-    baud: int
+    baud: int | None
     frames_per_s: float
     images: int
+
+
+def line_seconds(baud: int | None, size: float, datagrams: float = 1) -> float:
+    """What so many bytes take on the line, one way; on Ethernet (None) in so many datagrams."""
+    if baud is None:
+        return (size + datagrams * DATAGRAM_OVERHEAD) / ETHERNET_BYTES_PER_S
+    return 10 * size / baud
+
+
+def line_name(baud: int | None) -> str:
+    """A rate in words."""
+    return "100 Mbit Ethernet" if baud is None else f"{baud / 1e6:g} Mbaud"
 
 
 def rates(board: str, fastest: int | None = None) -> tuple[int, ...]:
@@ -65,7 +82,7 @@ def measure(board: Accelerator, inputs: np.ndarray, bauds: Iterable[int],
     if not line.timed or not len(inputs):
         return ()
     found = []
-    for baud in bauds if line.simulated else [line.baud or DEFAULT_BAUD]:
+    for baud in bauds if line.simulated else [line.baud]:
         if line.simulated:
             line.set_baud(baud)
         found.append(Throughput(baud, len(inputs) / round_seconds(board, inputs, masks),

@@ -35,14 +35,14 @@ app = verb("bench")
 
 @app.command
 def link(*, ticket: Annotated[list[str] | None, TICKET] = None,
-         baud: Annotated[list[int] | None, number("a rate instead of 3 and 12 Mbaud; may be "
-                                                  "repeated", 100_000, 25_000_000)] = None,
+         baud: Annotated[list[int] | None, number("a rate instead of 3 and 12 Mbaud, Ethernet; "
+                                                  "may be repeated", 100_000, 25_000_000)] = None,
          images: Annotated[int, number("images of each ticket", 1)] = 8,
          json: Json = False) -> None:
     """How fast tickets load and inputs run over the link, by cycles of the simulated board.
 
     examples:
-      spiketicket bench link  # every bundled ticket; 3, 12 Mbaud
+      spiketicket bench link  # every bundled ticket; 3, 12 Mbaud, Ethernet
       spiketicket bench link --ticket fmnist-scnn --baud 3000000 --images 30
 
     The gateware runs, and gives and takes a byte whenever a UART would. Cycles
