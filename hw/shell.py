@@ -1,21 +1,24 @@
-"""All of a board that is neither a pin nor a PLL: reset, serial link with the core, LEDs.
+"""All of a board that is neither a pin nor a PLL: reset, link with the core, Ethernet, LEDs.
 
     m.domains.sync = ClockDomain("sync", reset_less=True)   # clock of config.clock_hz
     m.submodules.shell = shell = Shell(config)
     m.d.comb += [shell.rx.eq(uart.rx.i), uart.tx.o.eq(shell.tx), shell.locked.eq(pll_locked), …]
 
-There is one clock domain, "sync". Three inputs are asynchronous to it: `rx`, `reset_button` and
-`locked`; each passes two flip-flops before anything looks at it.
+There is one clock domain, "sync", and with Ethernet the PHY's two (`hw.ethernet.mii`). Three inputs
+are asynchronous to all: `rx`, `reset_button` and `locked`; each passes two flip-flops before
+anything looks at it.
 """
 
 from __future__ import annotations
 
-from amaranth import Module, Signal
+from amaranth import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.cdc import AsyncFFSynchronizer, FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
+from .ethernet.mii import MII, MIN_CLOCK_HZ, Mii
+from .ethernet.udp import UdpHost
 from .registers import DEFAULT_BAUD
 from .top import SerialTop
 from .uart import divisor_for
@@ -41,6 +44,7 @@ class Shell(wiring.Component):
     reset_cycles: the reset lasts so many cycles after its last cause (16,384: 0.16 ms at 100 MHz),
     at power-up too.
     break_cycles, build: see `top.SerialTop`, `top.Top`.
+    ethernet: whether there is a PHY; the clock must be MIN_CLOCK_HZ or more then.
 
     Members
     -------
@@ -50,32 +54,37 @@ class Shell(wiring.Component):
     leds: as `LEDS`, 1 is lit. Heartbeat: 1 Hz; steadily lit in reset or without a clock. Activity:
     50 ms from a byte on the line, either way, so steadily lit under traffic. Error: 1 s from a
     framing error, a damaged or lost frame or a run stopped at its cycle limit.
+    mii, phy_reset, where there is Ethernet: the PHY's pins; 1 while it is to be in reset.
 
     A reset stops the core and forgets frames received and replies not sent. Memories keep their
     content. A byte already leaving leaves whole (`top.SerialTop`); then `tx` stays 1.
-    Raises ValueError naming an impossible `default_baud` or `reset_cycles`.
+    Raises ValueError naming an impossible `default_baud`, `reset_cycles` or clock.
     """
 
     def __init__(self, config: CoreConfig, *, default_baud: int = DEFAULT_BAUD,
                  core: wiring.Component | None = None, reset_cycles: int = 1 << 14,
-                 break_cycles: int = 1 << 18, build: int = 0):
+                 break_cycles: int = 1 << 18, build: int = 0, ethernet: bool = False):
         if not 2 <= reset_cycles <= 1 << 24:
             raise ValueError(f"reset_cycles {reset_cycles} is outside 2..{1 << 24}")
         if config.clock_hz < 2 * TICK_HZ:
             raise ValueError(f"clock_hz {config.clock_hz} is below {2 * TICK_HZ}")
+        if ethernet and config.clock_hz < MIN_CLOCK_HZ:
+            raise ValueError(f"clock_hz {config.clock_hz} is below {MIN_CLOCK_HZ}, the least for "
+                             "Ethernet")
         divisor_for(config.clock_hz, default_baud)  # refuses an impossible rate here
         self._config, self._core, self._reset_cycles = config, core, reset_cycles
+        self._ethernet = ethernet
         self._baud, self._break_cycles, self._build = default_baud, break_cycles, build
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1),
             "reset_button": In(1), "locked": In(1, init=1), "leds": Out(len(LEDS), init=1),
-        })
+        } | ({"mii": Out(MII), "phy_reset": Out(1, init=1)} if ethernet else {}))
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.serial = serial = SerialTop(
             self._config, core=self._core, default_baud=self._baud,
-            break_cycles=self._break_cycles, build=self._build)
+            break_cycles=self._break_cycles, build=self._build, ethernet=self._ethernet)
 
         # The first synchroniser catches a cause that is shorter than a cycle or comes while the
         # clock stands; but its output rises at any time, so a second one follows.
@@ -91,6 +100,15 @@ class Shell(wiring.Component):
 
         m.d.comb += [serial.rx.eq(self.rx), self.tx.eq(serial.tx), serial.reset.eq(reset)]
         self._light(m, serial, reset)
+        if self._ethernet:
+            m.submodules.mii = mii = Mii()
+            udp = UdpHost()
+            m.submodules.udp = ResetInserter(reset)(udp)
+            wiring.connect(m, wiring.flipped(self.mii), mii.mii)
+            wiring.connect(m, mii.rx, udp.rx)
+            wiring.connect(m, udp.tx, mii.tx)
+            wiring.connect(m, udp.udp, serial.udp)
+            m.d.comb += [udp.ip.eq(serial.ip), self.phy_reset.eq(reset)]
         return m
 
     def _light(self, m, serial, reset):

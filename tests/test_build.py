@@ -83,6 +83,8 @@ def _ulx3s(tmp_path, *more):
     (["--board", "ulx3s_85f", "--toolchain", "vivado"], r"does not build for this board's FPGA"),
     (["--board", "arty_a7", "--baud", "13000000"], r"--baud 13000000 is outside 9600..12000000"),
     (["--board", "ulx3s_85f", "--baud", "4000000"], r"outside 9600..3000000, what ulx3s_85f"),
+    (["--board", "ulx3s_85f", "--ethernet"], r"ulx3s_85f has no PHY on MII.*: arty_a7, arty"),
+    (["--board", "arty_a7", "--ethernet", "--clock", "40"], r"--clock 40 is too slow .* 50 MHz"),
     (["--board", "arty_a7", "--seed", "1", "--seeds", "2"], "exclude each other"),
     (["--board", "arty_a7", "--seeds", "0"], r"--seeds 0 is outside 1..100"),
     (["--board", "arty_a7", "--seed", "0"], r"--seed 0 is below 1"),
@@ -463,6 +465,29 @@ def test_build_id_covers_everything(monkeypatch, programs):
     newer = build.build_id(wanted, design, "trellis", versions | {"nextpnr-ecp5": "2"})
     assert {registers.build_number(text) for text in (base, seeds, newer)} == {int(base[:16], 16)}
     assert build.build_id(wanted, design, "trellis", {"yosys": "2"})[:16] != base[:16]
+
+
+def test_ethernet_is_a_property_of_the_build():
+    """Pins, clocks, scripts, ID and manifest have it; without it nothing changes."""
+    without, wanted = (request("arty_a7", preset="micro", ethernet=has) for has in (False, True))
+    assert wanted.output.name == "arty_a7-micro-ethernet"
+    plain, design = (build.prepare(one.board, one.config, one.baud, core=False,
+                                   ethernet=one.ethernet) for one in (without, wanted))
+    more = {pin.pin for pin in design.pins} - {pin.pin for pin in plain.pins}
+    # rst, tx_clk, tx_en, tx_data, rx_clk, rx_dv, rx_er, rx_data, the reference (reference manual)
+    assert more == set("C16 H16 H15 H14 J14 J13 H17 F15 G16 C17 D18 E17 E18 G17 G18".split())
+    named = {pin.pin: pin.port for pin in design.pins}
+    assert set(design.phy_clocks) == {named["F15"], named["H16"]}
+    for port in design.phy_clocks:
+        assert f"create_clock -name {port} -period 40.000 [get_ports {port}]" in artix.constraints(
+            design)
+        assert f"-group [get_clocks {port}]" in artix.vivado_script(design)
+    assert 'tail -n 3 | grep FAIL' in artix.shell_script(design)
+    assert "set_clock_groups" not in artix.vivado_script(plain) and not plain.phy_clocks
+    ids = {build.build_id(one, made, "archive", {})[:16]
+           for one, made in ((without, plain), (wanted, design))}
+    assert len(ids) == 2
+    assert [report.manifest(one, "0")["ethernet"] for one in (without, wanted)] == [False, True]
 
 
 def test_the_build_id_is_in_the_design():

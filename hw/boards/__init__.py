@@ -15,7 +15,7 @@ class Board:
     part: the FPGA's full name with package and speed grade, "" where nothing can be built.
     platform: module and class in `amaranth_boards`. clock_hz: of the core, made by a PLL where it
     is not the oscillator's. max_baud: what the board's USB bridge takes. usb: vendor, product and
-    interface of the bridge's serial port.
+    interface of the bridge's serial port. mii: whether it has a PHY for 100 Mbit Ethernet on MII.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Board:
     clock_hz: int = 100_000_000
     max_baud: int = 12_000_000
     usb: tuple[int, int, int] | None = None
+    mii: bool = False
 
     @property
     def config(self) -> CoreConfig:
@@ -72,9 +73,9 @@ first)."""
 BOARDS: dict[str, Board] = {board.name: board for board in (
     Board("sim", "simulated board: the gateware of arty_a7 in Verilator", "a35t", "XC7A35T"),
     Board("arty_a7", "Digilent Arty A7-35T", "a35t", "XC7A35T", "xc7a35ticsg324-1L",
-          ("arty_a7", "ArtyA7_35Platform"), usb=FT2232H),
+          ("arty_a7", "ArtyA7_35Platform"), usb=FT2232H, mii=True),
     Board("arty_a7_100", "Digilent Arty A7-100T", "a100t", "XC7A100T", "xc7a100ticsg324-1L",
-          ("arty_a7", "ArtyA7_100Platform"), usb=FT2232H),
+          ("arty_a7", "ArtyA7_100Platform"), usb=FT2232H, mii=True),
     Board("ulx3s_85f", "Radiona ULX3S with LFE5U-85F", "e45", "LFE5U-85F", "LFE5U-85F-6BG381",
           ("ulx3s", "ULX3S_85F_Platform"), 80_000_000, 3_000_000, usb=FT231X),
     Board("ecpix5_85f", "LambdaConcept ECPIX-5 with LFE5UM5G-85F", "e45", "LFE5U-85F",

@@ -131,9 +131,10 @@ def exit_code(values: dict) -> int:
 def plan(wanted: Request) -> dict:
     """What would be built, without building: fit by the area model, clock as builds before had it,
     files, tools."""
-    design = prepare(wanted.board, wanted.config, wanted.baud, core=False)
+    design = prepare(wanted.board, wanted.config, wanted.baud, core=False,
+                     ethernet=wanted.ethernet)
     device = DEVICES[wanted.board.device]
-    found = fit.uses(device, fit.estimate(wanted.config, device))
+    found = fit.uses(device, fit.estimate(wanted.config, device, ethernet=wanted.ethernet))
     programs = {"ecp5": ("yosys", "nextpnr-ecp5", "ecppack"),
                 "xc7": ("yosys", "vivado", *artix.OPEN_TOOLS)}[wanted.family]
     located = {name: tools.find(name) for name in programs}
@@ -149,13 +150,13 @@ def build(wanted: Request, progress: Progress, *, force: bool = False) -> tuple[
     Raises SpikeTicketError for a design that does not fit, a missing or failing program.
     """
     device = DEVICES[wanted.board.device]
-    fit.check(fit.uses(device, fit.estimate(wanted.config, device)),
+    fit.check(fit.uses(device, fit.estimate(wanted.config, device, ethernet=wanted.ethernet)),
               f"{wanted.preset} on {device.name}, by the area model,", margin=fit.MODEL_ERROR)
     toolchain, missing = choose_toolchain(wanted.toolchain, wanted.family)
     if toolchain == "open":
         artix.databases(wanted.board.part)
     progress("elaborate", f"{wanted.board.name}, {wanted.preset}")
-    design = prepare(wanted.board, wanted.config, wanted.baud)
+    design = prepare(wanted.board, wanted.config, wanted.baud, ethernet=wanted.ethernet)
     versions = tool_versions(toolchain)
     identity = build_id(wanted, design, toolchain, versions)
     earlier = None if force else finished(wanted.output, identity)
@@ -168,7 +169,7 @@ def build(wanted: Request, progress: Progress, *, force: bool = False) -> tuple[
         return earlier | {"toolchain_wanted": wanted.toolchain}, True
 
     design = prepare(wanted.board, wanted.config, wanted.baud,
-                     build=registers.build_number(identity))
+                     build=registers.build_number(identity), ethernet=wanted.ethernet)
     folder = WORK / f"{wanted.board.name}-{identity[:6]}{identity[-6:]}"
     folder.mkdir(parents=True, exist_ok=True)
     with tools.alone_in(folder):

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""A board's design: pads, clock and `hw.shell.Shell`, as RTLIL and pin constraints.
+"""A board's design: pads, clocks and `hw.shell.Shell`, as RTLIL and pin constraints.
 
 Pins, their names and electrical standards come from `amaranth_boards`. Pads are instantiated here,
 one buffer a pin, since not every place-and-route program takes the tristate buffers that Amaranth
@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 
-from amaranth import Const, Instance, Module, Signal
+from amaranth import ClockDomain, ClockSignal, Const, Instance, Module, Signal
 from amaranth.back import rtlil
 from amaranth.build import Platform
 from amaranth.lib import io, wiring
@@ -34,6 +34,9 @@ _FREE_LEDS = {"arty_a7": (("led", 0), ("led", 1), ("led", 2)),
 _BUTTONS = {"arty_a7": ("rst", 0), "arty_a7_100": ("rst", 0), "ecpix5_85f": ("rst", 0),
             "versa_ecp5": ("rst", 0), "ulx3s_85f": ("button_fire", 0)}
 
+PHY_CLOCK_HZ = 25_000_000
+"""Of the clocks from an MII PHY, and of the one it needs."""
+
 
 @dataclass(frozen=True)
 class Pin:
@@ -49,7 +52,8 @@ class Design:
     """What synthesis and place-and-route need.
 
     rtlil: the whole design, top module TOP. pins: where its ports go. clock_port: the oscillator's,
-    at clock_in_hz. config: of the core; pll: None where the clocks are the same.
+    at clock_in_hz. config: of the core; pll: None where the clocks are the same. phy_clocks: ports
+    of the Ethernet PHY's clocks, of PHY_CLOCK_HZ.
     """
 
     board: Board
@@ -60,6 +64,7 @@ class Design:
     clock_port: str
     clock_in_hz: int
     pll: PllParameters | None
+    phy_clocks: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
@@ -73,12 +78,12 @@ def platform_of(board: Board) -> Platform:
 
 
 class BoardTop(wiring.Component):
-    """Pads, clock, shell. `pll` and `clock_port` are known after elaboration."""
+    """Pads, clocks, shell. `pll`, `clock_port` and `phy_clocks` are known after elaboration."""
 
     def __init__(self, board: Board, config: CoreConfig, baud: int,
-                 core: wiring.Component | None = None, build: int = 0):
+                 core: wiring.Component | None = None, build: int = 0, ethernet: bool = False):
         self._board, self._config, self._baud, self._core = board, config, baud, core
-        self._build = build
+        self._build, self._ethernet = build, ethernet
         self._family = DEVICES[board.device].family
         super().__init__({})
 
@@ -88,13 +93,15 @@ class BoardTop(wiring.Component):
         self.pll = parameters(self._family, self.clock_in_hz, self._config.clock_hz)
 
         clock = platform.request(platform.default_clk, dir="-")
+        self.phy_clocks = ()
         self.clock_port = (clock.p if isinstance(clock, io.DifferentialPort) else clock.io).name
         m.submodules.pll = pll = Pll(self._family, self.pll)
         m.d.comb += pll.clk_in.eq(self._input(m, "clock_pad", clock))
         sync_domain(m, pll.clk_out)
 
         m.submodules.shell = shell = Shell(self._config, default_baud=self._baud,
-                                             core=self._core, build=self._build)
+                                             core=self._core, build=self._build,
+                                             ethernet=self._ethernet)
         # All its lines, the handshake that some boards have too, which the link leaves alone.
         lines = [signal.name for signal in platform.lookup("uart", 0).ios]
         uart = platform.request("uart", 0, dir=dict.fromkeys(lines, "-"))
@@ -110,7 +117,36 @@ class BoardTop(wiring.Component):
             self._output(m, f"{name}_pad", getattr(led, part[0]) if part else led, lit)
             for other in sorted(set("rgb") - set(part)) if part else ():
                 self._output(m, f"{name}_{other}_pad", getattr(led, other), Const(0))
+        if self._ethernet:
+            self._phy(m, platform, shell, pll.clk_in)
         return m
+
+    def _phy(self, m: Module, platform, shell: Shell, oscillator: Signal) -> None:
+        """The pins of the PHY, and the reference that it needs: the oscillator's 100 MHz divided
+        by flip-flops, which adds less jitter than a PLL. Its management port is left alone: the
+        straps of the boards make it negotiate 100 Mbit, full duplex."""
+        mii = shell.mii
+        lines = [signal.name for signal in platform.lookup("eth_mii", 0).ios]
+        phy = platform.request("eth_mii", 0, dir=dict.fromkeys(lines, "-"))
+        reference = platform.request("eth_clk25", 0, dir="-")
+        self.phy_clocks = (phy.rx_clk.io.name, phy.tx_clk.io.name)
+        for name in ("rx_clk", "tx_clk"):
+            m.submodules[f"{name}_buffer"] = Instance(
+                "BUFG", i_I=self._input(m, f"{name}_pad", getattr(phy, name)),
+                o_O=getattr(mii, name))
+        for name in ("rx_dv", "rx_er"):
+            m.d.comb += getattr(mii, name).eq(self._input(m, f"{name}_pad", getattr(phy, name)))
+        for bit in range(4):
+            m.d.comb += mii.rx_data[bit].eq(self._input(m, f"rx_data{bit}_pad", phy.rx_data[bit]))
+            self._output(m, f"tx_data{bit}_pad", phy.tx_data[bit], mii.tx_data[bit])
+        self._output(m, "tx_en_pad", phy.tx_en, mii.tx_en)
+        self._output(m, "phy_reset_pad", phy.rst, shell.phy_reset)
+        m.domains += ClockDomain("reference", reset_less=True)
+        m.submodules.reference_buffer = Instance("BUFG", i_I=oscillator,
+                                                 o_O=ClockSignal("reference"))
+        divider = Signal(range(self.clock_in_hz // PHY_CLOCK_HZ))
+        m.d.reference += divider.eq(divider + 1)
+        self._output(m, "reference_pad", reference, divider[-1])
 
     def _input(self, m: Module, name: str, port) -> Signal:
         value = Signal(name=name)
@@ -141,15 +177,16 @@ class _NoCore(wiring.Component):
 
 
 def prepare(board: Board, config: CoreConfig, baud: int, *, core: bool = True,
-            build: int = 0) -> Design:
+            build: int = 0, ethernet: bool = False) -> Design:
     """Elaborate a board's design (seconds).
 
     core: False leaves the core out, for the pins and the clock only. build: what the registers
-    BUILD_LOW and BUILD_HIGH say.
+    BUILD_LOW and BUILD_HIGH say. ethernet: whether the PHY of a board with `Board.mii` is used.
     Raises SpikeTicketError where no PLL setting gives config.clock_hz.
     """
     platform = platform_of(board)
-    top = BoardTop(board, config, baud, None if core else _NoCore(Core(config).signature), build)
+    top = BoardTop(board, config, baud, None if core else _NoCore(Core(config).signature), build,
+                   ethernet)
     made: dict[str, object] = {}
 
     def take(design, name, **_):
@@ -165,4 +202,4 @@ def prepare(board: Board, config: CoreConfig, baud: int, *, core: bool = True,
     platform.toolchain_prepare = take
     platform.prepare(top, TOP)
     return Design(board, config, baud, made["rtlil"], made["pins"], top.clock_port, top.clock_in_hz,
-                  top.pll)
+                  top.pll, top.phy_clocks)

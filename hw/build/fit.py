@@ -44,11 +44,16 @@ def uses(device: Device, counted: dict[str, float]) -> list[Use]:
             Use(device.ram, counted["bram"], device.bram), Use("dsp", counted["dsp"], device.dsp)]
 
 
-def estimate(config: CoreConfig, device: Device) -> dict[str, float]:
-    """Resources before synthesis: `sw.area`, converted for ECP5."""
+ETHERNET = {"lut": 852, "ff": 612, "bram": 2, "dsp": 0}
+"""What Ethernet adds on a 7-series part: its blocks, counted after synthesis (docs/ethernet.md)."""
+
+
+def estimate(config: CoreConfig, device: Device, *, ethernet: bool = False) -> dict[str, float]:
+    """Resources before synthesis: `sw.area`, converted for ECP5; `ethernet` on xc7 only."""
     if device.family == "xc7":
         total = area.estimate(config)
-        return {"lut": total.lut, "ff": total.ff, "bram": total.bram, "dsp": total.dsp}
+        more = ETHERNET if ethernet else dict.fromkeys(ETHERNET, 0)
+        return {name: getattr(total, name) + more[name] for name in ETHERNET}
     total = area.estimate(replace(config, dsp_adders=False))
     return {"lut": round(total.lut * ECP5_PER_LUT6), "ff": round(total.ff * ECP5_PER_FF),
             "bram": sum(ecp5_memories(config).values()),

@@ -51,7 +51,7 @@ def manifest(wanted: Request, build_id: str) -> dict:
     """
     return registers.manifest(wanted.config) | {
         "board": wanted.board.name, "part": wanted.board.part, "build_id": build_id,
-        "baud": wanted.baud,
+        "baud": wanted.baud, "ethernet": wanted.ethernet,
         "registers": {register.name.lower(): register.value for register in registers.Register},
         "space_numbers": {space.name.lower(): space.value for space in registers.Space},
         "counters": list(registers.COUNTERS),
@@ -84,7 +84,7 @@ def values(wanted: Request, design: Design, *, toolchain: str, missing: list[str
         "preset": wanted.preset, "config": config.as_dict(), "toolchain": toolchain,
         "toolchain_wanted": wanted.toolchain, "build_id": identity,
         "identity": f"{registers.identity(config):016x}", "baud": wanted.baud,
-        "lut": _count(final["lut"]), "lut_available": device.lut,
+        "ethernet": wanted.ethernet, "lut": _count(final["lut"]), "lut_available": device.lut,
         "ff": _count(final["ff"]), "ff_available": device.ff,
         device.ram: _count(final["bram"]), f"{device.ram}_available": device.bram,
         "dsp": _count(final["dsp"]), "dsp_available": device.dsp,
@@ -129,7 +129,8 @@ def plan_values(wanted: Request, design: Design, found: list[fit.Use],
         "board": wanted.board.name, "title": wanted.board.title, "part": wanted.board.part,
         "preset": wanted.preset, "config": wanted.config.as_dict(),
         "identity": f"{registers.identity(wanted.config):016x}",
-        "toolchain": wanted.toolchain, "baud": wanted.baud, "seeds": list(wanted.seeds),
+        "toolchain": wanted.toolchain, "baud": wanted.baud,
+        "ethernet": wanted.ethernet, "seeds": list(wanted.seeds),
         "clock_mhz_target": target, "pll": _pll(design), "clock_known": known,
         "clock_met": clocks.met(target, known), "clock": clocks.verdict(target, known),
         "pins": {pin.port: pin.pin for pin in design.pins},
@@ -177,6 +178,11 @@ def _clock_line(found: dict) -> str:
     return line
 
 
+def _ethernet(found: dict) -> str:
+    """Reports of builds before there was Ethernet do not tell."""
+    return "; Ethernet: UDP, 100 Mbit" if found.get("ethernet") else ""
+
+
 def _core_line(found: dict) -> str:
     return (f"core        {found['preset']}: {found['config']['engines']} engines x "
             f"{found['config']['units']} units, identity {found['identity']}")
@@ -207,7 +213,7 @@ def text(found: dict) -> str:
         f"{found['board']}: {found['title']}, {found['part']}",
         message(found), "",
         f"build       {found['build_id']}, toolchain {found['toolchain']}",
-        _core_line(found), f"UART        {found['baud']:,} baud after power-up",
+        _core_line(found), f"UART        {found['baud']:,} baud after power-up{_ethernet(found)}",
         _clock_line(found), f"area        {found['fit']}",
         f"            ({found['counts']} counts)", "",
         f"{'unit':<30} {'LUT':>7} {'FF':>7} {fit.LABELS[ram]:>7} {'DSP':>5}"]
@@ -250,7 +256,7 @@ def plan_text(found: dict) -> str:
             "straight from the oscillator" if found["pll"] is None else
             "PLL {input_mhz:g} MHz / {divide} x {multiply} / {out_divide}, VCO {vco_mhz:g} MHz"
             .format(**found["pll"])),
-        f"UART        {found['baud']:,} baud",
+        f"UART        {found['baud']:,} baud{_ethernet(found)}",
         f"seeds       {', '.join(map(str, found['seeds']))}", "tools"]
     lines += [f"  {name:<16} {version or 'not found'}" for name, version in found["tools"].items()]
     lines += ["pins        " + ", ".join(f"{port} {pin}" for port, pin in found["pins"].items()),

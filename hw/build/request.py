@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hw.boards import BOARDS, DEVICES, Board
 from hw.config import PRESETS, CoreConfig
+from hw.ethernet.mii import MIN_CLOCK_HZ
 from hw.registers import DEFAULT_BAUD, MIN_DIVISOR
 from sw.errors import BadInput, did_you_mean
 
@@ -26,7 +27,8 @@ DEFAULT_SEEDS = {"ecp5": 4, "xc7": 1}
 
 @dataclass(frozen=True)
 class Request:
-    """What to build. seeds: placement seeds; preset: name, "" where `config` is changed by hand."""
+    """What to build. seeds: placement seeds; preset: name, "" where `config` is changed by hand;
+    ethernet: with the board's PHY."""
 
     board: Board
     preset: str
@@ -35,6 +37,7 @@ class Request:
     toolchain: str
     seeds: tuple[int, ...]
     output: Path
+    ethernet: bool = False
 
     @property
     def family(self) -> str:
@@ -44,7 +47,7 @@ class Request:
 def request(board: str, *, preset: str | None = None, clock_mhz: float | None = None,
             baud: int | None = None, changes: dict[str, int] | None = None,
             toolchain: str = "auto", seeds: tuple[int, ...] | None = None,
-            output: Path | None = None) -> Request:
+            output: Path | None = None, ethernet: bool = False) -> Request:
     """A checked request; what is None is the board's default.
 
     Raises SpikeTicketError naming the bad value and what to choose instead.
@@ -68,15 +71,17 @@ def request(board: str, *, preset: str | None = None, clock_mhz: float | None = 
     family = DEVICES[found.device].family
     _check_toolchain(toolchain, family)
     parameters(family, round(platform_of(found).default_clk_frequency), config.clock_hz)
+    if ethernet:
+        _check_ethernet(found, config)
     rate = DEFAULT_BAUD if baud is None else baud
     _check_baud(rate, found, config)
     plain = not changes and chosen == found.preset and hertz == found.clock_hz
     if output is None:
         suffix = "" if plain else f"-{chosen}" + ("" if not changes and clock_mhz is None
                                                   else f"-{_short_hash(config.as_dict())}")
-        output = BITSTREAMS / f"{board}{suffix}"
+        output = BITSTREAMS / f"{board}{suffix}{'-ethernet' if ethernet else ''}"
     return Request(found, chosen if not changes else f"{chosen}*", config, rate, toolchain,
-                   seeds or tuple(range(1, DEFAULT_SEEDS[family] + 1)), output)
+                   seeds or tuple(range(1, DEFAULT_SEEDS[family] + 1)), output, ethernet)
 
 
 def _short_hash(value: object) -> str:
@@ -91,6 +96,16 @@ def _check_toolchain(toolchain: str, family: str) -> None:
     if toolchain not in fits:
         raise BadInput(f"--toolchain {toolchain} does not build for this board's FPGA; "
                        f"choose from {', '.join(fits)}")
+
+
+def _check_ethernet(board: Board, config: CoreConfig) -> None:
+    if not board.mii:
+        able = ", ".join(name for name, known in BOARDS.items() if known.mii)
+        raise BadInput(f"--ethernet: {board.name} has no PHY on MII, the one kind that is driven; "
+                       f"boards that have: {able}")
+    if config.clock_hz < MIN_CLOCK_HZ:
+        raise BadInput(f"--clock {config.clock_hz / 1e6:g} is too slow for --ethernet; choose "
+                       f"{MIN_CLOCK_HZ / 1e6:g} MHz or more")
 
 
 def _check_baud(baud: int, board: Board, config: CoreConfig) -> None:

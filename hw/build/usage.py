@@ -114,7 +114,7 @@ def unit_of(path: str | None) -> str:
     """Unit of the core that a module path belongs to, the same for every copy of it.
 
     "shell.serial.top.core.cluster1.engine0.unit5.queue" is "engine.unit", "...top.link.receiver"
-    is "link".
+    is "link", as "shell.udp.receiver" and what else there is for it is "ethernet".
     """
     parts = [re.sub(r"\$\d+$", "", part) for part in (path or "").split(".") if part]
     if "core" in parts:
@@ -130,6 +130,8 @@ def unit_of(path: str | None) -> str:
         return ".".join(parts[1:3])
     if "link" in parts:
         return "link"
+    if {"datagrams", "mii", "udp"} & set(parts):
+        return "ethernet"
     if "serial" in parts:
         return "uart"
     return OTHER

@@ -26,6 +26,8 @@ def build(*, board: Annotated[str | None, Parameter(
           baud: Annotated[int | None, number(
               f"UART rate after power-up (default: {DEFAULT_BAUD}; the host may change it at run "
               "time)", 1)] = None,
+          ethernet: Annotated[bool, flag(
+              "with Ethernet, where the board has a PHY on MII (docs/ethernet.md)")] = False,
           toolchain: Annotated[str, Parameter(
               help="auto, trellis, vivado, open or archive")] = "auto",
           seed: Annotated[int | None, number("one placement seed", 1)] = None,
@@ -48,6 +50,7 @@ def build(*, board: Annotated[str | None, Parameter(
       spiketicket build --board ulx3s_85f  # finished .bit with a report
       spiketicket build --board arty_a7  # Vivado or the open flow, else an archive
       spiketicket build --board arty_a7 --plan-only  # fit, clock, files: seconds
+      spiketicket build --board arty_a7 --ethernet  # UDP beside the UART
       spiketicket build --board ulx3s_85f --preset tiny --clock 50 --seeds 1
       spiketicket build --board ecpix5_85f --set engines=5 --set weight_words=4096 --baud 12000000
       spiketicket build --list
@@ -71,7 +74,7 @@ def build(*, board: Annotated[str | None, Parameter(
     exclusive(seed=seed, seeds=seeds)
     wanted = request.request(
         board, preset=preset, clock_mhz=clock, baud=baud, changes=_changes(set or []),
-        toolchain=toolchain, output=output,
+        toolchain=toolchain, output=output, ethernet=ethernet,
         seeds=(seed,) if seed is not None else tuple(range(1, seeds + 1)) if seeds else None)
     if plan_only:
         return work.plan(wanted, json)
