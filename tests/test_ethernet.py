@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 from hw.build import fit, usage, yosys
 from hw.config import PRESETS
 from hw.datagrams import Datagrams
-from hw.ethernet.mii import MII, Mii
+from hw.ethernet.mii import MII, MIN_CLOCK_HZ, Mii
 from hw.ethernet.udp import UdpHost
 from hw.shell import Shell
 from sim.runner import run_bench
@@ -53,9 +53,12 @@ class Board(wiring.Component):
         return m
 
 
-def test_shell_from_the_pins_of_its_phy():
-    run_bench(Board(TINY), "sim.benches.ethernet_bench", config=TINY.as_dict(),
-              reset_cycles=RESET_CYCLES, seed=7)
+@pytest.mark.parametrize("clock_hz, few", [(MIN_CLOCK_HZ, False), (TINY.clock_hz, True)])
+def test_shell_from_the_pins_of_its_phy(clock_hz, few):
+    """All trials at the lowest clock, at which the sender is just fast enough."""
+    config = replace(TINY, clock_hz=clock_hz)
+    run_bench(Board(config), "sim.benches.ethernet_bench", config=config.as_dict(),
+              reset_cycles=RESET_CYCLES, seed=7, few=few)
 
 
 def test_too_slow_a_clock():
