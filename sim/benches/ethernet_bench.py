@@ -211,13 +211,14 @@ async def frames_without_effect(dut):
         return packets.ethernet(A, board.mac, 0x0800,
                                 packets.ip(A, board.ip, protocol, *about, **options))
 
-    whole, long = packets.with_check(good), datagram(A, board, bytes(1473))
+    whole, long = packets.with_check(good), datagram(A, board, payload.ljust(1473, b"\0"))
     place = int(net.rng.integers(len(whole)))
     raw = [
         bytes([*whole[:place], whole[place] ^ 1 << int(net.rng.integers(8)), *whole[place + 1:]]),
         whole[:-1], whole[:30], whole[:5], packets.with_check(good[:42], least=0),
         packets.with_check(datagram(A, board, payload[:10]), least=59),
-        packets.with_check(long), packets.with_check(datagram(A, board, bytes(2100))),
+        packets.with_check(long),
+        packets.with_check(datagram(A, board, payload.ljust(2100, b"\0"))),
     ]
     for frame in raw:
         net.send_raw(frame)
@@ -235,6 +236,10 @@ async def frames_without_effect(dut):
             packet(ours, length=27), packet(ours, length=19), packet(ours, length=0xFFFF),
             packet(packets.udp(A, board, payload, length=len(ours) - 1)),
             packet(packets.udp(A, board, payload, length=len(ours) + 256)),
+            # More than came, and more by what the check sequence would fill: all lengths agree.
+            *(packet(packets.udp(A, board, payload, length=len(ours) + more),
+                     length=20 + len(ours) + more) for more in (1, 3, 4, 5, 40)),
+            packet(packets.echo(bytes(60)), protocol=1, length=20 + 64 + 2),
             packet(packets.udp(A, board, b"")), packet(ours, protocol=6),
             datagram(A, Station(board.mac, board.ip, port + 1), payload),
             datagram(A, Station(board.mac, board.ip, port ^ 0x100), payload)):
@@ -266,12 +271,12 @@ async def storm(dut):
     await net.begin()
     asked = answers = 0
     request, data = net.write(20)
-    for number in range(80):
+    for number in range(60):
         mine = number % 4 != 3
         asked += mine
         net.send(packets.ethernet(B, BROADCAST, 0x0806,
                                   packets.arp(B, net.board.ip if mine else 99)))
-        if number == 40:
+        if number == 30:
             net.send(datagram(A, net.board, request.encode(net.seq)))
     net.did(request)
     replies = []
