@@ -16,6 +16,7 @@ from sw.errors import SpikeTicketError
 from .board import SimTransport
 from .fault_cases import Case
 from .fault_lines import Device, Line
+from .network import SimUdpTransport
 
 LIMIT, SLACK, SYNCS = 20.0, 0.5, 10
 """Of `sw.board.session.Session`: seconds within which a job must be done beyond what bytes and
@@ -98,10 +99,12 @@ class Tally:
 class Lab:
     """A simulated board, networks for it, and random numbers.
 
-    transport: bytes, or pins (`fault_board.PinTransport`). library: of the board for bytes.
+    transport: bytes, pins (`fault_board.PinTransport`) or datagrams (`network.SimUdpTransport`).
+    library: of the board for bytes.
     """
 
-    def __init__(self, transport: SimTransport, cases: list[Case], library: Path, seed: object):
+    def __init__(self, transport: SimTransport | SimUdpTransport, cases: list[Case],
+                 library: Path, seed: object):
         self.transport, self.cases, self.library = transport, cases, library
         self.random = random.Random(f"{seed}")
         self._board: Accelerator | None = None

@@ -8,8 +8,6 @@ from collections.abc import Callable
 
 from sw.board.transport import Transport
 
-from .board import SimTransport
-
 
 class ByteFaults:
     """Disturbs bytes that pass, each with probability `rate`; what was held back comes later.
@@ -104,8 +102,9 @@ class Line(Transport):
     called; `longest`: the most between two; `patience`: the longest wait that was allowed.
     """
 
-    def __init__(self, inner: SimTransport, random: random.Random):
+    def __init__(self, inner: Transport, random: random.Random):
         self.inner, self.name, self.baud = inner, inner.name, inner.baud
+        self.frames, self.advice = inner.frames, inner.advice
         self.random_below = random.randrange
         self.to_board: ByteFaults | Foreign | None = None
         self.from_board: ByteFaults | Foreign | None = None

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from sw.errors import BadInput, did_you_mean
 
-from . import board, fault_board
+from . import board, fault_board, fault_network
 from .board import SimTransport
 from .fault_board import CONFIG, PinTransport
 from .fault_cases import make_cases
@@ -28,13 +28,14 @@ from .fault_host import REAL
 from .fault_kinds import BYTES, PINS, byte_faults, noise
 from .fault_lab import Lab, Tally, bound
 from .fault_lines import ByteFaults
+from .fault_network import NETWORK
 
 RATES = (1e-6, 1e-5, 1e-4, 1e-3)
 NOISE = "line noise"
 NOISE_SHARE = 0.02
 """Of the bytes: at the pins a byte takes forty times as long to simulate."""
 
-KINDS = (*ByteFaults.KINDS, NOISE, *BYTES, *PINS, *REAL)
+KINDS = (*ByteFaults.KINDS, NOISE, *BYTES, *PINS, *NETWORK, *REAL)
 COLUMNS = ("bytes", "faults", "runs", "errors", "silent_wrong", "hangs", "crashes",
            "unusable_after", "max_seconds_to_error", "max_seconds_to_result")
 
@@ -64,8 +65,9 @@ def inject(kinds: Sequence[str] = KINDS, *, megabytes: float = 10, runs: int = 4
             share = 0.0 if minutes is None else 60 * minutes / len(plan)
             bar.set_postfix_str(kind + (f" {rate:g}" if rate else ""))
             at_pins = kind in PINS or kind == NOISE
-            transport = PinTransport(library=pins) if at_pins else SimTransport(
-                CONFIG, library=library)
+            transport = (PinTransport(library=pins) if at_pins
+                         else fault_network.transport(library) if kind in NETWORK
+                         else SimTransport(CONFIG, library=library))
             lab = Lab(transport, cases, library, f"{seed} {kind} {rate}")
             try:
                 for _ in _repeated(partial(_kind(kind), lab, tally, amount), share):
@@ -93,7 +95,7 @@ def _repeated(begin: Callable[[], Iterator[None]], seconds: float) -> Iterator[N
 def _kind(name: str):
     if name in ByteFaults.KINDS:
         return byte_faults
-    return noise if name == NOISE else (BYTES | PINS | REAL)[name]
+    return noise if name == NOISE else (BYTES | PINS | NETWORK | REAL)[name]
 
 
 def _plan(kinds: Sequence[str], megabytes: float, runs: int, rates: Sequence[float]

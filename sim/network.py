@@ -115,10 +115,14 @@ class LocalNetwork:
 
     def __init__(self, board: CabledBoard):
         self.board = board
-        self.to_board = self.from_board = lambda data: [data]
+        self.quieten()
         self.datagrams, self.payload = [0, 0], [0, 0]
         self._waiting: dict[Address, deque[bytes]] = defaultdict(deque)
         self._ports = 40_000
+
+    def quieten(self) -> None:
+        """Datagrams pass as they are."""
+        self.to_board = self.from_board = lambda data: [data]
 
     def wire(self, place: Place) -> SimWire:
         self._ports += 1
@@ -168,17 +172,20 @@ class SimWire:
 
 
 class SimUdpTransport(UdpTransport):
-    """`UdpTransport` on a `LocalNetwork`, by the board's time. Closes the board."""
+    """`UdpTransport` on a network, by the board's time; closes the board, unless it is to `keep`.
+    """
 
     simulated = timed = True
 
-    def __init__(self, network: LocalNetwork, where: str = "udp://192.168.1.50"):
+    def __init__(self, network: LocalNetwork, where: str = "udp://192.168.1.50", *,
+                 keep: bool = False):
         super().__init__(where, wire=network.wire)
-        self.network = network
+        self.network, self.config, self._keep = network, network.board.config, keep
 
     def now(self) -> float:
         return self.network.board.now()
 
     def close(self) -> None:
         super().close()
-        self.network.board.close()
+        if not self._keep:
+            self.network.board.close()

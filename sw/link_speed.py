@@ -36,7 +36,7 @@ from hw.registers import PROTOCOL
 from . import bundled, ticket
 from .board import throughput
 from .board.driver import Accelerator
-from .board.jobs import inference_jobs, line_bytes, load_words
+from .board.jobs import inference_jobs, line_bytes, load_job, load_words, memories
 from .board.packing import FORMS
 from .compile.compiler import compile_network
 from .compile.image import Image
@@ -94,16 +94,16 @@ def forms_of(image: Image, arrays: np.ndarray) -> dict[str, float]:
 
 
 def load_speed(board: Accelerator, image: Image) -> dict:
-    """Load a network, and check what the board holds: seconds, bytes there, payload share (over
-    Ethernet of what it could have carried meanwhile)."""
+    """Load a network, and check what the board holds: seconds, bytes there, payload share."""
     line = board.transport
     before, began = _bytes(board), line.now()
     board.load(image)
     seconds = line.now() - began
     there, back = (now - then for now, then in zip(_bytes(board), before, strict=True))
-    most = there if line.baud else seconds * throughput.ETHERNET_BYTES_PER_S
+    datagrams = len(load_job(image, line.frames)) + len(memories(image))
+    beside = 0 if line.baud else datagrams * throughput.DATAGRAM_OVERHEAD
     return {"baud": line.baud, "seconds": seconds, "bytes": [there, back],
-            "payload": 4 * load_words(image) / most}
+            "payload": 4 * load_words(image) / (there + beside)}
 
 
 def inference_speed(board: Accelerator, image: Image, inputs: np.ndarray) -> dict:

@@ -44,6 +44,7 @@ class RecordingTransport(Transport):
     def __init__(self, inner: Transport, path: str | Path, config: CoreConfig, *, seed: int = 1):
         self.inner, self.path, self.config = inner, Path(path), config
         self.name, self.first_baud, self.frames = inner.name, inner.first_baud, inner.frames
+        self.network = inner.network
         self.random_below = random.Random(seed).randrange
         self._lines = [json.dumps({
             "format": FORMAT, "version": VERSION, "name": inner.name, "baud": inner.baud,

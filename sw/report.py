@@ -12,8 +12,10 @@ from rich.table import Table
 from hw.boards import BOARDS
 from hw.registers import COUNTERS
 
+from .board import throughput
 from .board.driver import Identity, Inference
 from .board.throughput import Throughput
+from .board.udp import MOST_BYTES
 from .compile.image import Image
 from .core import energy
 from .data import datasets
@@ -92,7 +94,7 @@ class RunReport:
     cycles_by_layer: dict[str, float]
     counters_per_image: dict[str, float]
     clock_hz: int
-    baud: int
+    baud: int | None
     bytes_per_image: tuple[int, int]
     load_bytes: int
     load_s_link: float
@@ -126,7 +128,7 @@ class RunReport:
 
 
 def report(ticket_path: str, board: str, preset: str | None, transport: str, checked: Checked,
-           baud: int, load_bytes: int) -> RunReport:
+           baud: int | None, load_bytes: int) -> RunReport:
     """The report of a run on a board (a name) over a transport (its name)."""
     image, result = checked.image, checked.result
     config, count = image.config, len(result.logits)
@@ -161,7 +163,8 @@ def report(ticket_path: str, board: str, preset: str | None, transport: str, che
         counters_per_image={name: float(value) for name, value in totals.items()},
         clock_hz=config.clock_hz, baud=baud,
         bytes_per_image=(result.request_bytes, result.reply_bytes),
-        load_bytes=load_bytes, load_s_link=load_bytes * 10 / baud,
+        load_bytes=load_bytes,
+        load_s_link=throughput.line_seconds(baud, load_bytes, -(-load_bytes // MOST_BYTES)),
         frames_per_s_core=1 / seconds,
         frames_per_s_link=checked.link[0].frames_per_s if checked.link else None,
         link=checked.link,
@@ -203,7 +206,7 @@ def with_link(run: RunReport) -> str:
     if not run.link:
         what = "the far end is a simulated board" if run.simulated else "a recording"
         return f"not measured ({what}: bytes take no time); {size}"
-    shown = ", ".join(f"{one.frames_per_s:,.0f} at {one.baud / 1e6:g} Mbaud"
+    shown = ", ".join(f"{one.frames_per_s:,.0f} at {throughput.line_name(one.baud)}"
                       for one in run.link)
     return f"{shown}: measured on {run.link[0].images} images; {size}"
 
@@ -218,7 +221,7 @@ def print_table(run: RunReport) -> None:
               f"{run.spikes_compared:,} compared, "
               + ("[green]all equal[/]" if not wrong else f"[red]{wrong:,} DIFFERENT[/]"))
     layers = ", ".join(f"{name} {value:,.0f}" for name, value in run.cycles_by_layer.items())
-    clock, rate = f"{run.clock_hz / 1e6:g} MHz", f"{run.baud / 1e6:g} Mbaud"
+    clock, rate = f"{run.clock_hz / 1e6:g} MHz", throughput.line_name(run.baud)
     patches = run.patches
     low, high = run.accuracy_interval
     rows = {

@@ -1,6 +1,7 @@
 """The host in C (examples/c_host) against the simulated board and the reference."""
 
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 
 from hw.config import PRESETS
+from hw.registers import Space
 from sim.samples.networks import random_input, random_network
 from sim.samples.spikeformers import random_spikeformer
 from sim.serve import Board
 from sw import flat_image
+from sw.board.protocol import Read, Request
 from sw.cli.app import main
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.errors import SpikeTicketError
@@ -36,7 +39,7 @@ def host(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def board(tiny_library):
-    with Board(TINY, library=tiny_library) as board:
+    with Board(TINY, library=tiny_library, udp=0) as board:
         yield board
 
 
@@ -57,11 +60,12 @@ def networks():
     return list(found.values())
 
 
-def run(host, board, folder, image, inputs, logits):
+def run(host, board, folder, image, inputs, logits, network=False):
     out = folder / "net.txt"
     flat_image.write(image, out)
     flat_image.write_inputs(inputs, logits, out)
-    return subprocess.run([host, board.port, out, f"{out}.inputs"], capture_output=True, text=True,
+    port = board.address if network else board.port
+    return subprocess.run([host, port, out, f"{out}.inputs"], capture_output=True, text=True,
                           timeout=120)
 
 
@@ -73,6 +77,35 @@ def test_logits_are_the_references(host, board, tmp_path, network, image, inputs
     assert done.returncode == 0, done.stderr
     assert done.stdout == (tmp_path / "net.txt.logits").read_text()
     assert done.stderr.count("cycles") == len(inputs)
+
+
+def test_over_the_network(host, tiny_library, tmp_path):
+    network, image, inputs = networks()[0]
+    logits = reference.run(network, inputs).logits
+    with Board(TINY, library=tiny_library, udp=0) as board:
+        for _ in range(2):  # one host after the other
+            done = run(host, board, tmp_path, image, inputs, logits, network=True)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout == (tmp_path / "net.txt.logits").read_text()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+            thief.connect(("127.0.0.1", int(board.address.rpartition(":")[2])))
+            thief.settimeout(20)
+            sync = Request(sync=True, read=Read(Space.REGISTER, 0, 1))
+            # More inputs than are done before it comes.
+            many = np.concatenate([inputs] * 400)
+            flat_image.write(image, tmp_path / "net.txt")
+            flat_image.write_inputs(many, np.concatenate([logits] * 400), tmp_path / "net.txt")
+            with subprocess.Popen([host, board.address, tmp_path / "net.txt",
+                                   tmp_path / "net.txt.inputs"], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, text=True) as running:
+                running.stderr.readline()  # the first input is done
+                thief.send(sync.encode(7))
+                assert thief.recv(2048)
+                said = running.communicate(timeout=60)[1]
+            assert running.returncode == 1
+            assert "another host holds the board: 127.0.0.1; end it" in said
+    done = run(host, board, tmp_path, image, inputs, logits, network=True)
+    assert done.returncode == 1 and "the board is gone (Connection refused)" in done.stderr
 
 
 def test_a_line_with_rubbish_on_it(host, board, tmp_path):

@@ -14,6 +14,7 @@ from sim.fault_cases import make_cases
 from sim.fault_kinds import BYTES, PINS
 from sim.fault_lab import Lab, Tally
 from sim.fault_lines import ByteFaults, Foreign, Line
+from sim.fault_network import NETWORK, DatagramFaults
 from sw.board import protocol
 from sw.board.driver import Accelerator
 from sw.board.session import Session
@@ -106,6 +107,28 @@ def test_faults_at_the_pins_are_survived(tiny_library):
     done = {t.kind: t for t in inject(*PINS, faults.NOISE, runs=2, megabytes=0.5, rates=[1e-3])}
     assert all(t.passed and t.faults for t in done.values()), faults.table([*done.values()])
     assert any("does not hold what was sent" in text for text in done["weight bits"].messages)
+
+
+def test_networks_that_fail_are_survived(tiny_library):
+    done = {t.kind: t for t in inject(*NETWORK, runs=12, seed=6)}
+    assert all(t.passed and t.faults for t in done.values()), faults.table([*done.values()])
+    assert all(done[f"datagrams {kind}"].faults > 3 for kind in DatagramFaults.KINDS)
+    assert not done["flood of calls"].errors and done["host goes silent"].errors > 4
+    assert any("192.168.1.9:50000 has taken the board" in text
+               for text in done["other host"].messages)
+
+
+@pytest.mark.parametrize("kind", DatagramFaults.KINDS)
+def test_datagram_faults(kind):
+    disturb = DatagramFaults(kind, 0.2, random.Random(3))
+    sent = [bytes([i]) * 9 for i in range(200)]
+    got = [one for data in sent for one in disturb(data)]
+    assert 20 < disturb.faults < 60 and got != sent
+    if kind == "truncated":
+        assert len(got) == 200 and sum(len(one) < 9 for one in got) == disturb.faults
+    else:
+        assert {"lost": set(got) < set(sent), "doubled": len(got) == 200 + disturb.faults,
+                "reordered": set(got) >= set(sent[:-1])}[kind]
 
 
 def test_killed_hosts_and_vanished_ports_are_survived(tiny_library):

@@ -1,6 +1,7 @@
 """The driver on UDP: datagrams, who holds the board, networks that do not carry them."""
 
 import errno
+import json
 import socket
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ from sw.board.driver import Accelerator
 from sw.board.protocol import Request, Write, encode_frame, words
 from sw.board.udp import FRAMES, MOST_BYTES, UdpTransport
 from sw.board.udp_socket import Place
+from sw.cli.app import main
 from sw.errors import BadInput, BoardError, BoardSilent, WrongBoard
 from sw.pool import Pool
 from sw.replay import RecordingTransport, ReplayTransport
@@ -72,6 +74,22 @@ def test_a_ticket_runs(fake, case):
             one = dict(board.trace(inputs[0]))
             assert set(one) == set(image.maps)
             assert board.statistics.recoveries == 0
+
+
+def test_reports_of_it(fake, small_files, tmp_path, capsys):
+    """Its line is called what it is, and its figures are those of Ethernet."""
+    path, data, *_ = small_files
+    run = ["run", "--ticket", str(path), "--data", str(data), "--images", "2",
+           "--port", fake.where]
+    assert main([*run, "--json", "--report", str(tmp_path / "run.html")]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["baud"] is None and [one["baud"] for one in values["link"]] == [None]
+    assert values["load_s_link"] == pytest.approx(
+        (values["load_bytes"] + 66 * -(-values["load_bytes"] // MOST_BYTES)) / 12.5e6)
+    assert "100 Mbit Ethernet" in (tmp_path / "run.html").read_text()
+    assert main(run) == 0
+    out = capsys.readouterr().out
+    assert "at 100 Mbit Ethernet" in out and "Mbaud" not in out
 
 
 def test_a_recording_of_it(fake, case, tmp_path):

@@ -1,7 +1,7 @@
 /* A host for SpikeTicket boards in C, written from docs/link.md alone; POSIX, no libraries.
  *
  *     gcc -O2 -o spiketicket spiketicket.c
- *     ./spiketicket /dev/ttyUSB1 scnn.txt scnn.txt.inputs
+ *     ./spiketicket /dev/ttyUSB1 scnn.txt scnn.txt.inputs       or udp://192.168.1.50
  *
  * Loads a network (the text of `python -m sw.flat_image`) and prints the logits of every input, a
  * line each. One request is unanswered at a time: what is not answered, or answered as damaged, is
@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -111,6 +113,7 @@ static long decode(const uint8_t *in, size_t length, uint32_t *words, size_t roo
 }
 
 static int port = -1;
+static int network; /* whether `port` is a socket: a datagram holds a frame, or a part of a reply */
 static uint16_t sequence;
 static uint32_t epoch; /* the board's, after the last request it did */
 static uint32_t clock_hz = 100000000;
@@ -141,6 +144,31 @@ static void open_port(const char *name)
         fail("%s: does not take 3 Mbaud (%s)", name, strerror(errno));
     tcsendbreak(port, 0); /* brings the board's first rate back */
     tcflush(port, TCIFLUSH);
+}
+
+/* "udp://HOST" or "udp://HOST:PORT" */
+static void open_network(const char *name)
+{
+    char host[256], *colon;
+    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_DGRAM}, *found;
+    snprintf(host, sizeof host, "%s", name + strlen("udp://"));
+    if ((colon = strchr(host, ':')))
+        *colon++ = 0;
+    if (getaddrinfo(host, colon ? colon : "21328", &hints, &found))
+        fail("%s: no IPv4 address of that name and port", name);
+    port = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    if (port < 0 || connect(port, found->ai_addr, found->ai_addrlen))
+        fail("%s: cannot be reached (%s); check cable and address", name, strerror(errno));
+    freeaddrinfo(found);
+    network = 1;
+}
+
+/* What the board tells a host that does not hold it; see docs/link.md, Transports */
+static void check_announcement(const uint8_t *data, ssize_t length)
+{
+    if (network && length == 36 && !memcmp(data, "SPKT", 4))
+        fail("another host holds the board: %d.%d.%d.%d; end it and start again", data[11],
+             data[10], data[9], data[8]);
 }
 
 static void send_bytes(const uint8_t *data, size_t length)
@@ -177,10 +205,12 @@ static long receive(uint32_t *words, size_t room, double end)
         if (left <= 0 || poll(&wait, 1, (int)(1000 * left) + 1) == 0)
             return -1;
         ssize_t got = read(port, received + held, sizeof received - held);
-        if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+        if ((got == 0 && !network) || (got < 0 && errno != EAGAIN && errno != EINTR))
             fail("the board is gone (%s)", got ? strerror(errno) : "end of file");
-        if (got > 0)
+        if (got > 0) {
+            check_announcement(received + held, got);
             held += (size_t)got;
+        }
     }
 }
 
@@ -208,7 +238,7 @@ static uint32_t ask(const struct request *r, uint32_t *answer)
         frame[5] = r->max_cycles;
         if (r->count)
             memcpy(frame + 6, r->words, 4 * r->count);
-        if (attempt || r->flags & SYNC)
+        if (!network && (attempt || r->flags & SYNC))
             send_bytes((const uint8_t *)"", 1); /* ends whatever was on the line before */
         size_t length = encode(frame, 6 + r->count, bytes);
         after = epoch << 1 ^ (epoch >> 31 ? 0x04C11DB7u : 0) ^ crc_words(frame, 6 + r->count);
@@ -383,7 +413,10 @@ int main(int count, char **arguments)
     if (!inputs)
         fail("%s: %s", arguments[3], strerror(errno));
     struct network n = read_network(arguments[2]);
-    open_port(arguments[1]);
+    if (strncmp(arguments[1], "udp://", 6))
+        open_port(arguments[1]);
+    else
+        open_network(arguments[1]);
     uint32_t registers[4];
     struct request hello = {.flags = SYNC | READ, .read_space = REGISTER, .read_count = 4,
                             .read_stride = 1};

@@ -23,15 +23,15 @@ class Connection:
     """A board, and a ticket compiled for it but not loaded.
 
     accelerator: use it with `with`; it closes the line. board, preset: names in `hw.boards.BOARDS`
-    and `hw.config.PRESETS`, preset None for a configuration of one's own. baud: of the line; of a
-    simulated board the fastest that figures are for.
+    and `hw.config.PRESETS`, preset None for a configuration of one's own. baud: of the line, None
+    on Ethernet; of a simulated board the fastest that figures are for.
     """
 
     accelerator: Accelerator
     image: Image
     board: str
     preset: str | None
-    baud: int
+    baud: int | None
 
 
 def connect(found: Ticket, *, board: str = DEFAULT_BOARD, preset: str | None = None,
@@ -59,8 +59,9 @@ def connect(found: Ticket, *, board: str = DEFAULT_BOARD, preset: str | None = N
         except BaseException:
             accelerator.close()
             raise
+        line = accelerator.transport
         return Connection(accelerator, image, known.board or board, known.preset or preset,
-                          accelerator.transport.baud or baud or DEFAULT_BAUD)
+                          None if line.network else line.baud or baud or DEFAULT_BAUD)
     if config is None:
         preset, config = cores.choose(BOARDS[board], found.network, preset)
     image = compile_network(found.network, config, recorded_activity(found))

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..report import place
+from .throughput import line_name
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 BAR = 8
@@ -80,12 +81,17 @@ def _run(values: dict) -> Table:
         "the last ones": spark(recent)})
 
 
+def _rate(link: dict) -> str:
+    """Of the line in words, "" where there is none."""
+    return line_name(link["baud"]) if link["baud"] or link["network"] else ""
+
+
 def _line(values: dict) -> Table:
     link = values["link"]
     to, back = link["bytes_per_image"]
     return _pairs({
         "transport": values["transport"],
-        "line": f"{link['baud'] / 1e6:g} Mbaud" if link["baud"] else "no UART (simulated)",
+        "line": _rate(link) or "no UART (simulated)",
         "bytes to the board": f"{link['bytes_sent']:,} ({to:,.0f} an input)",
         "bytes back": f"{link['bytes_received']:,} ({back:,.0f} an input)",
         "bytes a second": f"{link['bytes_per_s']:,.0f}",
@@ -97,7 +103,7 @@ def _brief(values: dict) -> dict[str, str]:
     """The same where there are few columns and rows."""
     link = values["link"]
     to, back = link["bytes_per_image"]
-    line = f"{link['baud'] / 1e6:g} Mbaud" if link["baud"] else "no UART"
+    line = _rate(link) or "no UART"
     return {
         "inputs": f"{values['images']:,} in {values['seconds']:,.1f} s, "
                   f"{100 * values['accuracy']:.2f} % right",

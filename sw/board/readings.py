@@ -75,6 +75,7 @@ class Readings:
             "layers": self._layers(count),
             "link": line | {
                 "baud": to.accelerator.transport.baud,
+                "network": to.accelerator.transport.network,
                 "bytes_per_s": (line["bytes_sent"] + line["bytes_received"]) / seconds,
                 "bytes_per_image": [line["bytes_sent"] / count, line["bytes_received"] / count]},
             "board_counts": self.counts(),

@@ -32,11 +32,13 @@ class Transport(ABC):
     advice: what to check where no answer comes.
     random_below: a number from 0 to n - 1, for what a session must not repeat; a recording gives
     its own, so that a session can be replayed.
+    network: whether datagrams of 100 Mbit Ethernet carry the bytes, at no rate of their own.
     simulated: whether the far end is a simulated board. timed: whether bytes take their time on the
     line, as `now` counts it.
     """
 
     name: str
+    network: bool = False
     simulated: bool = False
     timed: bool = True
     baud: int | None = None

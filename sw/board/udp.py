@@ -52,6 +52,7 @@ class UdpTransport(Transport):
     behind the port (`sim.serve`), all waiting is by the board's own time.
     """
 
+    network = True
     frames = FRAMES
     advice = "check cable, power and network, and that nobody has changed the board's address"
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from hw.registers import COUNTERS
 
+from ..board.throughput import line_seconds
 from ..core import cycles
 from ..ladder import measure
 from ..ladder.result import PHASES
@@ -165,7 +166,7 @@ def link(run: RunReport) -> dict:
     core = run.cycles_per_image / run.clock_hz
     rates = []
     for one in run.link:
-        to, back = sent * 10 / one.baud, received * 10 / one.baud
+        to, back = (line_seconds(one.baud, size) for size in (sent, received))
         rates.append(asdict(one) | {"to": to, "from": back, "core": core,
                             "slowest": max(to, back, core),
                             "bound": "line" if core < max(to, back) else "core"})

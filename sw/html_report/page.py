@@ -16,6 +16,7 @@ from tqdm import tqdm
 from hw import registers
 
 from .. import bundled
+from ..board.throughput import line_name
 from ..errors import SpikeTicketError
 from ..integer.network import Layer
 from ..report import Checked, RunReport
@@ -80,7 +81,7 @@ def render(page: dict) -> str:
     environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True,
                               undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": _number, "percent": _percent, "duration": _duration,
-                            "signed": "{:,}".format, "mbaud": _mbaud}
+                            "signed": "{:,}".format, "mbaud": line_name}
     return environment.get_template("page.html").render(page)
 
 
@@ -166,10 +167,6 @@ def _number(value: float, digits: int = 0) -> str:
 
 def _percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}\u202f%"
-
-
-def _mbaud(baud: int) -> str:
-    return f"{baud / 1e6:g} Mbaud"
 
 
 def _duration(seconds: float) -> str:
