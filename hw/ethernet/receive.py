@@ -64,7 +64,7 @@ class Receiver(wiring.Component):
         keep, loaded = Signal(), Signal()
         full = (place + 1)[:len(place)] == head
         m.d.comb += [
-            keep.eq(strobe & (at >= 6) & (left > 4)),
+            keep.eq(strobe & good & (at >= 6) & (left > 4)),
             write.addr.eq(place), write.data.eq(byte), write.en.eq(keep & ~full),
             read.addr.eq(head), self.o.payload.eq(read.data), self.o.valid.eq(loaded),
         ]

@@ -292,6 +292,32 @@ async def storm(dut):
 
 
 @cocotb.test(skip=FEW, timeout_time=40, timeout_unit="ms")
+async def more_than_the_buffer_holds(dut):
+    """Echo requests that come while long replies go out: some are lost, whole; none is damaged."""
+    net = Net(dut, "full")
+    await net.begin()
+    for _ in range(3):
+        request = Request(read=Read(Space.WEIGHT, 0, 340))
+        net.send(datagram(A, net.board, request.encode(net.seq)))
+        net.did(request)
+    echoes = [net.rng.bytes(400) for _ in range(24)]
+    for payload in echoes:
+        net.send(packets.ethernet(B, net.board.mac, 0x0800,
+                                  packets.ip(B, net.board.ip, 1, packets.echo(payload))))
+    replies, answered = 0, []
+    while (frame := await net.receive(PATIENCE_NS)) is not None:
+        if frame[:6] == A.mac:
+            packets.read_datagram(frame, net.board, A)
+            replies += 1
+        else:
+            answered.append(packets.read_echo_reply(frame, net.board, B))
+    waiting = iter(echoes)
+    assert all(answer in waiting for answer in answered), "not what was sent, or not in its order"
+    assert replies == 3 and 8 < len(answered) < len(echoes)
+    await net.check()
+
+
+@cocotb.test(skip=FEW, timeout_time=40, timeout_unit="ms")
 async def two_hosts(dut):
     """The board serves one host; another is told which, and takes over with a `sync`."""
     net = Net(dut, "hosts")
