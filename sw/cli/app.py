@@ -29,8 +29,8 @@ TREE = {
     "Run a ticket": {
         "run": "a ticket on a board: every logit and spike is checked",
         "classify": "labels of pictures, recordings or a stream, as they come",
-        "boards": "boards at this computer's ports, and what each says it is",
-        "sim": "the simulated board: build it, or serve it at a serial port",
+        "boards": "boards at this computer's ports and networks, and what each says it is",
+        "sim": "the simulated board: build it, or serve it at a serial port and on UDP",
         "look": "what a board does, what a ticket is made of, what a session said",
     },
     "Make a ticket": {

@@ -80,8 +80,8 @@ Preset = Annotated[one_of(sorted(PRESETS)) | None, Parameter(
     help="another core (default: what a live board says it is, else the board's first that has "
          "what the ticket needs, such as attention)")]
 Port = Annotated[str | None, Parameter(
-    help="serial port of a live board, for example /dev/ttyUSB1, or auto (default: wherever "
-         "--board answers)")]
+    help="where a live board is: a serial port, for example /dev/ttyUSB1, auto, or "
+         "udp://192.168.1.50 (default: wherever --board answers)")]
 Baud = Annotated[int | None, number(
     "highest rate of the line to try, or of the simulated board to measure frames/s at (default: "
     "what the board's USB bridge takes)", 1)]
