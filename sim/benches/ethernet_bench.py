@@ -162,14 +162,16 @@ async def arp_and_ping(dut):
     for checksum in (0x0000, 0xF7FF, 0xF800, 0xF8FF, 0xFFFE, 0x00FF, 0xFF00):
         rest = packets.inverted_sum(struct.pack(">HH", 0x0800, checksum))
         await ping(net, struct.pack(">HH", rest, 0))
+    for ip in (0x0A00FFF8, 0xDFFFFFFF, 0x01000000):     # with and without a last carry in its sum
+        await ping(net, b"abcd", host=Station(B.mac, ip))
     await net.check()
 
 
-async def ping(net: Net, payload: bytes) -> None:
-    net.send(packets.ethernet(A, net.board.mac, 0x0800,
-                              packets.ip(A, net.board.ip, 1, packets.echo(payload))))
+async def ping(net: Net, payload: bytes, *, host: Station = A) -> None:
+    net.send(packets.ethernet(host, net.board.mac, 0x0800,
+                              packets.ip(host, net.board.ip, 1, packets.echo(payload))))
     frame = await net.receive(PATIENCE_NS)
-    assert packets.read_echo_reply(frame, net.board, A) == payload
+    assert packets.read_echo_reply(frame, net.board, host) == payload
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
