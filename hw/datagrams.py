@@ -88,7 +88,7 @@ class Datagrams(wiring.Component):
             held.eq(by_host & (ip == udp.rx_ip) & (port == udp.rx_port)),
             self.serial_rx.ready.eq(1),
         ]
-        with m.FSM():
+        with m.FSM() as self._receiving:    # a proof looks at it
             with m.State("FIRST"):
                 m.d.comb += rx.ready.eq(1)
                 m.d.sync += first.eq(rx.payload.data)

@@ -219,7 +219,8 @@ def test_an_interrupt_waits_for_what_would_lose_it(module, text, tmp_path):
         f"    import {module}\n    time.sleep(60)\n\n\nsys.exit(main())\n")
     done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, text=True,
                           env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
-                          capture_output=True)
+                          capture_output=True,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert (done.returncode, done.stdout, done.stderr) == (130, "whole\n", "error: interrupted\n")
 
 

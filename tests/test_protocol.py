@@ -33,6 +33,8 @@ from sw.board.protocol import (
     decode_frame,
     digest,
     encode_frame,
+    stuffed,
+    stuffed_bytes,
 )
 from sw.errors import WrongBoard
 
@@ -57,10 +59,11 @@ def test_cobs_examples(plain, stuffed):
 @given(st.lists(st.integers(0, 600)).flatmap(
     lambda runs: st.just(b"\0".join(b"\x55" * run for run in runs))) | st.binary(max_size=2000))
 def test_cobs_round_trip(data):
-    stuffed = cobs_encode(data)
-    assert 0 not in stuffed
-    assert len(stuffed) <= len(data) + len(data) // 254 + 1
-    assert cobs_decode(stuffed) == data
+    coded = cobs_encode(data)
+    assert 0 not in coded
+    assert len(coded) <= len(data) + len(data) // 254 + 1
+    assert cobs_decode(coded) == data
+    assert stuffed_bytes(data) == len(stuffed(data)[0])
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=50))

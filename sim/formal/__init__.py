@@ -12,7 +12,7 @@ from importlib import import_module
 from .harness import REGISTRY, Proof
 
 MODULES = ("queues", "fetch", "unit", "drain", "decoder", "packer", "arbiter", "link", "uart",
-           "resync", "attention")
+           "resync", "attention", "datagrams")
 
 
 def load() -> dict[str, Proof]:

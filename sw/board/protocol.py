@@ -87,7 +87,8 @@ def stuffed(data: bytes) -> tuple[bytes, int]:
 def stuffed_bytes(data: bytes) -> int:
     """Bytes of `stuffed(data)`, without making them."""
     whole = data + zlib.crc32(data).to_bytes(4, "little")
-    return len(whole) + 2 + sum(len(block) // 254 for block in whole.split(b"\0"))
+    lengths = [*map(len, whole.split(b"\0"))]
+    return len(whole) + 2 + (sum(n // 254 for n in lengths) if max(lengths) >= 254 else 0)
 
 
 def decode_frame(frame: bytes) -> np.ndarray:
