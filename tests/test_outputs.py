@@ -213,7 +213,7 @@ def test_an_interrupt_while_importing_is_one_line(module, tmp_path):
             running.kill()
 
 
-def test_interrupts_are_pythons_own_again_in_a_command(monkeypatch):
+def test_interrupts_are_exceptions_again_in_a_command(monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     try:
         monkeypatch.setattr(sys, "argv", ["program"])
@@ -224,7 +224,8 @@ def test_interrupts_are_pythons_own_again_in_a_command(monkeypatch):
         starting.quiet_interrupt()
         assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
         starting.ready()
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
 

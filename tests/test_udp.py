@@ -143,9 +143,10 @@ def test_another_host_takes_it(fake, case):
         with pytest.raises(BoardError, match=r"10\.0\.0\.7:4242 holds the board"):
             board.infer(inputs)
         fake.idle = 500
-        fake.board.power_cycle()
-        fake.board.write(b"\0" + OTHERS)  # which that host has changed
-        assert fake.board.read(1.0)
+        with fake.lock:
+            fake.board.power_cycle()
+            fake.board.write(b"\0" + OTHERS)  # which that host has changed
+            assert fake.board.read(1.0)
         assert (board.infer(inputs).logits == logits).all()
 
 

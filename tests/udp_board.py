@@ -24,13 +24,14 @@ class FakeBoard:
     """Serves `board` until `close`; `where` is its address for `Accelerator.open`.
 
     holder: (ip, port) as numbers, (0, 0) for the serial line. idle: in units of 2^20 cycles, what
-    it says. mute: nothing is answered. protocol: what it says.
+    it says. mute: nothing is answered. protocol: what it says. lock: held by whoever uses `board`.
     """
 
     def __init__(self, board: SimTransport):
         self.board, self.holder, self.idle = board, (0, 0), 0xFFFFFFFF
         self.mute, self.protocol = False, registers.PROTOCOL
         self.calls = 0
+        self.lock = threading.Lock()
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.socket.settimeout(0.02)
@@ -49,8 +50,9 @@ class FakeBoard:
 
     def reset(self) -> None:
         """As after power-up."""
-        self.board.power_cycle()
-        self.holder, self.idle = (0, 0), 0xFFFFFFFF
+        with self.lock:
+            self.board.power_cycle()
+            self.holder, self.idle = (0, 0), 0xFFFFFFFF
 
     def announcement(self) -> bytes:
         config = self.board.config
@@ -63,20 +65,24 @@ class FakeBoard:
                 data, sender = self.socket.recvfrom(2048)
             except TimeoutError:
                 continue
-            if self.mute:
-                continue
-            assert len(data) <= 1472
-            speaker = int(ipaddress.IPv4Address(sender[0])), sender[1]
-            if data == CALL:
-                self.calls += 1
-            elif data[1:2] and data[1] & 0x3F == 0x23:
-                self.holder = speaker
-            if data == CALL or speaker != self.holder:
-                self.socket.sendto(self.announcement(), sender)
-                continue
-            assert data.endswith(b"\0")
-            self.idle = 0
-            self.board.write(data)
-            while reply := self.board.read(1.0):
-                for start in range(0, len(reply), REPLY_BYTES):
-                    self.socket.sendto(reply[start:start + REPLY_BYTES], sender)
+            with self.lock:
+                self._answer(data, sender)
+
+    def _answer(self, data: bytes, sender: tuple[str, int]) -> None:
+        if self.mute:
+            return
+        assert len(data) <= 1472
+        speaker = int(ipaddress.IPv4Address(sender[0])), sender[1]
+        if data == CALL:
+            self.calls += 1
+        elif data[1:2] and data[1] & 0x3F == 0x23:
+            self.holder = speaker
+        if data == CALL or speaker != self.holder:
+            self.socket.sendto(self.announcement(), sender)
+            return
+        assert data.endswith(b"\0")
+        self.idle = 0
+        self.board.write(data)
+        while reply := self.board.read(1.0):
+            for start in range(0, len(reply), REPLY_BYTES):
+                self.socket.sendto(reply[start:start + REPLY_BYTES], sender)
