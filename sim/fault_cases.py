@@ -54,6 +54,12 @@ class Case:
                 and np.array_equal(got.cycles, self.quiet.cycles)
                 and np.array_equal(got.counters, self.quiet.counters))
 
+    def infer_again(self, board: Accelerator) -> bool:
+        """`infer`, after a load where what went before has left no network."""
+        if board.image is None:
+            self.load(board)
+        return self.infer(board)
+
     def trace(self, board: Accelerator, index: int) -> bool:
         mask = None if self.masks is None else self.masks[index]
         seen = set()

@@ -99,12 +99,7 @@ def other_host(lab: Lab, tally: Tally, count: int) -> Iterator[None]:
         lab.attempt(tally, line, do)
         line.quieten()
 
-        def again(case=case) -> bool:
-            if board.image is None:
-                case.load(board)
-            return case.infer(board)
-
-        lab.attempt(tally, line, again)
+        lab.attempt(tally, line, lambda case=case: case.infer_again(board))
         lab.still_usable(tally, line, board, case)
         yield
 

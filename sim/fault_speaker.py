@@ -113,12 +113,7 @@ def second_speaker(lab: Lab, tally: Tally, count: int) -> Iterator[None]:
                     line.inner.write(speaker.says())
                     tally.faults += 1
 
-                def again(case=case) -> bool:
-                    if board.image is None:
-                        case.load(board)
-                    return case.infer(board)
-
-                lab.attempt(tally, line, again)
+                lab.attempt(tally, line, lambda case=case: case.infer_again(board))
                 lab.still_usable(tally, line, board, case)
                 done += 1
                 yield

@@ -83,7 +83,26 @@ class Transport(ABC):
         raise BoardError(f"{self.name} has no baud rate to set")
 
 
-class SerialTransport(Transport):
+class OpenedTransport(Transport):
+    """A way to what stands at a port or address: a live board, or a simulated one that is served
+    there (`sim.serve`), by whose own time all waiting is then."""
+
+    def __init__(self):
+        self._time = BoardTime()
+
+    @property
+    def simulated(self) -> bool:
+        return self._time.clock is not None
+
+    @property
+    def timed(self) -> bool:
+        return self._time.clock is None
+
+    def now(self) -> float:
+        return self._time.now()
+
+
+class SerialTransport(OpenedTransport):
     """A board on a serial port (pyserial); `port` is a device or a pyserial URL.
 
     baud: the board's rate after power-up and after a break, as it was built.
@@ -101,22 +120,14 @@ class SerialTransport(Transport):
         except ImportError:
             raise ProgramMissing("a board on a serial port needs the Python package pyserial; "
                                  "install it: pip install pyserial") from None
+        super().__init__()
         self.name, self.baud, self.first_baud = port, baud, baud
         self._errors = (serial.SerialException, OSError, *_TERMIOS)
         self._serial: serial.SerialBase | None = None
         self._closed = False
         self._usb = None
-        self._time = BoardTime()
         self._open(port)
         self._usb = _usb_address(port)
-
-    @property
-    def simulated(self) -> bool:
-        return self._time.clock is not None
-
-    @property
-    def timed(self) -> bool:
-        return self._time.clock is None
 
     def _open(self, port: str) -> None:
         import serial
@@ -171,9 +182,6 @@ class SerialTransport(Transport):
             return self._time.wait(receive, timeout)
         except (*self._errors, TypeError) as error:  # TypeError: pyserial, a port that vanishes
             raise self._gone(error) from None
-
-    def now(self) -> float:
-        return self._time.now()
 
     def reset(self) -> None:
         port = self._port()

@@ -16,9 +16,8 @@ from hw.registers import CALL, PROTOCOL
 
 from ..errors import BadInput, BoardError, BoardHeld, BoardSilent, WrongBoard
 from .announcement import Announcement
-from .board_clock import BoardTime
 from .protocol import FrameSizes
-from .transport import Transport
+from .transport import OpenedTransport
 from .udp_socket import BoardSocket, Place, port_is_free
 
 MOST_BYTES = 1472
@@ -44,7 +43,7 @@ class Wire(Protocol):
     def close(self) -> None: ...
 
 
-class UdpTransport(Transport):
+class UdpTransport(OpenedTransport):
     """A board at `where`, "udp://HOST[:PORT][?take]"; a host's name or IPv4 address.
 
     A board that another host has spoken to within `ABANDONED` seconds is left to it, unless `?take`
@@ -57,22 +56,11 @@ class UdpTransport(Transport):
     advice = "check cable, power and network, and that nobody has changed the board's address"
 
     def __init__(self, where: str, *, wire: Callable[[Place], Wire] = BoardSocket):
+        super().__init__()
         self.place = Place.read(where)
         self.name = self.place.name
         self._make, self._wire = wire, None
         self._closed = False
-        self._time = BoardTime()
-
-    @property
-    def simulated(self) -> bool:
-        return self._time.clock is not None
-
-    @property
-    def timed(self) -> bool:
-        return self._time.clock is None
-
-    def now(self) -> float:
-        return self._time.now()
 
     def write(self, data: bytes) -> None:
         """Send whole frames, as many to a datagram as it holds. Raises BoardError if the network
