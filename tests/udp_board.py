@@ -1,4 +1,4 @@
-"""A board on a UDP socket of loopback: the holder's rules in Python before the simulated board."""
+"""A board on a UDP socket, by default of loopback: the holder's rules, then the gateware."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class FakeBoard:
     it says. mute: nothing is answered. protocol: what it says. lock: held by whoever uses `board`.
     """
 
-    def __init__(self, board: SimTransport):
+    def __init__(self, board: SimTransport, address: tuple[str, int] = ("127.0.0.1", 0)):
         self.board, self.holder, self.idle = board, (0, 0), 0xFFFFFFFF
         self.mute, self.protocol = False, registers.PROTOCOL
         self.calls = 0
         self.lock = threading.Lock()
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
+        self.socket.bind(address)
         self.socket.settimeout(0.02)
         self.where = f"udp://127.0.0.1:{self.socket.getsockname()[1]}"
         self._ending = False

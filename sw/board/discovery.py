@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import ipaddress
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator
 
@@ -21,29 +23,49 @@ TIMES = 3
 """Calls, as any of them may be lost."""
 
 
+class _Entry(ctypes.Structure):
+    """`struct ifaddrs`, one address of an interface; `address` and `mask` point to `sockaddr`s."""
+
+
+_Entry._fields_ = [("following", ctypes.POINTER(_Entry)), ("name", ctypes.c_char_p),
+                   ("flags", ctypes.c_uint), ("address", ctypes.c_void_p),
+                   ("mask", ctypes.c_void_p), ("broadcast", ctypes.c_void_p),
+                   ("data", ctypes.c_void_p)]
+
+
 def broadcast_addresses() -> list[str]:
-    """Broadcast address of every network of this computer: what the system says, and the one that
-    means whichever network a computer has."""
-    found = ["255.255.255.255"]
-    with contextlib.suppress(OSError, ImportError):
-        found += _interfaces()
-    return [*dict.fromkeys(found)]
+    """Broadcast address of every network of this computer, and the one that means whichever network
+    a computer has."""
+    return [*dict.fromkeys(["255.255.255.255", *_networks()])]
 
 
-def _interfaces() -> Iterator[str]:
-    import fcntl  # Linux has these requests; elsewhere 255.255.255.255 must do
-    import struct
+def _networks() -> Iterator[str]:
+    """The last address of each network that an interface has, be it its first address or not:
+    `ip address add` sets no broadcast address of its own accord. On Linux; elsewhere nothing."""
+    if sys.platform != "linux":
+        return
+    system, first = ctypes.CDLL(None), ctypes.POINTER(_Entry)()
+    if system.getifaddrs(ctypes.byref(first)):
+        return
+    up_and_broadcasting, entry = 0x3, first
+    try:
+        while entry:
+            one = entry.contents
+            entry = one.following
+            if one.flags & up_and_broadcasting == up_and_broadcasting and one.mask \
+                    and (address := _ipv4(one.address)) is not None:
+                network = ipaddress.IPv4Network((address, str(_ipv4(one.mask))), strict=False)
+                if network.prefixlen < 31:
+                    yield str(network.broadcast_address)
+    finally:
+        system.freeifaddrs(first)
 
-    ask_broadcast, ask_flags, up_and_broadcasting = 0x8919, 0x8913, 0x3
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asker:
-        for _, name in socket.if_nameindex():
-            request = struct.pack("256s", name.encode()[:15])
-            with contextlib.suppress(OSError):
-                flags = fcntl.ioctl(asker.fileno(), ask_flags, request)[16:18]
-                if struct.unpack("<H", flags)[0] & up_and_broadcasting != up_and_broadcasting:
-                    continue
-                answer = fcntl.ioctl(asker.fileno(), ask_broadcast, request)
-                yield str(ipaddress.IPv4Address(answer[20:24]))
+
+def _ipv4(sockaddr: int | None) -> ipaddress.IPv4Address | None:
+    """Of a `sockaddr_in`, None for another kind, or where there is none."""
+    if not sockaddr or ctypes.c_ushort.from_address(sockaddr).value != socket.AF_INET:
+        return None
+    return ipaddress.IPv4Address(ctypes.string_at(sockaddr + 4, 4))
 
 
 def called(addresses: Iterable[str] = (), seconds: float = SECONDS
