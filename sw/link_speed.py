@@ -140,13 +140,15 @@ def _bytes(board: Accelerator) -> tuple[int, int]:
     return board.statistics.bytes_sent, board.statistics.bytes_received
 
 
-def _serial(config: CoreConfig, baud: int, progress: bool) -> SimTransport:
+def serial_line(config: CoreConfig, baud: int, progress: bool) -> SimTransport:
+    """A simulated board, its line at a rate."""
     from sim.board import SimTransport  # only here: it needs the simulator
 
     return SimTransport(config, baud=baud, progress=progress)
 
 
-def _ethernet(config: CoreConfig, progress: bool) -> SimUdpTransport:
+def ethernet_line(config: CoreConfig, progress: bool) -> SimUdpTransport:
+    """A simulated board at the end of a cable of 100 Mbit."""
     from sim.network import CabledBoard, LocalNetwork, SimUdpTransport
 
     board = CabledBoard(config, progress=progress)
@@ -167,7 +169,7 @@ def measure(name: str, bauds: Sequence[int], images: int, ethernet: bool = True,
     loads, rates = [], []
     with tqdm(total=len(bauds) + ethernet, desc=name, leave=False,
               disable=None if progress else True) as bar:
-        with Accelerator(_serial(config, max(bauds), progress), config) as board:
+        with Accelerator(serial_line(config, max(bauds), progress), config) as board:
             loads.append(load_speed(board, image))
             for baud in sorted(bauds):
                 board.transport.set_baud(baud)
@@ -175,7 +177,7 @@ def measure(name: str, bauds: Sequence[int], images: int, ethernet: bool = True,
                              | {"load_line_s": 10 * loads[0]["bytes"][0] / baud})
                 bar.update()
         if ethernet:
-            with Accelerator(_ethernet(config, progress), config) as board:
+            with Accelerator(ethernet_line(config, progress), config) as board:
                 loads.append(load_speed(board, image))
                 rates.append(inference_speed(board, image, samples.images)
                              | {"load_line_s": loads[1]["seconds"]})
@@ -189,7 +191,8 @@ def measure_load(progress: bool = True) -> dict:
     """Loading the synthetic network."""
     network = synthetic()
     image, loads = compile_network(network, LOAD_CONFIG), []
-    for line in (_serial(LOAD_CONFIG, WEIGHTS_BAUD, progress), _ethernet(LOAD_CONFIG, progress)):
+    for line in (serial_line(LOAD_CONFIG, WEIGHTS_BAUD, progress),
+                 ethernet_line(LOAD_CONFIG, progress)):
         with Accelerator(line, LOAD_CONFIG) as board:
             loads.append(load_speed(board, image))
     return {"ticket": network.name, "weights_surviving": image.surviving,

@@ -17,7 +17,6 @@ are those of the board that did the image, so they are the same everywhere only 
 from __future__ import annotations
 
 import threading
-import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,14 +24,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from tqdm import tqdm
 
-from . import bundled, ticket
 from .board.batches import Framing, Loadable, Wanted, as_batch, opened
 from .board.driver import Accelerator
 from .board.inference import Inference
 from .compile.image import Image
-from .data import datasets
 from .errors import SpikeTicketError
 from .integer.gate import check_masks
 from .ticket import Ticket
@@ -190,6 +186,11 @@ class Pool:
             raise work.error
         return Inference.joined([work.parts[first] for first in sorted(work.parts)])
 
+    def alone(self, batch: object) -> Inference:
+        """As `infer`, on the first board alone: what the others are compared with."""
+        arrays = as_batch(self._wanted, batch, self._framing)
+        return self._living()[0].board.submit(arrays, None).result()
+
     def _checked(self, masks: np.ndarray | None, images: int) -> np.ndarray | None:
         if isinstance(self._wanted, Image):
             return (self._gates.check_masks(masks, images) if self._gates is not None
@@ -258,31 +259,3 @@ class Pool:
                 work.error = SpikeTicketError("no board of the pool is left; the last one, "
                                               f"{member.name}: {error}")
             self._state.notify_all()
-
-
-def measure(members: Sequence[str], name: str, data: str | None, images: int,
-            ray: str | None = None) -> dict:
-    """Run a ticket's first samples on a pool: images/s, labels right, and who did how many.
-
-    members, ray: of `Pool`. data: None for bundled samples. Raises SpikeTicketError.
-    """
-    found = ticket.load(bundled.find(name))
-    loaded = datasets.for_network(found.network, data or bundled.data_for(found),
-                                  limit=images).first(images)
-    with Pool(members, ray=ray) as pool:
-        pool.load(found)
-        began = time.monotonic()
-        with tqdm(total=len(loaded), unit="image", disable=None, leave=False) as bar:
-            result = pool.infer(loaded.images, progress=bar.update)
-        seconds = time.monotonic() - began
-        return {"images": len(loaded), "seconds": round(seconds, 3),
-                "images_per_s": round(len(loaded) / seconds, 1),
-                "right": int((result.labels == loaded.labels).sum()), "boards": pool.boards}
-
-
-def show(values: dict) -> None:
-    """Print what `measure` returned."""
-    print(f"{values['images']} images in {values['seconds']:.1f} s of this computer's time "
-          f"({values['images_per_s']} images/s), {values['right']} labels right")
-    for name, done in values["boards"].items():
-        print(f"  {name:<24} {done} images")

@@ -177,8 +177,18 @@ def test_command(capsys, case, tmp_path):
     assert main(["bench", "pool", *arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["images"] == found["right"] == sum(found["boards"].values()) == 9
+    assert "scaling" not in found
     assert main(["bench", "pool", *arguments]) == 0
     assert "9 labels right" in capsys.readouterr().out
+    assert main(["bench", "pool", *arguments, "--rounds", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    scaling = found["scaling"]
+    assert sum(found["boards"].values()) == 9
+    assert scaling["rounds"] == 2 and min(scaling.values()) > 0
+    assert scaling["speedup_processor"] == pytest.approx(
+        2 * scaling["ms_alone"] / scaling["ms_together"], abs=0.02)
+    assert main(["bench", "pool", *arguments, "--rounds", "1"]) == 0
+    assert "times as fast as the first board alone" in capsys.readouterr().out
     assert main(["bench", "pool", "sim", "--images", "0"]) == 2
 
 

@@ -55,6 +55,27 @@ def link(*, ticket: Annotated[list[str] | None, TICKET] = None,
 
 
 @app.command
+def overlap(ticket: Ticket = bundled.DEFAULT, *,
+            plot: Annotated[str | None, Parameter(help="draw it: .svg, .png or .pdf")] = None,
+            json: Json = False) -> None:
+    """Line and core over time: how the next input arrives while one is computed.
+
+    example: spiketicket bench overlap fmnist-scnn --plot overlap.svg
+
+    On the simulated board, by its cycles, at 3 and 12 Mbaud and over Ethernet.
+    """
+    from .. import link_timeline
+    from ..plots.run import check_format
+    if plot:
+        check_format(plot)
+    found = link_timeline.measure(ticket)
+    if plot:
+        from ..plots.timeline import plot_timelines
+        plot_timelines(plot, f"{ticket}: the first inputs", found)
+    put([one.as_dict() for one in found], json, link_timeline.show)
+
+
+@app.command
 def host(*, ticket: Annotated[list[str] | None, TICKET] = None,
          images: Annotated[int, number("images of each ticket", 1)] = 320,
          json: Json = False) -> None:
@@ -77,14 +98,19 @@ def pool(members: Annotated[list[str], Parameter(
          images: Annotated[int, number("images to run", 1)] = 100,
          ray: Annotated[str | None, Parameter(
              help="Ray cluster of boards with a host (default: start one here)")] = None,
+         rounds: Annotated[int, number(
+             "rounds in which the first board alone runs beside all, for how many times as fast "
+             "they are", 0)] = 0,
          json: Json = False) -> None:
     """A ticket on several boards at once: images/s, and who did how many.
 
-    example: spiketicket bench pool sim sim /dev/ttyUSB1 --images 200
+    examples:
+      spiketicket bench pool sim sim /dev/ttyUSB1 --images 200
+      spiketicket bench pool sim sim --rounds 5  # twice as fast as one?
     """
-    from .. import pool as pools
-    values = pools.measure(members, ticket, data, images, ray)
-    put(values, json, pools.show)
+    from .. import pool_speed
+    values = pool_speed.measure(members, ticket, data, images, ray, rounds)
+    put(values, json, pool_speed.show)
 
 
 @app.command

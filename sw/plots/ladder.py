@@ -57,7 +57,7 @@ def plot_ladder(path: str, ladder: Ladder) -> None:
         axes[0].set_ylabel("cycles")
         bottom.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=9,
                       loc="outside upper center", ncols=3)
-        _save(figure, path)
+        save(figure, path)
 
 
 def ticks(values: list[float]) -> list[float]:
@@ -96,7 +96,7 @@ def plot_patches(path: str, samples: Images, gate: Gate, kept: np.ndarray) -> No
                 axis.set_title(samples.names[int(samples.labels[n])], fontsize=7)
         figure.suptitle(f"kept patches: {gate.keep} of {gate.tokens} (mode {gate.mode})",
                         fontsize=8)
-        _save(figure, path)
+        save(figure, path)
 
 
 def _picture(sample: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ def _picture(sample: np.ndarray) -> np.ndarray:
     return image if image.shape[2] == 3 else np.repeat(image[..., :1], 3, axis=2)
 
 
-def _save(figure: Figure, path: str) -> None:
+def save(figure: Figure, path: str) -> None:
     """Write a figure; the file appears whole or not at all."""
     part = Path(f"{path}.part")
     suffix = Path(path).suffix[1:]
