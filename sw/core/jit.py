@@ -15,7 +15,8 @@ import numba
 
 _ROOT = Path(__file__).parents[2]
 _SOURCES = [_ROOT / "hw/program.py", _ROOT / "hw/config.py",
-            _ROOT / "sw/core/attention_items.py", *sorted((_ROOT / "sw/core/steps").glob("*.py"))]
+            _ROOT / "sw/core/attention_items.py", _ROOT / "sw/nets/neuron_kernel.py",
+            *sorted((_ROOT / "sw/core/steps").glob("*.py"))]
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
     _KEY = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:16]

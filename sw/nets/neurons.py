@@ -36,6 +36,10 @@ SURROGATES = {surrogate.PiecewiseQuadratic: kernel.TRIANGLE, surrogate.ATan: ker
               surrogate.Sigmoid: kernel.GIVEN}
 
 
+BLOCKS = "in_fused_block"
+"""Attribute of a neuron, while it is run fused: whether with its batch norm and pool."""
+
+
 @dataclass(frozen=True)
 class FusedRule:
     """tau: None of an IF neuron. reset: None is a subtraction. surrogate: one of SURROGATES."""
@@ -131,19 +135,20 @@ def fire(node: neuron.BaseNode, currents: Tensor, steps: int) -> Tensor:
 
 
 @contextlib.contextmanager
-def fused(module: nn.Module) -> Iterator[None]:
-    """While it lasts, the neurons of `module` that can be are run fused; it is left as it was."""
+def fused(module: nn.Module, blocks: bool = False) -> Iterator[None]:
+    """While it lasts, the neurons of `module` that can be are run fused; it is left as it was.
+    blocks: in our networks with their batch norms and pools (`sw.nets.fused_block`)."""
     nodes = []
     try:
         for node in module.modules():
             rule = rule_of(node)
             if rule is not None:
-                node.__dict__["multi_step_forward"] = _runner(node, rule)
+                node.__dict__ |= {"multi_step_forward": _runner(node, rule), BLOCKS: blocks}
                 nodes.append(node)
         yield
     finally:
         for node in nodes:
-            del node.__dict__["multi_step_forward"]
+            del node.__dict__["multi_step_forward"], node.__dict__[BLOCKS]
 
 
 def _runner(node: neuron.BaseNode, rule: FusedRule) -> Callable[[Tensor], Tensor]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import abc
 
 import torch
-from spikingjelly.activation_based import layer
+from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
 from ..errors import SpikeTicketError
 from ..integer.network import Pool
 from .config import NetConfig
-from .neurons import fire
+from .fused_block import FusedBlock
+from .neurons import BLOCKS, fire
 
 
 class SpikingNet(nn.Module, abc.ABC):
@@ -60,6 +61,21 @@ class SpikingNet(nn.Module, abc.ABC):
         return x.float().mean(over) if over else x.float()
 
 
+def normed_spikes(x: Tensor, norm: nn.Module, node: neuron.BaseNode, steps: int,
+                  pool: nn.Module | None = None) -> Tensor:
+    """Spikes [T, ...], behind the pool, of neurons behind a batch norm of x: maps
+    [T or 1, B, C, H, W], or rows [T or 1, ..., C]. As one function where that can be."""
+    block = FusedBlock.of(norm, node, pool) if node.__dict__.get(BLOCKS) else None
+    if block is not None and block.takes(x):
+        return block(x, steps)
+    if isinstance(norm, nn.BatchNorm1d):
+        currents = norm(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+    else:
+        currents = norm(x)
+    spikes = fire(node, currents, steps)
+    return spikes if pool is None else pool(spikes)
+
+
 class ConvBlock(nn.Module):
     """Conv (no bias) -> BN -> LIF, with a pool of currents ("max") before the neuron or of spikes
     ("or") behind it."""
@@ -80,7 +96,10 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[T or 1, B, C, H, W] -> spikes [T, B, C', H', W']."""
-        return self.pool(fire(self.node, self.pool_currents(self.norm(self.conv(x))), self.steps))
+        currents = self.conv(x)
+        if type(self.pool_currents) is not nn.Identity:
+            return self.pool(fire(self.node, self.pool_currents(self.norm(currents)), self.steps))
+        return normed_spikes(currents, self.norm, self.node, self.steps, self.pool)
 
 
 class DenseBlock(nn.Module):
@@ -95,5 +114,4 @@ class DenseBlock(nn.Module):
         self.node = config.node()
 
     def forward(self, x: Tensor) -> Tensor:
-        currents = self.norm(self.fc(x.flatten(0, -2)))
-        return fire(self.node, currents.unflatten(0, x.shape[:-1]), self.steps)
+        return normed_spikes(self.fc(x), self.norm, self.node, self.steps)

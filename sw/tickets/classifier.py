@@ -24,20 +24,21 @@ class Classifier(nn.Module):
     forward: prepared samples, images [B, C, H, W] or event frames [B, F, C, H, W] of which the
     first `timesteps` are used -> logits [B, K], the mean over timesteps; with per_timestep, in
     training, [T, B, K]. The neurons begin each
-    batch at rest, and are run fused where they can be (`sw.nets.neurons`). feed: how it takes them;
+    batch at rest, and are run fused where they can be (`sw.nets.neurons`), with blocks together
+    with what is around them (`sw.nets.fused_block`). feed: how it takes them;
     time: axis of the timesteps in its output (None: it has none). Without a feed both are found by
     running copies of the module on random samples of `shape`, (C, H, W) or (F, C, H, W).
     """
 
     def __init__(self, module: nn.Module, timesteps: int, shape: tuple[int, ...],
                  classes: int, feed: Feed | None = None, time: int | None = None,
-                 per_timestep: bool = False):
+                 per_timestep: bool = False, blocks: bool = False):
         super().__init__()
         self.module, self.timesteps = module, timesteps
         self.shape, self.classes = tuple(shape), classes
         self.feed = feed or find(prepared(module), self.shape[-3:], timesteps, self.static)
         self.time = time if feed else self._time()
-        self.per_timestep = per_timestep
+        self.per_timestep, self.blocks = per_timestep, blocks
         if per_timestep and isinstance(module, SpikingNet):
             module.per_timestep = True
         elif per_timestep and self.time is None:
@@ -57,7 +58,7 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rest(self.module)
-        with fused(self.module):
+        with fused(self.module, self.blocks):
             out = self._outputs(self.module, x)
         if self.per_timestep and self.training:
             return out.movedim(self.time or 0, 0).flatten(2)
@@ -77,7 +78,7 @@ class Classifier(nn.Module):
                     setattr(part, name, timesteps)
         try:
             return Classifier(module, timesteps, self.shape, self.classes,
-                              per_timestep=self.per_timestep)
+                              per_timestep=self.per_timestep, blocks=self.blocks)
         except SpikeTicketError as error:
             raise SpikeTicketError(
                 f"{type(self.module).__name__} does not run at {timesteps} timesteps ({error}); "

@@ -105,8 +105,10 @@ class RunConfig:
     else the one trained here.
 
     flip, shift: augment by mirroring, by moving up to 2 pixels. bf16: mixed precision. compile:
-    torch.compile. device: "auto", "cpu", "cuda". tensorboard: also log there. integer_images:
-    test images the integer network is measured on (None: all).
+    torch.compile. fused: in training on a CPU, batch norm, neurons and pool of our networks are one
+    compiled function (False: neurons alone; sums of the norms then have torch's order, as in
+    searches before there was one). device: "auto", "cpu", "cuda". tensorboard: also log there.
+    integer_images: test images the integer network is measured on (None: all).
     """
 
     method: str = "imp"
@@ -166,6 +168,7 @@ class RunConfig:
     shift: bool = False
     bf16: bool = False
     compile: bool = False
+    fused: bool = True
     masks: str | None = None
     device: str = "auto"
     tensorboard: bool = False

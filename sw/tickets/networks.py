@@ -65,7 +65,7 @@ class Networks:
             feed = Feed("image" if len(self.shape) == 3 else "batch", timesteps,
                         tuple(self.shape[-3:]))
             return Classifier(net, timesteps, self.shape, self.classes, feed,
-                              per_timestep=c.loss_per_timestep)
+                              per_timestep=c.loss_per_timestep, blocks=c.fused)
         module = self.make()
         if self.fixed and (again or c.weights):
             draw_anew(module)
@@ -91,7 +91,8 @@ class Networks:
                 "a parameter: prune.remove(layer, 'weight'), remove_weight_norm(layer), or "
                 "parametrize.remove_parametrizations(layer, 'weight')")
         net = Classifier(module, self.config.timesteps, self.shape, self.classes,
-                         *(self._found or (None, None)), self.config.loss_per_timestep)
+                         *(self._found or (None, None)), self.config.loss_per_timestep,
+                         self.config.fused)
         if not self._found:
             check_zeros_stay(net)
         self._found = net.feed, net.time
