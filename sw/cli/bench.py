@@ -91,6 +91,26 @@ def host(*, ticket: Annotated[list[str] | None, TICKET] = None,
 
 
 @app.command
+def train(*, model: Annotated[list[str] | None, Parameter(
+              help="a named network (docs/tickets.md) instead of four of them; may be "
+                   "repeated")] = None,
+          batch_size: Annotated[int, number("images of an update", 2, 4096)] = 64,
+          timesteps: Annotated[int, number("T", 1, 16)] = 4,
+          rounds: Annotated[int, number("updates of every way; the fastest counts", 1)] = 3,
+          json: Json = False) -> None:
+    """Images/s of training on one thread: SpikingJelly's own path, and ours.
+
+    example: spiketicket bench train --model vgg9 --batch-size 128
+
+    An update is forward, loss, backward and Adam's step on random images of
+    3x32x32. The ways take turns in one run; processor time is counted.
+    """
+    from .. import train_speed
+    rows = train_speed.measure(model, batch_size, timesteps, rounds)
+    put({"models": rows}, json, lambda found: train_speed.show(found["models"]))
+
+
+@app.command
 def pool(members: Annotated[list[str], Parameter(
              help="sim, sim:PRESET, auto, a board's name, a port; BOARD@HOST for a board of "
                   "another computer (Ray)")], *,

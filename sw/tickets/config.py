@@ -98,6 +98,10 @@ class RunConfig:
     weights and scores, not of norms and biases, in the stages of floats. batch_size: samples of an
     update.
 
+    seconds: of training (without validation and conversion) in all stages together, each of which
+    has its part of them by its part of the epochs; learning rates follow the clock, and how many
+    epochs there are is what fits (None: the epochs decide).
+
     loss: "cross-entropy" of the logits, or "mse" of the rates of output neurons against 1 and 0.
     loss_per_timestep: the mean of every timestep's loss, instead of the loss of the mean output.
     distil: share (0..1) of the dense network's soft labels in the loss of all later stages;
@@ -164,6 +168,7 @@ class RunConfig:
     distil: float = 0.0
     distil_integer: float | None = None
     batch_size: int = 64
+    seconds: float | None = None
     flip: bool = False
     shift: bool = False
     bf16: bool = False
@@ -227,7 +232,7 @@ class RunConfig:
         _need(self.method not in ("imp", "ecpt") or 0 <= self.rewind_epoch <= self.epochs,
               f"rewind_epoch {self.rewind_epoch} is outside 0..{self.epochs}, the epochs of "
               "training; give another, or more epochs")
-        for name in ("lr", "lr_scores", "lr_integer", "logit_spread"):
+        for name in ("lr", "lr_scores", "lr_integer", "logit_spread", "seconds"):
             value = getattr(self, name)
             _need(value is None or value > 0, f"{name} {value} must be above 0")
         _need(0 <= self.weight_decay < 1, f"weight_decay {self.weight_decay} is outside 0..1")

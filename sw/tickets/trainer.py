@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 import time
@@ -33,6 +34,8 @@ from .networks import Networks
 from .scores import connections
 
 WARMUP_STEPS = 100
+MANY = 1 << 30
+"""Epochs that no stage has."""
 
 
 class Trainer:
@@ -54,8 +57,9 @@ class Trainer:
         self.notes: dict[str, object] = {}
         self.generator = torch.Generator()  # of everything random in a forward pass
         self._teacher: Classifier | None = None
-        self._bar = tqdm(total=planned or None, unit="img", unit_scale=True, smoothing=0.02,
-                         mininterval=0.2 if os.isatty(2) else 30.0,
+        self.planned = planned
+        self._bar = tqdm(total=None if config.seconds else planned or None, unit="img",
+                         unit_scale=True, smoothing=0.02, mininterval=0.2 if os.isatty(2) else 30.0,
                          disable=not planned or parallel.RANK > 0)
         self._board = (_tensorboard(self.folder) if config.tensorboard and parallel.RANK == 0
                        else None)
@@ -100,7 +104,8 @@ class Trainer:
         `connections(module)`. frozen: parts kept in evaluation. remember: save the state after this
         epoch, see `remembered`. bird: ends the stage when the masks that `mask_now` draws settle.
         exact: no mixed precision. distil: share of the dense network's soft labels in the loss.
-        unshifted: in the last epochs, as many, no image is shifted.
+        unshifted: in the last epochs, as many, no image is shifted. With the setting `seconds` the
+        stage ends by the clock instead, and `epochs` is only its part of all epochs.
         """
         c = self.config
         forward = forward or module
@@ -129,32 +134,41 @@ class Trainer:
         warmup = min(WARMUP_STEPS, steps // 4)
         keep = keeper(connections(module), masks or {})
         keep()
-        stop = False
-        while done < epochs and not stop:
-            self._bar.set_description(f"{stage} epoch {done + 1}/{epochs}")
+        clock = self._clock(stage, epochs)
+        limit, stop = epochs if clock is None else MANY, False
+        over = done >= limit or (clock is not None and clock.share == 1)
+        while not over and not stop:
+            self._bar.set_description(f"{stage} epoch {done + 1}" + f"/{epochs}" * (clock is None))
+            gone = done / epochs if clock is None else clock.share
             module.train()
             for part in frozen:
                 part.eval()
             self.generator.manual_seed(self._seed(stage, done + 1))
             began, start = time.monotonic(), done * per_epoch
-            loss = parallel.total(training.train_epoch(
+            loss, part = training.train_epoch(
                 loss_of, optimizer, self.data, batch_size=c.batch_size,
                 generator=self._order(stage, done),
-                flip=c.flip, shift=c.shift and done < epochs - unshifted, after_step=keep,
-                rate=lambda step, start=start: training.learning_rate(
-                    lr or c.lr, start + step, steps, warmup),
-                progress=lambda n, _: self._bar.update(n)))
-            seconds = time.monotonic() - began
+                flip=c.flip, shift=c.shift and gone < 1 - unshifted / epochs, after_step=keep,
+                rate=lambda step, start=start: clock.rate(lr or c.lr) if clock else (
+                    training.learning_rate(lr or c.lr, start + step, steps, warmup)),
+                progress=lambda count, first=not done: self._goes_on(stage, count, clock, first))
+            loss, seconds = parallel.total(loss), time.monotonic() - began
             parallel.average_statistics(module)
             done += 1
             stop = bird is not None and bird.settled(mask_now()) and done > (remember or 0)
-            self._record(stage, done, loss, seconds, module, forward, exact or done == epochs)
+            over = done >= limit or (clock is not None and clock.share == 1)
+            self._record(stage, done, loss, seconds, module, forward, exact or over, part)
+            if clock is not None:
+                clock.start(seconds)
             if done == remember:
                 self._save(f"{stage}.start", module)
             self._save("state", module, optimizer, bird,
-                       {"stage": stage, "epoch": str(epochs if stop else done)})
+                       {"stage": stage, "epoch": str(limit if stop else done)})
         if stop:
             self._bar.total = self._bar.total and self._bar.total - (epochs - done) * len(self.data)
+        if clock is not None and done < (remember or 0):
+            raise SpikeTicketError(f"seconds {c.seconds:g}: stage {stage!r} ended in epoch {done}, "
+                                   f"before rewind_epoch {remember}; give more seconds")
         self._save(stage, module)
 
     def remembered(self, stage: str) -> dict[str, Tensor]:
@@ -190,6 +204,32 @@ class Trainer:
             self._teacher = self.dense().requires_grad_(False).eval()
         return self._teacher
 
+    def _clock(self, stage: str, epochs: int) -> training.Clock | None:
+        """Of a stage that has its part of the setting `seconds`."""
+        c = self.config
+        if c.seconds is None:
+            return None
+        if parallel.SIZE > 1:
+            raise SpikeTicketError("seconds is for one process, whose clock all would have to "
+                                   "follow; give epochs")
+        planned = self.planned or epochs * len(self.data)
+        spent = sum(r["train_seconds"] for r in self.history if r["stage"] == stage)
+        return training.Clock(c.seconds * epochs * len(self.data) / planned, spent)
+
+    def _goes_on(self, stage: str, count: int, clock: training.Clock | None, first: bool) -> bool:
+        """Whether to go on after `count` samples of an epoch, which `first` says is the stage's
+        first. Raises SpikeTicketError where that one does not fit into the time."""
+        self._bar.update((count - 1) % self.config.batch_size + 1)
+        if clock is None:
+            return True
+        takes = clock.epoch_takes(count / len(self.data)) if first else None
+        if takes:
+            raise SpikeTicketError(
+                f"seconds {self.config.seconds:g}: stage {stage!r} has {clock.budget:.3g} of them, "
+                f"and an epoch takes about {takes:.3g}; give "
+                f"{math.ceil(1.2 * self.config.seconds * takes / clock.budget)} or more")
+        return clock.share < 1
+
     def _forward(self, module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor,
                  exact: bool = False) -> Tensor:
         half = self.config.bf16 and not exact
@@ -197,8 +237,10 @@ class Trainer:
             return forward(module.prepare(x.to(self.device))).float()
 
     def _record(self, stage: str, epoch: int, loss: float, seconds: float, module: nn.Module,
-                forward: Callable[[Tensor], Tensor], exact: bool) -> None:
+                forward: Callable[[Tensor], Tensor], exact: bool, part: float) -> None:
         record = {"stage": stage, "epoch": epoch, "loss": round(loss, 5)}
+        if part < 1:    # the clock ended it
+            record["part"] = round(part, 3)
         if self.held is not None:
             accuracy, rates = self.measure(module, self.held, forward, exact)
             record["validation_accuracy"] = round(accuracy, 5)

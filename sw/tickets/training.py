@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -78,20 +79,58 @@ def learning_rate(peak: float, step: int, steps: int, warmup: int) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
+WARM = 0.05
+"""Share of a stage's time in which the learning rate rises, where the clock sets it."""
+
+
+class Clock:
+    """Time that a stage may train: `budget` seconds, of which `spent` were before."""
+
+    def __init__(self, budget: float, spent: float):
+        self.budget, self.spent = budget, spent
+        self.began = time.monotonic()
+
+    @property
+    def share(self) -> float:
+        """Of the budget that is gone; 1 is the end."""
+        return min(1.0, (self.spent + time.monotonic() - self.began) / self.budget)
+
+    def start(self, took: float) -> None:
+        """The next epoch begins; the one before took so many seconds."""
+        self.spent, self.began = self.spent + took, time.monotonic()
+
+    def rate(self, peak: float) -> float:
+        """The learning rate now: rises for `WARM` of the time, then half a cosine down to 0."""
+        share = self.share
+        if share < WARM:
+            return peak * share / WARM
+        return peak * 0.5 * (1 + math.cos(math.pi * (share - WARM) / (1 - WARM)))
+
+    def epoch_takes(self, part: float) -> float | None:
+        """Seconds of the first epoch, of which `part` is done, where it will not fit: the time is
+        over, or a quarter is and it would have to become twice as fast."""
+        share = self.share
+        if share < 1 and not (share > 0.25 and part < share / 2):
+            return None
+        return share * self.budget / part if part < 1 else None
+
+
 def train_epoch(loss_of: Callable[[Tensor, Tensor], Tensor], optimizer: torch.optim.Optimizer,
                 data: Images, *, batch_size: int, generator: torch.Generator, flip: bool,
                 shift: bool, rate: Callable[[int], float], after_step: Callable[[], None],
-                progress: Callable[[int, float], None]) -> float:
-    """One pass over `data`; returns the mean loss.
+                progress: Callable[[int], bool]) -> tuple[float, float]:
+    """One pass over `data`, or a part of it; returns the mean loss, and which part.
 
     rate(step) gives the learning rate of the epoch's step; after_step() runs after each update
-    (it re-applies the mask); progress(images, loss) is told after every batch.
+    (it re-applies the mask); progress(images) is told how many were done after every batch, and
+    says whether to go on.
     """
     total, count = 0.0, 0
     epoch = batches(data, batch_size, generator, flip=flip, shift=shift)
     for step, (x, y) in enumerate(epoch):
+        now = rate(step)
         for group in optimizer.param_groups:
-            group["lr"] = rate(step)
+            group["lr"] = now
         loss = loss_of(x, y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -99,8 +138,9 @@ def train_epoch(loss_of: Callable[[Tensor, Tensor], Tensor], optimizer: torch.op
         after_step()
         value = loss.item()
         total, count = total + value * len(y), count + len(y)
-        progress(len(y), value)
-    return total / count
+        if not progress(count):
+            break
+    return total / count, count / len(data)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
