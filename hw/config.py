@@ -78,7 +78,8 @@ class CoreConfig:
     lanes: neuron lanes of a drain, 1 or 2 output positions per cycle.
     drain_engines: engines that share a drain, 1 or 2.
     map_words: depth of the spike-map memory, in words of window x 4 bits.
-    weight_words: depth of the weight memory of a pair of engines, in 32-bit words.
+    weight_words: depth of the weight memory of a pair of engines, in 32-bit words: a power of two,
+        or a multiple of 1,024 (a BRAM36).
     program_words: depth of the program memory, in 32-bit words.
     taps, planes: entries of an engine's tap and plane tables.
     attention: with units that compute spiking attention (about 415 LUTs an engine).
@@ -110,11 +111,14 @@ class CoreConfig:
                 raise ValueError(f"{name} is {value!r:.40}, not of the right type")
         if not 1 <= self.clock_hz <= 1_000_000_000:
             raise ValueError(f"clock_hz {self.clock_hz} is outside 1..1,000,000,000")
-        powers = ("units", "window", "acc_depth", "queue_depth", "map_words", "weight_words",
-                  "program_words", "taps", "planes")
+        powers = ("units", "window", "acc_depth", "queue_depth", "map_words", "program_words",
+                  "taps", "planes")
         for name in powers:
             if not is_power_of_two(getattr(self, name)):
                 raise ValueError(f"{name} must be a power of two, not {getattr(self, name)}")
+        if self.weight_words % 1024 and not is_power_of_two(self.weight_words):
+            raise ValueError("weight_words must be a power of two or a multiple of 1,024, not "
+                             f"{self.weight_words}")
         limits = {"engines": (1, 32), "units": (2, 32), "window": (8, 64), "acc_bits": ACC_BITS,
                   "queue_depth": (16, 64), "lanes": (1, 2), "map_words": (16, 1 << 14),
                   "weight_words": (16, 1 << 16), "program_words": (64, 1 << 14),
@@ -172,6 +176,17 @@ class CoreConfig:
         return (self.engines + 1) // 2
 
     @property
+    def weight_stride(self) -> int:
+        """Words from a weight memory to the next one in the host's addresses: a power of two."""
+        return 1 << (self.weight_words - 1).bit_length()
+
+    @property
+    def filled_weight_words(self) -> int:
+        """Words of the weight memories that rows dealt evenly among the engines fill: an engine
+        without a partner fills half of its memory, if there are others."""
+        return self.weight_words * max(self.engines, 2) // 2
+
+    @property
     def drains(self) -> int:
         """Drains, and so packers and sources of writes; the last one may have an engine less."""
         return -(-self.engines // self.drain_engines)
@@ -188,11 +203,12 @@ class CoreConfig:
 PRESETS: dict[str, CoreConfig] = {
     "tiny": CoreConfig(engines=2, units=4, window=16, acc_depth=16, map_words=512,
                        weight_words=1024, taps=32, planes=32, lanes=1, attention=True, gate=True),
-    "a35t": CoreConfig(engines=4, drain_engines=2, map_words=2048, weight_words=8192),
-    "a35tn": CoreConfig(engines=4, drain_engines=2, map_words=2048, weight_words=8192, acc_bits=12,
+    "a35t": CoreConfig(engines=5, drain_engines=2, map_words=2048, weight_words=6144, acc_bits=12,
+                       dsp_adders=True),
+    "a35tw": CoreConfig(engines=4, drain_engines=2, map_words=2048, weight_words=8192,
                         dsp_adders=True),
     "a35tf": CoreConfig(engines=4, drain_engines=2, map_words=2048, weight_words=8192,
-                        attention=True, gate=True),
+                        dsp_adders=True, attention=True, gate=True),
     "a100t": CoreConfig(engines=12, map_words=1024, weight_words=8192),
     "a100tf": CoreConfig(engines=10, map_words=4096, weight_words=8192, attention=True, gate=True),
     "micro": CoreConfig(engines=1, units=2, window=8, acc_depth=8, queue_depth=16, lanes=1,
@@ -206,6 +222,6 @@ PRESETS: dict[str, CoreConfig] = {
     "e85": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=16384),
 }
 """Named cores; hw.build maps boards to them. An f at the end: for Spikeformers, with attention and
-patch gate. An n at the end: narrow accumulators, in DSP slices, which a network's weights must
-allow. "tiny" and "micro" are for tests and quick simulation; "large" is "a35tf" with memories
-that no board here has, for simulating what does not fit."""
+patch gate. A w at the end: with the wider accumulators that a network's weights may need. "tiny"
+and "micro" are for tests and quick simulation; "large" is "a35tf" with memories that no board here
+has, for simulating what does not fit."""

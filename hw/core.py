@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal
+from amaranth import Array, Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from . import layouts
 from .cluster import EngineCluster
 from .config import WORD_BITS, CoreConfig
+from .copies import own_copy
 from .gate import TopK
 from .memories import PairMemory
 from .registers import COUNTER_LAYERS, COUNTER_WORDS, COUNTERS, Space
@@ -34,7 +35,7 @@ class HostBus(wiring.Signature):
 class WriteArbiter(wiring.Component):
     """Round-robin choice of one cluster's finished word a cycle, registered.
 
-    o_valid announces a word one cycle before it is written (o_valid_next is `port_blocked`).
+    announce: a word is written in the next cycle. blocked: the same, for every pair of engines.
     """
 
     def __init__(self, config: CoreConfig):
@@ -42,7 +43,8 @@ class WriteArbiter(wiring.Component):
         super().__init__({
             "valid": In(config.drains), "ready": Out(config.drains),
             "payload": In(data.ArrayLayout(layouts.map_write(config), config.drains)),
-            "announce": Out(1), "write": Out(1), "word": Out(layouts.map_write(config)),
+            "announce": Out(1), "blocked": Out(config.pairs),
+            "write": Out(1), "word": Out(layouts.map_write(config)),
         })
 
     def elaborate(self, platform):
@@ -65,6 +67,8 @@ class WriteArbiter(wiring.Component):
             self.announce.eq(any_valid), self.write.eq(self.announce),
             stage.eq(Array(self.payload)[choice]), self.word.eq(stage),
         ]
+        m.d.comb += self.blocked.eq(Cat(own_copy(m, any_valid, f"blocked{pair}")
+                                        for pair in range(self._config.pairs)))
         with m.If(any_valid):
             m.d.sync += last.eq(choice)
         return m
@@ -75,6 +79,8 @@ class Core(wiring.Component):
 
     Members
     -------
+    reset: takes effect a cycle later; memories keep their content, and a write of the host's goes
+    on.
     start, first_layer_address, stop_after: run from a program address, all layers (0) or some.
     busy, done, layer: busy while running; done pulses at the end; index of the running layer.
     next_layer_address: where a stopped run goes on.
@@ -85,6 +91,7 @@ class Core(wiring.Component):
         self.config = config
         program_bits = (config.program_words - 1).bit_length()
         super().__init__({
+            "reset": In(1),
             "start": In(1), "first_layer_address": In(program_bits), "stop_after": In(8),
             "busy": Out(1), "done": Out(1), "layer": Out(8),
             "next_layer_address": Out(program_bits),
@@ -94,14 +101,17 @@ class Core(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         cfg, bus = self.config, self.bus
-        m.submodules.sequencer = sequencer = Sequencer(cfg)
-        m.submodules.arbiter = arbiter = WriteArbiter(cfg)
+        reset = own_copy(m, self.reset, "reset_control")
+        sequencer, arbiter = Sequencer(cfg), WriteArbiter(cfg)
+        m.submodules.sequencer = ResetInserter(reset)(sequencer)
+        m.submodules.arbiter = ResetInserter(reset)(arbiter)
         # The last cluster may have an engine less.
         clusters = [EngineCluster(cfg, min(cfg.drain_engines, cfg.engines - n * cfg.drain_engines))
                     for n in range(cfg.drains)]
         engines = [memory for cluster in clusters for memory in cluster.memories]
         for n, cluster in enumerate(clusters):
             m.submodules[f"cluster{n}"] = cluster
+            m.d.comb += cluster.reset.eq(self.reset)
         maps = [PairMemory(cfg.map_bits, cfg.map_words) for _ in range(cfg.pairs)]
         weights = [PairMemory(WORD_BITS, cfg.weight_words) for _ in range(cfg.pairs)]
         for i in range(cfg.pairs):
@@ -115,12 +125,12 @@ class Core(wiring.Component):
             self.layer.eq(sequencer.index), self.next_layer_address.eq(sequencer.next_address),
         ]
 
-        # Host writes, registered once.
+        # Host writes, registered once; from the reset on there is no run for them to disturb.
         space, address = Signal(3), Signal(24)
         write, write_data = Signal(), Signal(WORD_BITS)
         m.d.sync += [
-            space.eq(bus.space), address.eq(bus.addr), write.eq(bus.w_en & ~sequencer.busy),
-            write_data.eq(bus.w_data),
+            space.eq(bus.space), address.eq(bus.addr), write_data.eq(bus.w_data),
+            write.eq(bus.w_en & (~sequencer.busy | reset)),
         ]
         lanes = cfg.map_bits // WORD_BITS
         lane_bits = (lanes - 1).bit_length()
@@ -151,7 +161,7 @@ class Core(wiring.Component):
                 ram.write.eq(arbiter.write | host_map_write),
                 ram.write_data.eq(Mux(arbiter.write, arbiter.word.data,
                                       Cat(collected, write_data))),
-                even.map_data.eq(ram.a_data), even.port_blocked.eq(arbiter.announce),
+                even.map_data.eq(ram.a_data), even.port_blocked.eq(arbiter.blocked[i]),
             ]
             with m.If(arbiter.write):
                 m.d.comb += ram.a_address.eq(arbiter.word.address)
@@ -163,7 +173,7 @@ class Core(wiring.Component):
                 m.d.comb += [ram.b_address.eq(odd.map_address), odd.map_data.eq(ram.b_data)]
 
         # Weight memories.
-        weight_bits = (cfg.weight_words - 1).bit_length()
+        weight_bits = (cfg.weight_stride - 1).bit_length()
         for i, ram in enumerate(weights):
             even, odd = engines[2 * i], engines[2 * i + 1] if 2 * i + 1 < cfg.engines else None
             m.d.comb += [
@@ -190,7 +200,7 @@ class Core(wiring.Component):
         gate_busy, mask = Signal(), Const(0)
         if cfg.gate:
             mask = self._gate(m, clusters, sequencer, gate_busy, address,
-                              write & (space == Space.GATE), write_data)
+                              write & (space == Space.GATE), write_data, reset)
         # A cycle late: the engines are not done in the cycle in which they start.
         m.d.sync += sequencer.engines_done.eq(Cat(cluster.done for cluster in clusters).all()
                                               & ~(arbiter.announce | arbiter.write | gate_busy))
@@ -210,13 +220,15 @@ class Core(wiring.Component):
                 arbiter.payload[n].eq(cluster.o.payload), cluster.o.ready.eq(arbiter.ready[n]),
             ]
 
-        log_data = self._counters(m, clusters, engines, arbiter, sequencer, space, address)
+        log_data = self._counters(m, clusters, engines, arbiter, sequencer, address, reset)
 
         # Host reads: the address was registered above, the memories answer one cycle later. One
         # register behind each memory, one behind the choice of the space.
         reading = Signal(4)
         m.d.sync += [reading.eq(Cat(bus.r_en & ~sequencer.busy, reading)),
                      bus.r_valid.eq(reading[2])]
+        with m.If(reset):
+            m.d.sync += reading.eq(0)
         old_address, spaces = Signal.like(address), [Signal.like(space) for _ in range(2)]
         m.d.sync += [old_address.eq(address), spaces[0].eq(space), spaces[1].eq(spaces[0])]
         map_words = data.View(data.ArrayLayout(WORD_BITS, lanes), maps[0].a_data)
@@ -235,10 +247,11 @@ class Core(wiring.Component):
                     m.d.sync += bus.r_data.eq(word)
         return m
 
-    def _gate(self, m, clusters, sequencer, busy, address, mask_write, mask_data):
+    def _gate(self, m, clusters, sequencer, busy, address, mask_write, mask_data, reset):
         """Scores of all clusters to the gate, its list to them. Returns the mask's read data."""
         layer, tokens = sequencer.layer, self.config.gate_tokens
-        m.submodules.gate = gate = TopK(self.config.drains, tokens)
+        gate = TopK(self.config.drains, tokens)
+        m.submodules.gate = ResetInserter(reset)(gate)
         m.d.comb += [
             gate.start.eq(sequencer.run & layer.gate), gate.host.eq(layer.gate_host),
             gate.tokens.eq(layer.positions), gate.keep.eq(layer.out_pitch),
@@ -264,7 +277,7 @@ class Core(wiring.Component):
             ]
         return mask
 
-    def _counters(self, m, clusters, engines, arbiter, sequencer, space, address):
+    def _counters(self, m, clusters, engines, arbiter, sequencer, address, reset):
         """Count events of the layer; store them when it ends. Returns the log's read data."""
         def total(name):
             return sum(getattr(e.events, name) for e in engines)
@@ -272,28 +285,32 @@ class Core(wiring.Component):
         increments = {"cycles": 1, "written": arbiter.write,
                       "neurons": sum(cluster.neurons for cluster in clusters)}
         increments |= {name: total(name) for name in COUNTERS if name not in increments}
-        # Every layer clears them as it begins.
+        # Every layer clears them as it begins, a cycle late, when no engine is at work yet.
+        clear = own_copy(m, sequencer.begin, "clear")
         counters = {name: Signal(WORD_BITS, name=f"count_{name}", reset_less=True)
                     for name in COUNTERS}
         for name, counter in counters.items():
             # One register between the engines and the wide counters.
             step = Signal(range(self.config.slots + 1), name=f"step_{name}", reset_less=True)
             m.d.sync += step.eq(increments[name])
-            with m.If(sequencer.begin):
-                m.d.sync += [counter.eq(0), step.eq(0)]
+            with m.If(clear):
+                m.d.sync += counter.eq(0)
             with m.Else():
                 m.d.sync += counter.eq(counter + step)
 
         m.submodules.log = log = Memory(
             shape=WORD_BITS, depth=COUNTER_WORDS * COUNTER_LAYERS, init=[])
         write, read = log.write_port(), log.read_port()
-        slot = Signal(range(COUNTER_WORDS))
+        slot, last_slot = Signal(range(COUNTER_WORDS)), Signal()
         m.d.comb += [
             write.addr.eq(Cat(slot, sequencer.index)),
             write.en.eq(sequencer.log & (sequencer.index < COUNTER_LAYERS)),
             write.data.eq(Array(counters.values())[slot]),
-            sequencer.logged.eq(slot == len(COUNTERS) - 1), read.addr.eq(address),
+            sequencer.logged.eq(last_slot), read.addr.eq(address),
         ]
+        m.d.sync += last_slot.eq(sequencer.log & (slot == len(COUNTERS) - 2))
         with m.If(sequencer.log):
-            m.d.sync += slot.eq(Mux(sequencer.logged, 0, slot + 1))
+            m.d.sync += slot.eq(Mux(last_slot, 0, slot + 1))
+        with m.If(reset):
+            m.d.sync += [slot.eq(0), last_slot.eq(0)]
         return read.data

@@ -24,6 +24,7 @@ class Drain(wiring.Component):
 
     Members
     -------
+    sweep: clears the accumulators of all engines, in 2 * acc_depth cycles, between two layers.
     engines: see `passes.DrainPort`.
     o: finished map words. visits: neurons that entered the lanes in this cycle (0..2).
     gate: with a gate, scores of these engines' outputs and the list of kept tokens.
@@ -32,7 +33,8 @@ class Drain(wiring.Component):
     def __init__(self, config: CoreConfig, engines: int):
         self._config, self._engines = config, engines
         super().__init__({
-            "layer": In(layouts.LAYER), "engines": Out(DrainPort(config)).array(engines),
+            "layer": In(layouts.LAYER), "sweep": In(1),
+            "engines": Out(DrainPort(config)).array(engines),
             "o": Out(stream.Signature(layouts.map_write(config))),
             "visits": Out(2), "idle": Out(1), "gate": In(GatePort(config)),
         })
@@ -114,16 +116,23 @@ class Drain(wiring.Component):
             currents2[0].eq(Array(halves)[Cat(unit1[0], engine1)]),
             currents2[1].eq(Array(halves[1::2])[engine1]),
         ]
+        sweeping, sweep_place = Signal(), Signal(range(2 * cfg.acc_depth), reset_less=True)
+        with m.If(self.sweep):
+            m.d.sync += [sweeping.eq(1), sweep_place.eq(0)]
+        with m.Elif(sweeping):
+            m.d.sync += [sweep_place.eq(sweep_place + 1), sweeping.eq(~sweep_place.all())]
         for e in engines:
             port = self.engines[e]
             m.d.comb += port.release.eq(tag1.valid & tag1.pass_end & (engine1 == e))
             m.d.sync += [
                 port.claim.eq(Mux(walker.step & (passes.engine == e),
                                   (1 << lowest) | Mux(pair, 2 << lowest, 0), 0)),
-                port.read.eq(port.claim),
+                port.read.eq(port.claim | sweeping.replicate(cfg.units)),
             ]
             # Registers of every engine's own, near its units.
-            with m.If(engine0 == e):
+            with m.If(sweeping):
+                m.d.sync += [Cat(port.address, port.bank).eq(sweep_place), port.clear.eq(1)]
+            with m.Elif(engine0 == e):
                 m.d.sync += [
                     port.bank.eq(bank0), port.clear.eq(clear0),
                     port.address.eq(position0 >> unit_bits),

@@ -106,7 +106,7 @@ class Engine(wiring.Component):
                 unit.release.eq(drain.release), unit.release_bank.eq(drain.bank),
                 unit.claim.eq(drain.claim[i]), unit.drain.eq(drain.read[i]),
                 unit.drain_bank.eq(drain.bank), unit.drain_clear.eq(drain.clear),
-                unit.drain_address.eq(drain.address), unit.sweep.eq(setup.sweep),
+                unit.drain_address.eq(drain.address),
                 drain.currents[i].eq(unit.currents), drain.filled[i].eq(unit.filled),
             ]
 

@@ -315,7 +315,7 @@ class Fetch(wiring.Component):
                 job.masks.eq(Cat(rotated[i * units + u] for i in range(subs))),
                 job.active.eq(Mux(c.end, 0, active)),
                 job.address.eq((c.row - c.borrow[u])[:(cfg.acc_depth - 1).bit_length()]),
-                job.weight.eq(c.weight), job.end.eq(c.end),
+                job.weight.eq(c.weight),
                 self.push[u].eq(c_valid & (c.end | active.any())),
             ]
         return m

@@ -74,13 +74,12 @@ def weight_item(config: CoreConfig) -> data.StructLayout:
 
 
 def job(config: CoreConfig) -> data.StructLayout:
-    """Synaptic job of one unit: add `weight` for every active lane, or end the pass."""
+    """Synaptic job of one unit: add `weight` for every active lane; one without ends the pass."""
     return data.StructLayout({
         "masks": data.ArrayLayout(MASK, config.subs),
         "active": config.subs,
         "address": range(config.acc_depth),   # of sub-position 0, modulo the depth
         "weight": signed(config.acc_bits),
-        "end": 1,
     })
 
 

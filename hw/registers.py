@@ -98,7 +98,7 @@ class Space(IntEnum):
     MAP = 0
     """Map memory: map word * lanes + lane. A write commits a map word with its last lane."""
     WEIGHT = 1
-    """Weight memory: pair * weight_words + word."""
+    """Weight memory: pair * weight_stride + word."""
     PROGRAM = 2
     COUNTER = 3
     """Read only: COUNTER_WORDS per layer of the last run."""
@@ -184,10 +184,10 @@ def map_lanes(config: CoreConfig) -> int:
 
 
 def space_words(config: CoreConfig) -> dict[Space, int]:
-    """32-bit words that each space holds."""
+    """32-bit words that the host can address in each space."""
     return {
         Space.MAP: config.map_words * map_lanes(config),
-        Space.WEIGHT: config.pairs * config.weight_words,
+        Space.WEIGHT: config.pairs * config.weight_stride,
         Space.PROGRAM: config.program_words,
         Space.COUNTER: COUNTER_WORDS * COUNTER_LAYERS,
         Space.REGISTER: len(Register),

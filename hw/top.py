@@ -46,11 +46,12 @@ class Top(wiring.Component):
         m.submodules.link = ResetInserter(self.reset)(link)
         core = self._core or Core(self._config)
         # The link's reset sets core_reset, so the core has one reset, straight from a flip-flop.
-        m.submodules.core = ResetInserter(link.core_reset)(core)
+        m.submodules.core = core
         wiring.connect(m, wiring.flipped(self.rx), link.rx)
         wiring.connect(m, link.tx, wiring.flipped(self.tx))
         wiring.connect(m, link.bus, core.bus)
         m.d.comb += [
+            core.reset.eq(link.core_reset),
             core.start.eq(link.start), core.stop_after.eq(link.stop_after),
             core.first_layer_address.eq(link.first_layer_address), link.done.eq(core.done),
             self.busy.eq(link.busy), self.error.eq(link.error), self.divisor.eq(link.divisor),

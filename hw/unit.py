@@ -62,12 +62,12 @@ class AccumulateUnit(wiring.Component):
 
     One active lane a cycle, jobs without a gap between them. Two banks: while one accumulates, the
     other is drained. The accumulators are a single-port memory (half the area of two ports): a
-    drain read takes the cycle from the accumulation, and may clear what it read. `sweep` clears
-    everything before a layer, in 2 * acc_depth cycles.
+    drain read takes the cycle from the accumulation, and may clear what it read.
 
     Members
     -------
-    push, job: synaptic jobs in, see `layouts.job`; `almost_full` stops the fetch.
+    push, job: synaptic jobs in, or the end of a pass, see `layouts.job`; `almost_full` stops the
+        fetch.
     filled: bit b is set when the unit has ended the pass in bank b.
     release: clears `filled[release_bank]` (the drain has read the last position).
     claim: the drain may read in the next cycle, so no update may be started in this one.
@@ -84,7 +84,7 @@ class AccumulateUnit(wiring.Component):
             "claim": In(1), "drain": In(1), "drain_clear": In(1), "drain_bank": In(1),
             "drain_address": In(range(config.acc_depth)),
             "currents": Out(layouts.currents(config)),
-            "sweep": In(1), "update": Out(1), "waiting": Out(1),
+            "update": Out(1), "waiting": Out(1),
         })
 
     def elaborate(self, platform):
@@ -101,6 +101,7 @@ class AccumulateUnit(wiring.Component):
 
         # Head job, consumed one lane at a time, lowest lane first.
         head, head_valid = Signal(shape, reset_less=True), Signal()
+        ends = Signal(reset_less=True)
         left = Signal(subs, reset_less=True)
         bank, filled = Signal(), Signal(2)
         lane = Signal(range(subs))
@@ -110,10 +111,10 @@ class AccumulateUnit(wiring.Component):
         for i in reversed(range(subs)):
             with m.If(left[i]):
                 m.d.comb += lane.eq(i)
-        is_end = head_valid & head.end
+        is_end = head_valid & ends
         other_busy = filled.bit_select(~bank, 1)
         switch = is_end & ~other_busy
-        take = head_valid & ~head.end & ~self.claim
+        take = head_valid & ~ends & ~self.claim
         finished = (take & ~others.any()) | switch | ~head_valid
         m.d.comb += [
             queue.o.ready.eq(finished),
@@ -123,7 +124,7 @@ class AccumulateUnit(wiring.Component):
         with m.If(finished):
             m.d.sync += [
                 head.eq(queue.o.payload), left.eq(queue.o.payload.active),
-                head_valid.eq(queue.o.valid),
+                head_valid.eq(queue.o.valid), ends.eq(~queue.o.payload.active.any()),
             ]
         with m.Elif(take):
             m.d.sync += left.eq(others)
@@ -149,21 +150,14 @@ class AccumulateUnit(wiring.Component):
             with m.Else():
                 m.d.sync += weight.eq(0)
 
-        sweeping, sweep_place = Signal(), Signal(range(2 * depth), reset_less=True)
-        with m.If(self.sweep):
-            m.d.sync += [sweeping.eq(1), sweep_place.eq(0)]
-        with m.Elif(sweeping):
-            m.d.sync += [sweep_place.eq(sweep_place + 1), sweeping.eq(~sweep_place.all())]
-
         # Read-modify-write in one cycle: asynchronous read, add, synchronous write.
         m.submodules.ram = ram = Memory(
             shape=layouts.currents(cfg).as_shape().width, depth=2 * depth, init=[])
         write, read = ram.write_port(), ram.read_port(domain="comb")
         place = Signal(range(2 * depth))
-        clear = (self.drain & self.drain_clear) | sweeping
+        clear = self.drain & self.drain_clear
         m.d.comb += [
-            place.eq(Mux(self.drain, Cat(self.drain_address, self.drain_bank),
-                         Mux(sweeping, sweep_place, add_place))),
+            place.eq(Mux(self.drain, Cat(self.drain_address, self.drain_bank), add_place)),
             read.addr.eq(place), write.addr.eq(place), write.en.eq(add | clear),
             self.currents.as_value().eq(read.data),
             self.update.eq(add),

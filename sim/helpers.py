@@ -44,7 +44,7 @@ class CoreBus:
         self.lanes = config.map_bits // 32
         for name in ("w_en", "r_en", "space", "addr", "w_data"):
             getattr(dut, f"bus__{name}").value = 0
-        dut.start.value = 0
+        dut.start.value = dut.reset.value = 0
 
     async def write(self, space: int, address: int, words) -> None:
         dut = self.dut
@@ -72,7 +72,7 @@ class CoreBus:
         await self.write(Space.PROGRAM, 0, words)
 
     async def write_weights(self, pair: int, words) -> None:
-        await self.write(Space.WEIGHT, pair * self.config.weight_words, words)
+        await self.write(Space.WEIGHT, pair * self.config.weight_stride, words)
 
     async def write_map(self, address: int, data: bytes) -> None:
         """Map words from word `address`, as bytes, least significant first."""

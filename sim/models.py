@@ -170,7 +170,7 @@ def deal_word(lanes: Sequence[int], j: int, weight: int, item: Mapping, layer: L
         unit, m = q % units, i // units
         allowed = not masked or tap["mask"] >> (m * units + unit) & 1
         job = jobs.setdefault(unit, {
-            "masks": [0] * subs, "active": 0, "address": 0, "weight": weight, "end": 0})
+            "masks": [0] * subs, "active": 0, "address": 0, "weight": weight})
         job["masks"][m] = lanes[i] & timesteps
         job["address"] = (q // units - m) % config.acc_depth
         if lanes[i] & timesteps and allowed and 0 <= q < limit:

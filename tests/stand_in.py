@@ -6,7 +6,7 @@ the start address is the number of layers; STUCK there never ends.
 
 from __future__ import annotations
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -26,7 +26,7 @@ class StandInCore(wiring.Component):
     def __init__(self, config: CoreConfig, read_latency: int = 2):
         self._config, self._latency = config, read_latency
         super().__init__({
-            "start": In(1), "first_layer_address": In(range(config.program_words)),
+            "reset": In(1), "start": In(1), "first_layer_address": In(range(config.program_words)),
             "stop_after": In(8), "busy": Out(1), "done": Out(1), "layer": Out(8),
             "bus": In(HostBus()),
         })
@@ -84,4 +84,4 @@ class StandInCore(wiring.Component):
                     with m.If((self.layer + 1 == layers) | (self.layer + 1 == self.stop_after)):
                         m.d.comb += self.done.eq(1)
                         m.next = "IDLE"
-        return m
+        return ResetInserter(self.reset)(m)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,34 +40,35 @@ def ones(inputs: int, **options) -> Network:
 
 def test_a_core_of_narrow_accumulators_holds_what_fits():
     """The layer that forces the bits is named, and the cores that have them."""
-    image = compile_network(ones(8), PRESETS["a35tn"])          # sums of up to 2,040
+    image = compile_network(ones(8), PRESETS["a35t"])          # sums of up to 2,040
     assert {layer.name: layer.acc_bits for layer in image.layers} == {"a": 12, "out": 2}
-    assert (image.program == compile_network(ones(8), PRESETS["a35t"]).program).all()
+    assert (image.program == compile_network(ones(8), replace(
+        PRESETS["a35t"], acc_bits=16)).program).all()
     with pytest.raises(SpikeTicketError) as caught:
-        compile_network(ones(9), PRESETS["a35tn"])
+        compile_network(ones(9), PRESETS["a35t"])
     assert str(caught.value) == (
         "layer 'a', channel 0: sums of up to 2295 take 13 bits, this core's accumulators have 12; "
-        "choose preset a35t, or build a core with --set acc_bits=13, or use fewer weight bits or "
-        "input bits, or prune further")
+        "choose preset a35tw or a35tf, or build a core with --set acc_bits=13, or use fewer weight "
+        "bits or input bits, or prune further")
 
 
 def test_remedies_are_those_that_help():
     wide = np.full((1, 1024), 127, np.int8)
     with pytest.raises(SpikeTicketError, match=r"take 26 bits, .* have 16; use fewer weight bits"):
-        compile_network(network(wide), PRESETS["a35t"])
+        compile_network(network(wide), PRESETS["a35tw"])
     with pytest.raises(SpikeTicketError, match=r"take 20 bits, .* 16; build a core with --set acc_b"
                                                "its=20, or use"):
-        compile_network(network(wide[:, :16]), PRESETS["a35t"])
+        compile_network(network(wide[:, :16]), PRESETS["a35tw"])
 
 
 def test_bits_of_values_with_an_accumulator_each_need_fewer():
     """Of 8 bits, the lowest one's accumulator adds bits 0 and 4: at most 17 of 255."""
-    image = compile_network(ones(120, static=True), PRESETS["a35tn"])
+    image = compile_network(ones(120, static=True), PRESETS["a35t"])
     assert image.inputs[0].bits_a_mask == 4 and image.layers[0].acc_bits == 12
     with pytest.raises(SpikeTicketError, match="sums of up to 2057 take 13 bits"):
-        compile_network(ones(121, static=True), PRESETS["a35tn"])
+        compile_network(ones(121, static=True), PRESETS["a35t"])
     with pytest.raises(SpikeTicketError, match="16-bit current 33150 is outside"):
-        compile_network(ones(130, static=True), PRESETS["a35t"])
+        compile_network(ones(130, static=True), PRESETS["a35tw"])
 
 
 WEIGHTS = st.lists(st.lists(st.integers(-128, 127), min_size=3, max_size=3), min_size=1, max_size=4)

@@ -146,7 +146,7 @@ def test_maps_of_another_shape_are_refused():
 def test_the_compiler_refuses_what_the_core_does_not_have():
     network = attention_network(Attention("q", "k", "v", 2))
     with pytest.raises(SpikeTicketError, match="'a' of 'network': this core has no attention"):
-        compile_network(network, PRESETS["a35t"])
+        compile_network(network, PRESETS["a35tw"])
     wide = Layer("w", (Synapses(np.ones((2, 1, 3, 3), np.int8), padding=1),),
                  np.zeros(2, np.int64), np.ones(2, np.int64), Neuron(), Pool("max", 3, 1, 1))
     out = Layer("out", (Synapses(np.ones((2, 2, 1, 1), np.int8), ("w",)),),

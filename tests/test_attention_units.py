@@ -21,7 +21,7 @@ TINY = PRESETS["tiny"]
 
 SOURCES = {
     "one_timestep": (TINY, 1, 4),
-    "two_timesteps": (replace(PRESETS["a35t"], map_words=512), 2, 6),
+    "two_timesteps": (replace(PRESETS["a35tw"], map_words=512), 2, 6),
     "four_timesteps": (TINY, 4, 8),
 }
 """Configuration, timesteps at a time and layers per stall mode."""

@@ -90,7 +90,7 @@ def test_what_can_be_loaded():
     assert compiled(found.network, large)[0].classes == 10
     assert Wanted.of(found.network).input_shape == image.input_shape
     with pytest.raises(SpikeTicketError, match="compiled for another core"):
-        compiled(image, PRESETS["a35t"])
+        compiled(image, PRESETS["a35tw"])
     with pytest.raises(SpikeTicketError, match="neither a file nor bundled"):
         compiled("nothing", large)
     with pytest.raises(SpikeTicketError, match="cannot load a int"):

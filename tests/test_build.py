@@ -18,7 +18,6 @@ from hw.build.request import BITSTREAMS, request
 from hw.config import PRESETS
 from sw.cli.app import main
 from sw.compile import tokens
-from sw.core import cores
 from sw.errors import SpikeTicketError
 
 from . import build_tools
@@ -261,7 +260,7 @@ def test_tickets_are_pointed_to_cores_that_a_board_holds():
     """A board's own cores fit its FPGA, and no other is named for attention or a patch gate."""
     found = listing.listing()["boards"]
     for name, board in found.items():
-        assert set(cores.presets(BOARDS[name])) <= set(board["presets"])
+        assert set(BOARDS[name].presets) <= set(board["presets"])
     for feature in ("gate", "attention"):
         text = tokens._presets(feature)
         named = {name: boards.split(", ")

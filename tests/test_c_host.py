@@ -136,7 +136,7 @@ def test_what_is_wrong_is_said(host, board, tmp_path):
     assert "no network to be read" in said("")
     assert "cannot be opened as a serial port" in said(port=str(tmp_path / "none"))
     assert "cannot be opened as a serial port" in said(port="/dev/null")
-    other = compile_network(network, PRESETS["a35t"])
+    other = compile_network(network, PRESETS["a35tw"])
     assert "the network is for" in said(flat_image.to_text(other))
 
 

@@ -25,11 +25,11 @@ from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, S
 
 CONFIGS = {
     "tiny": PRESETS["tiny"],
-    "a35t": PRESETS["a35t"],
-    "odd": replace(PRESETS["a35t"], engines=3, acc_depth=8, units=4, window=8, lanes=2),
+    "a35t": PRESETS["a35tw"],
+    "odd": replace(PRESETS["a35tw"], engines=3, acc_depth=8, units=4, window=8, lanes=2),
     "narrow": replace(PRESETS["tiny"], window=8, units=8, acc_depth=8, lanes=2, map_words=2048),
 }
-ROOMY = replace(PRESETS["a35t"], map_words=1 << 14, weight_words=1 << 16, program_words=1 << 14,
+ROOMY = replace(PRESETS["a35tw"], map_words=1 << 14, weight_words=1 << 16, program_words=1 << 14,
                 taps=128)
 
 
@@ -169,7 +169,7 @@ def test_a_map_read_at_two_strides_is_copied_or_walked():
         layer(rng, "b", [Synapses(weights(rng, 4, 4, 3, 3), ("a",), 2, 1)], 3),
         layer(rng, "c", [Synapses(weights(rng, 4, 4, 3, 3), ("a",), 1, 1)], 3, pool=Pool("or", 2)),
         readout(rng, "out", [Synapses(weights(rng, 3, 4, 6, 6), ("b", "c"))])))
-    check(network, PRESETS["a35t"], random_input(rng, network)[None])
+    check(network, PRESETS["a35tw"], random_input(rng, network)[None])
 
 
 @pytest.mark.parametrize("size, padding, pool", [(7, 1, 2), (13, 2, 3), (10, 1, 4)])
@@ -180,7 +180,7 @@ def test_rows_outside_the_average_pool_are_not_read(size, padding, pool):
         layer(rng, "a", [Synapses(weights(rng, 4, 2, 3, 3, density=1), padding=1)], -5),
         layer(rng, "b", [Synapses(weights(rng, 4, 4, 3, 3, density=1), ("a",), 1, padding, pool)]),
         readout(rng, "out", [Synapses(weights(rng, 3, 4, 1, 1, density=1), ("b",))])))
-    check(network, PRESETS["a35t"], random_input(rng, network)[None])
+    check(network, PRESETS["a35tw"], random_input(rng, network)[None])
 
 
 def test_fully_connected_from_an_image():
@@ -190,7 +190,7 @@ def test_fully_connected_from_an_image():
         layer(rng, "hidden", [Synapses(weights(rng, 30, 1, 28, 28, density=0.03))], 3000),
         readout(rng, "out", [Synapses(weights(rng, 10, 30, 1, 1, density=0.5), ("hidden",))])))
     inputs = rng.integers(0, 256, (2, 1, 28, 28)).astype(np.uint8)
-    image = check(network, PRESETS["a35t"], inputs)
+    image = check(network, PRESETS["a35tw"], inputs)
     assert image.layers[0].taps == 28
 
 
@@ -215,7 +215,7 @@ def test_strips_begin_a_word_where_they_can(height, width, pool, words):
         layer(rng, "a", [Synapses(weights(rng, 3, 2, 3, 3), padding=1)], 4,
               pool=Pool("or", pool)),
         readout(rng, "out", [Synapses(weights(rng, 2, 3, 1, 1, density=1), ("a",))])))
-    image = check(network, PRESETS["a35t"], random_input(rng, network)[None])
+    image = check(network, PRESETS["a35tw"], random_input(rng, network)[None])
     header = read_program(image.program, image.config)[0].header
     assert header["n_strips"] > 1
     assert (header["flush_strip"], header["strip_out_words"]) == (int(words > 0), words)
@@ -234,7 +234,7 @@ def test_a_pool_that_no_strip_can_hold_is_refused():
 def test_every_row_is_dealt_once_and_work_is_balanced():
     rng = np.random.default_rng(8)
     network = residual_network(rng)
-    image = compile_network(network, PRESETS["a35t"])
+    image = compile_network(network, PRESETS["a35tw"])
     for entry, code in zip(image.layers, read_program(image.program, image.config), strict=True):
         rows = sorted(row for rows in entry.rows_of_engine for row in rows)
         assert rows == list(range(len(rows))) and len(rows) > 0
@@ -246,7 +246,7 @@ def test_every_row_is_dealt_once_and_work_is_balanced():
 def test_a_program_can_stop_after_any_layer():
     rng = np.random.default_rng(12)
     network = residual_network(rng)
-    image = compile_network(network, PRESETS["a35t"])
+    image = compile_network(network, PRESETS["a35tw"])
     array = random_input(rng, network)
     expected = reference.run(network, array[None]).spikes
     for name, layout in image.maps.items():
@@ -264,7 +264,7 @@ def test_a_program_can_stop_after_any_layer():
 def test_image_survives_saving(tmp_path):
     rng = np.random.default_rng(9)
     network = residual_network(rng)
-    image = compile_network(network, PRESETS["a35t"])
+    image = compile_network(network, PRESETS["a35tw"])
     image_file.save(image, tmp_path / "image.npz")
     loaded = image_file.load(tmp_path / "image.npz")
     assert np.array_equal(loaded.program, image.program)
@@ -281,7 +281,7 @@ def test_image_survives_saving(tmp_path):
 def test_damaged_images_are_refused(tmp_path, damage):
     rng = np.random.default_rng(10)
     path = tmp_path / "image.npz"
-    image_file.save(compile_network(residual_network(rng), PRESETS["a35t"]), path)
+    image_file.save(compile_network(residual_network(rng), PRESETS["a35tw"]), path)
     data = bytearray(path.read_bytes())
     if damage == "truncate":
         path.write_bytes(data[:len(data) // 2])
@@ -320,7 +320,7 @@ def test_every_short_memory_is_listed():
 ])
 def test_overflow_is_refused_with_layer_and_channel(change, message):
     with pytest.raises(SpikeTicketError, match=message):
-        compile_network(overflowing(**change), PRESETS["a35t"])
+        compile_network(overflowing(**change), PRESETS["a35tw"])
 
 
 def overflowing(weight=1, channels=1, threshold=1, bias=0, v_reset=0, out_bias=0,
@@ -343,7 +343,7 @@ def test_thresholds_that_cannot_be_reached_are_clamped():
         Layer("a", (Synapses(one, bits=1),), np.zeros(2, np.int64), theta, Neuron()),
         Layer("out", (Synapses(one[:, :, :, :].reshape(1, 2, 1, 1), ("a",), bits=1),),
               np.zeros(1, np.int64), np.zeros(1, np.int64), None)))
-    check(network, PRESETS["a35t"], np.full((1, 1, 1, 1), 200, np.uint8))
+    check(network, PRESETS["a35tw"], np.full((1, 1, 1, 1), 200, np.uint8))
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -463,7 +463,7 @@ def test_a_bit_of_the_input_has_every_timestep_where_the_drain_could_not_add(why
 def test_encode_input_names_what_is_wrong():
     rng = np.random.default_rng(0)
     network = residual_network(rng)
-    image = compile_network(network, PRESETS["a35t"])
+    image = compile_network(network, PRESETS["a35tw"])
     good = random_input(rng, network)
     for bad, message in ((good[1:], "takes uint8"), (good.astype(int), "takes uint8"),
                          (good | np.uint8(8), "more than 3 bits")):
@@ -479,7 +479,7 @@ def test_header_fields_are_named_when_they_overflow():
 
 def test_logits_are_signed_32_bits():
     rng = np.random.default_rng(0)
-    image = compile_network(residual_network(rng), PRESETS["a35t"])
+    image = compile_network(residual_network(rng), PRESETS["a35tw"])
     words = np.zeros((image.config.map_words, image.config.window // 2), np.uint8)
     words[image.results, :4] = [0xFE, 0xFF, 0xFF, 0xFF]
     words[image.results + 1, :4] = [0xFF, 0xFF, 0xFF, 0x7F]

@@ -239,8 +239,8 @@ def refuse(network, config, message, error=SpikeTicketError):
 
 def test_cores_without_the_units_are_refused():
     network = gated(np.random.default_rng(0), make_gate("count", 3))
-    refuse(network, PRESETS["a35t"], "no patch gate; choose a preset with one: .*a35tf")
-    refuse(network, replace(PRESETS["a35t"], gate=True), "layer 'a' .* no attention; .*a35tf")
+    refuse(network, PRESETS["a35tw"], "no patch gate; choose a preset with one: .*a35tf")
+    refuse(network, replace(PRESETS["a35tw"], gate=True), "layer 'a' .* no attention; .*a35tf")
 
 
 def test_what_no_core_has_is_refused():

@@ -29,7 +29,7 @@ from sw.integer.network import INPUT, Network
 CONFIGS = {
     "tiny": PRESETS["tiny"],
     # Wide words, a drain of two lanes for two engines and one for an engine of its own.
-    "wide": replace(PRESETS["a35t"], engines=3, drain_engines=2, lanes=2, map_words=512,
+    "wide": replace(PRESETS["a35tw"], engines=3, drain_engines=2, lanes=2, map_words=512,
                     weight_words=1024),
 }
 NETWORKS = 60

@@ -83,7 +83,7 @@ def test_replay_of_the_reference_equals_simulate():
 def test_forecast_is_near_the_simulation():
     network = convolution(size=24)
     array = (np.random.default_rng(1).random((16, 24, 24)) < 0.3).astype(np.uint8)
-    config = PRESETS["a35t"]
+    config = PRESETS["a35tw"]
     image = compile_network(network, config)
     activity = reference.activity(network, reference.run(network, array[None]).spikes)
     exact, guess = cycles.simulate(image, array), cycles.forecast(image, activity)
@@ -92,7 +92,7 @@ def test_forecast_is_near_the_simulation():
 
 
 def test_cycles_fall_with_spikes_weights_and_positions():
-    config = PRESETS["a35t"]
+    config = PRESETS["a35tw"]
     image = compile_network(convolution(), config)
     by_activity = [cycles.forecast(image, {INPUT: rate}).total for rate in (0.8, 0.4, 0.2, 0.05)]
     assert by_activity == sorted(by_activity, reverse=True)

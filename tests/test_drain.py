@@ -24,7 +24,7 @@ from sw.compile.listing import read_program
 
 CONFIGS = {
     "one_lane": PRESETS["tiny"],
-    "two_lanes": replace(PRESETS["a35t"], engines=2, map_words=1024, gate=True),
+    "two_lanes": replace(PRESETS["a35tw"], engines=2, map_words=1024, gate=True),
 }
 NETWORKS = 100
 """Random networks to take layers from."""

@@ -84,7 +84,7 @@ def test_read_map_after_inference(transport, cases):
 
 def test_identity_is_checked(transport):
     with pytest.raises(WrongBoard, match="identity"):
-        Accelerator(transport, PRESETS["a35t"]).__enter__()
+        Accelerator(transport, PRESETS["a35tw"]).__enter__()
     with pytest.raises(SpikeTicketError, match="not a SpikeTicket manifest"):
         Accelerator(transport, {"format": "other"})
 
@@ -98,7 +98,7 @@ def test_identify(transport):
 
 def test_misuse_is_explained_and_leaves_the_board_usable(transport, cases):
     _, image, inputs, expected = cases[0]
-    other = compile_network(cases[0][0], PRESETS["a35t"])
+    other = compile_network(cases[0][0], PRESETS["a35tw"])
     with Accelerator(transport, TINY) as board:
         with pytest.raises(SpikeTicketError, match="no network is loaded"):
             board.infer(inputs)

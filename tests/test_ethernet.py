@@ -80,7 +80,7 @@ class Addition(wiring.Component):
         m = Module()
         m.submodules.mii = mii = Mii()
         m.submodules.udp = udp = UdpHost()
-        m.submodules.datagrams = datagrams = Datagrams(PRESETS["a35t"], build=1 << 63 | 1)
+        m.submodules.datagrams = datagrams = Datagrams(PRESETS["a35tw"], build=1 << 63 | 1)
         wiring.connect(m, wiring.flipped(self.mii), mii.mii)
         wiring.connect(m, mii.rx, udp.rx)
         wiring.connect(m, udp.tx, mii.tx)

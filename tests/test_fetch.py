@@ -12,8 +12,8 @@ from sim.runner import run_bench
 
 CONFIGS = {
     "tiny": (PRESETS["tiny"], 4),
-    "a35t": (replace(PRESETS["a35t"], map_words=512), 2),
-    "wide": (replace(PRESETS["a35t"], window=64, map_words=256), 1),
+    "a35t": (replace(PRESETS["a35tw"], map_words=512), 2),
+    "wide": (replace(PRESETS["a35tw"], window=64, map_words=256), 1),
     # Every lane of a word belongs to another unit.
     "flat": (replace(PRESETS["tiny"], units=16, acc_depth=4), 2),
 }

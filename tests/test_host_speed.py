@@ -15,7 +15,7 @@ from sw.errors import SpikeTicketError
 
 
 def test_it_holds_a_network_and_answers_in_order():
-    config = PRESETS["a35t"]
+    config = PRESETS["a35tw"]
     board = host_speed.Answering(config)
     image = compile_network(ticket.load(bundled.find(bundled.DEFAULT)).network, config)
     with Accelerator(board, config) as accelerator:

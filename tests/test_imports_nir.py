@@ -317,7 +317,7 @@ def test_imported_networks_run_on_the_software_core(library):
     from sw.core import machine
     graph, x, _ = written(library, 3)
     network = from_nir(graph, timesteps=4, dialect_of=library, input_bits=2).network
-    image = compile_network(network, PRESETS["a35t"])
+    image = compile_network(network, PRESETS["a35tw"])
     expected = IntegerNetwork(network)(x)
     for n in range(x.shape[1]):
         array = x[:, n].numpy().astype(np.uint8)

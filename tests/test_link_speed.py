@@ -36,7 +36,7 @@ def readout(spec, timesteps=4):
 @pytest.mark.parametrize(("bits", "words"), [(1, 28), (4, 4 * 28), (8, 8 * 28)])
 def test_static_images_send_their_bit_planes_alone(bits, words):
     """28 rows in a pitch of 32: 4 bytes a row and plane, a bit for each position."""
-    image = compile_network(readout(InputSpec(1, 28, 28, bits=bits)), PRESETS["a35t"])
+    image = compile_network(readout(InputSpec(1, 28, 28, bits=bits)), PRESETS["a35tw"])
     array = np.full((1, 28, 28), (1 << bits) - 1, np.uint8)
     [[request]] = input_jobs(image, array[None], None, ("expand",))
     assert len(request.write.words) == words and request.write.expand == 15
@@ -49,7 +49,7 @@ def test_static_images_send_their_bit_planes_alone(bits, words):
 def test_event_frames_send_their_events():
     """Few events, few bytes: about two for each of them, whatever the frames hold."""
     spec = InputSpec(2, 32, 32, bits=4, static=False)
-    image = compile_network(readout(spec, 8), PRESETS["a35t"])
+    image = compile_network(readout(spec, 8), PRESETS["a35tw"])
     array = np.zeros((8, 2, 32, 32), np.uint8)
     rng = np.random.default_rng(5)
     events = 200

@@ -30,13 +30,16 @@ def test_write_arbiter(engines):
     run_bench(WriteArbiter(config), "sim.benches.arbiter_bench", config=config.as_dict(), seed=1)
 
 
-def test_host_bus(tmp_path):
+@pytest.mark.parametrize("config", [
+    CONFIG, replace(CONFIG, engines=5, drain_engines=2, weight_words=3072)],
+    ids=["tiny", "a memory less than a power of two deep"])
+def test_host_bus(config, tmp_path):
     rng = np.random.default_rng(4)
     while True:
         network = random_network(rng, max_size=6, max_channels=4, max_layers=3, max_timesteps=4)
         if len(network.layers) == 3:
             break
-    image_file.save(compile_network(network, CONFIG, keep_all=True), tmp_path / "image.npz")
+    image_file.save(compile_network(network, config, keep_all=True), tmp_path / "image.npz")
     np.save(tmp_path / "inputs.npy", random_input(rng, network))
-    run_bench(Core(CONFIG), "sim.benches.host_bus_bench", seed=1,
+    run_bench(Core(config), "sim.benches.host_bus_bench", seed=1,
               image=str(tmp_path / "image.npz"), inputs=str(tmp_path / "inputs.npy"))

@@ -11,7 +11,7 @@ from hw.unit import AccumulateUnit
 from sim.runner import run_bench
 
 CONFIGS = {
-    "a35t": PRESETS["a35t"],
+    "a35t": PRESETS["a35tw"],
     # One sub-position a unit, the shortest queue, narrow accumulators that wrap.
     "narrow": replace(PRESETS["tiny"], units=16, window=16, acc_depth=2, acc_bits=12,
                       queue_depth=16),

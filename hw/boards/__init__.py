@@ -30,6 +30,13 @@ class Board:
     mii: bool = False
 
     @property
+    def presets(self) -> tuple[str, ...]:
+        """Its cores: `preset`, and those with wider accumulators, or with attention and patch gate,
+        where there are others."""
+        return tuple(name for name in (f"{self.preset}{end}" for end in ("", "w", "f"))
+                     if name in PRESETS)
+
+    @property
     def config(self) -> CoreConfig:
         return replace(PRESETS[self.preset], clock_hz=self.clock_hz)
 

@@ -17,11 +17,23 @@ from pathlib import Path
 
 from sw.errors import ProgramFailed, SpikeTicketError
 
+from .. import copies
 from . import tools
 
 FAMILIES = ("xc7", "ecp5")
 
-_READ = "read_rtlil {name}.il"
+_OWN = f"a:{copies.ATTRIBUTE} %ci1:+[Q] t:$dff %i"
+"""Registers that drive a unit's own copies (`hw.copies`), the bits of one that are of use."""
+
+_READ = f"""read_rtlil {{name}}.il
+hierarchy -top {{top}}
+proc
+flatten
+opt_expr
+opt_clean
+splitcells {_OWN}
+opt_clean
+setattr -set keep 1 {_OWN}"""
 
 _MAP = {
     "xc7": """

@@ -57,6 +57,8 @@ async def arbitration(dut, load):
         assert ready.bit_count() == any(offered), "one word a cycle while any is waiting"
         announced = (expected and expected[0][0] == time + 1) or len(expected) > 1
         assert bool(dut.announce.value) == bool(announced), f"cycle {time}: announcement"
+        assert int(dut.blocked.value) == int(bool(announced)) * ((1 << config.pairs) - 1), (
+            f"cycle {time}: announcement to the pairs")
         if dut.write.value == 1:
             when, word = expected.popleft()
             assert when == time and int(dut.word.value) == word, f"cycle {time}: written word"

@@ -165,7 +165,7 @@ async def layers(dut, mode):
     config = CoreConfig(**settings()["config"])
     rng = seeded(settings()["seed"], mode)
     engines = range(settings()["engines"])
-    dut.layer.value = 0
+    dut.layer.value = dut.sweep.value = 0
     for engine in engines:
         for name in ("filled", "currents"):
             getattr(dut, f"engines__{engine}__{name}").value = 0

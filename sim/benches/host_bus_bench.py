@@ -18,11 +18,12 @@ from sw.compile.coding import encode_input
 READ_CYCLES = 4
 
 
-def spaces(config) -> dict[int, int]:
-    """Words of every space that the host may write."""
-    return {Space.MAP: config.map_words * config.map_bits // 32,
-            Space.WEIGHT: config.pairs * config.weight_words,
-            Space.PROGRAM: config.program_words, Space.GATE: config.gate_tokens // 32}
+def memories(config) -> list[tuple[int, int, int]]:
+    """(space, first address, words) of every memory that the host may write."""
+    return [(Space.MAP, 0, config.map_words * config.map_bits // 32),
+            *((Space.WEIGHT, pair * config.weight_stride, config.weight_words)
+              for pair in range(config.pairs)),
+            (Space.PROGRAM, 0, config.program_words), (Space.GATE, 0, config.gate_tokens // 32)]
 
 
 @cocotb.test()
@@ -35,12 +36,12 @@ async def write_and_read(dut):
     await start(dut, 60_000)
     lanes = config.map_bits // 32
     content: dict[tuple[int, int], int] = {}
-    for space, size in spaces(config).items():
+    for space, first, size in memories(config):
         groups = size // lanes
         for group in {0, groups - 1, *rng.integers(0, groups, 40).tolist()}:
             words = rng.integers(0, 1 << 32, lanes).tolist()
-            await bus.write(space, group * lanes, words)
-            content |= {(space, group * lanes + n): word for n, word in enumerate(words)}
+            await bus.write(space, first + group * lanes, words)
+            content |= {(space, first + group * lanes + n): word for n, word in enumerate(words)}
     keys = list(content)
     asked: list[tuple[int, int] | None] = []
     pending = [keys[n] for n in rng.permutation(len(keys))]
@@ -105,8 +106,9 @@ async def locked_while_busy(dut):
         # Sampled before the edge: `busy` may fall in the cycle in which `bus` is still driven.
         dut.bus__w_en.value = int(rng.integers(0, 2))
         dut.bus__r_en.value = int(rng.integers(0, 2))
-        dut.bus__space.value = int(rng.choice(list(spaces(config))))
-        dut.bus__addr.value = int(rng.integers(0, config.pairs * config.weight_words))
+        dut.bus__space.value = int(rng.choice(
+            sorted({space for space, *_ in memories(config)})))
+        dut.bus__addr.value = int(rng.integers(0, config.pairs * config.weight_stride))
         dut.bus__w_data.value = int(rng.integers(0, 1 << 32))
         await ReadOnly()
         done = dut.done.value == 1

@@ -47,9 +47,9 @@ async def abort(dut, cycles: int) -> None:
     dut.start.value = 0
     await ClockCycles(dut.clk, cycles)
     await FallingEdge(dut.clk)
-    dut.rst.value = 1
+    dut.reset.value = 1
     await FallingEdge(dut.clk)
-    dut.rst.value = 0
+    dut.reset.value = 0
 
 
 async def run_case(dut, bus: CoreBus, image: Image, expected: dict, facts: dict,

@@ -33,12 +33,12 @@ def random_jobs(rng: np.random.Generator, config: CoreConfig, count: int) -> lis
                                  rng.integers(-top, top), top - 1, -top]))
         masks = rng.integers(0, 16, subs)
         masks[rng.random(subs) < 0.2] = 15
-        jobs.append({"masks": masks.tolist(), "active": active, "weight": weight, "end": 0,
+        jobs.append({"masks": masks.tolist(), "active": active, "weight": weight,
                      "address": int(rng.integers(0, config.acc_depth))})
     return jobs
 
 
-END = {"active": 0, "weight": 0, "end": 1, "address": 0}
+END = {"active": 0, "weight": 0, "address": 0}
 
 
 class Bench:
@@ -52,19 +52,19 @@ class Bench:
         self.updates: list[int] = []        # cycles with an update
         self.claims: list[int] = []
         for name in ("push", "job", "release", "release_bank", "claim", "drain", "drain_clear",
-                     "drain_bank", "drain_address", "sweep"):
+                     "drain_bank", "drain_address"):
             getattr(dut, name).value = 0
 
     async def cycle(self, push: int | None = None, claim: bool = False, drain: bool = False,
-                    clear: bool = True, bank: int = 0, address: int = 0, release: bool = False,
-                    sweep: bool = False) -> None:
+                    clear: bool = True, bank: int = 0, address: int = 0,
+                    release: bool = False) -> None:
         dut = self.dut
         await FallingEdge(dut.clk)
         dut.push.value = push is not None
         if push is not None:
             dut.job.value = push
         dut.claim.value, dut.drain.value, dut.drain_bank.value = claim, drain, bank
-        dut.drain_address.value, dut.drain_clear.value, dut.sweep.value = address, clear, sweep
+        dut.drain_address.value, dut.drain_clear.value = address, clear
         dut.release.value, dut.release_bank.value = release, bank
         await ReadOnly()
         self.time += 1
@@ -75,9 +75,10 @@ class Bench:
             assert not drain, f"cycle {self.time}: an update in a cycle claimed by the drain"
 
     async def sweep(self) -> None:
-        await self.cycle(sweep=True)
-        for _ in range(2 * self.config.acc_depth):
-            await self.cycle()
+        """As the drain does it before a layer."""
+        for place in range(2 * self.config.acc_depth):
+            bank, address = divmod(place, self.config.acc_depth)
+            await self.cycle(drain=True, bank=bank, address=address)
 
 
 class Feeder:

@@ -33,6 +33,8 @@ def drain_claims(f: Bench):
     outputs = inner["outputs"]
     tag = outputs.tag
     positive_counts(f, drain.layer)
+    f.assume(~drain.sweep)
+    f.lemma("no_sweep", ~inner["sweeping"])
     claim_held(f, "o", drain.o, cover=False)
     for e, port in enumerate(drain.engines):
         f.claim(f"claimed{e}", (port.read & ~f.past(port.claim)) == 0)
@@ -75,7 +77,7 @@ def drain_passes(f: Bench):
         drain = Drain(SMALL, 2)
         f.open("drain", drain)
     steady(f, drain.layer)
-    f.assume(drain.layer.n_groups != 0)
+    f.assume((drain.layer.n_groups != 0) & ~drain.sweep)
     for e, port in enumerate(drain.engines):
         release = Mux(port.release, 1 << port.bank, 0)[:2]
         released = f.past(release)

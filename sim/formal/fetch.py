@@ -48,7 +48,7 @@ def fetch_passes(f: Bench):
     f.assume(implies(fetch.items.valid & ~item.end, (item.value == Mux(passed, 2, 1))
                      & (item.timesteps == Mux(passed, timesteps[1], timesteps[0]))))
     mark = end_in & ~passed & f.free("mark")
-    ends = Cat(fetch.push[u] & fetch.jobs[u].end for u in range(SMALL.units))
+    ends = Cat(fetch.push[u] & ~fetch.jobs[u].active.any() for u in range(SMALL.units))
     end_out = ends.any()
     count = Count(f, "ends", push=end_in, pop=end_out, capacity=INSIDE).count
     ahead = Signal.like(count)
@@ -58,18 +58,15 @@ def fetch_passes(f: Bench):
         f.m.d.sync += [gone.eq(ahead == 0), ahead.eq(ahead - 1)]
     f.claim("end_at_all_units", implies(end_out, ends.all()))
     for u in range(SMALL.units):
-        job = fetch.push[u] & ~fetch.jobs[u].end
+        job = fetch.push[u] & fetch.jobs[u].active.any()
         weight = fetch.jobs[u].weight
         f.claim(f"unit{u}_pass", implies(job, weight == Mux(gone, 2, 1)))
         others = ~Mux(gone, timesteps[1], timesteps[0])
         f.claim(f"unit{u}_timesteps", implies(
             job, ~Cat(mask & others for mask in fetch.jobs[u].masks).any()))
-        f.claim(f"unit{u}_job_has_work", implies(job, fetch.jobs[u].active.any()))
-        f.claim(f"unit{u}_end_has_none", implies(fetch.push[u] & fetch.jobs[u].end,
-                                                 ~fetch.jobs[u].active.any()))
     quiet = Cat(fetch.idle, *(f.past(fetch.idle, n) for n in range(1, LAST_STAGES + 1))).all()
     f.claim("idle_means_empty", implies(quiet, count == 0))
-    f.cover("job_after_marker", gone & fetch.push[0] & ~fetch.jobs[0].end)
+    f.cover("job_after_marker", gone & fetch.push[0] & fetch.jobs[0].active.any())
 
 
 @proof("fetch.Fetch/port", depth=2, reach=14, induction=True, quick=True,

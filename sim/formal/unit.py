@@ -37,20 +37,17 @@ def unit_lanes(f: Bench):
         inner = f.open("unit", unit)
     job, taken = queue.offered, queue.o.valid & queue.o.ready
     assume_held(f, queue.o)
-    # Fetch: a job has work or ends the pass (fetch.Fetch/passes).
-    f.assume(implies(queue.o.valid, job.active.any() != job.end))
     # Drain: reads what it claimed one cycle before, releases a filled bank (drain.Drain/...).
     release = Mux(unit.release, 1 << unit.release_bank, 0)[:2]
     f.assume(implies(unit.drain, f.past(unit.claim)))
     f.assume(implies(unit.release, (unit.filled & release).any()))
-    f.assume(~unit.sweep)
 
     lanes = sum(job.active[i] for i in range(SMALL.subs))
     owed = Count(f, "lane", push=taken, amount=lanes, pop=unit.update,
                  capacity=SMALL.subs + 1).count
     before, released = f.past(unit.filled), f.past(release)
     fills = unit.filled & ~before
-    ends = Count(f, "end", push=taken & job.end, pop=fills.any(), capacity=2).count
+    ends = Count(f, "end", push=taken & ~job.active.any(), pop=fills.any(), capacity=2).count
     f.claim("not_while_drained", ~(unit.update & unit.drain))
     write, read = inner["write"], inner["read"]
     drained = unit.drain & ~unit.update  # with an update, the claim above has failed
@@ -63,11 +60,10 @@ def unit_lanes(f: Bench):
     f.cover("waits_for_a_bank", unit.waiting & f.past(unit.waiting))
     f.cover("two_lanes_of_a_job", unit.update & f.past(unit.update))
     # Invariants.
-    valid, head, left = inner["head_valid"], inner["head"], inner["left"]
-    waits = valid & ~head.end
-    f.lemma("no_sweep", ~inner["sweeping"])
+    valid, ends_pass, left = inner["head_valid"], inner["ends"], inner["left"]
+    waits = valid & ~ends_pass
     f.lemma("lanes_left", owed == Mux(waits, sum(left[i] for i in range(SMALL.subs)), 0)
             + unit.update)
     f.lemma("a_lane_is_left", implies(waits, left.any()))
-    f.lemma("ends_inside", ends == (valid & head.end) + fills.any())
+    f.lemma("ends_inside", ends == (valid & ends_pass) + fills.any())
     f.lemma("own_bank_is_free", ~unit.filled.bit_select(inner["bank"], 1))

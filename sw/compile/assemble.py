@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -138,8 +137,9 @@ def stream_starts(taps: Sequence[Tap], counts: Sequence[int]) -> np.ndarray:
 
 def row_work(plan: Plan, step: Step, taps: Sequence[Sequence[Tap]], config: CoreConfig,
              activity: Activity) -> np.ndarray:
-    """Estimated cycles of every output channel on an engine, float [C_out]."""
-    work = np.zeros(step.layer.channels)
+    """Estimated cycles of every output channel, float [2, C_out]: on its engine, and on the drain
+    of that engine."""
+    work = np.zeros((2, step.layer.channels))
     if step.kind == "gate":
         return work
     for use, use_taps in zip(step.uses, taps, strict=True):
@@ -150,12 +150,13 @@ def row_work(plan: Plan, step: Step, taps: Sequence[Sequence[Tap]], config: Core
             channels = np.arange(tap.channels) * use.weight.shape[1] // tap.channels
             lanes = rates[:, channels] * (tap.active / max(1, tap.words))
             cycles = np.maximum(1, lanes / config.units * 1.3).sum(axis=0) * tap.words
-            work += (tap.weights != 0) @ cycles
+            work[0] += (tap.weights != 0) @ cycles
     for key in step.keys:       # v's channel, then those of k of a head: two cycles a word
-        work += np.count_nonzero(step.uses[0].weight[:, :, 0, 0], axis=1) * (
+        work[0] += np.count_nonzero(step.uses[0].weight[:, :, 0, 0], axis=1) * (
             plan.layouts[key].channel_words * step.strips)
-    drain = step.visits * config.drain_engines / config.lanes + 10 * step.strips
-    return np.maximum(work, drain) * plan.groups + 4
+    work[0] += step.visits / config.units       # a read takes a cycle of the unit's accumulators
+    work[1] = step.visits / config.lanes + 5 * step.strips
+    return work * plan.groups + 4
 
 
 def _rates(activity: Activity, layout: MapLayout) -> np.ndarray:
@@ -172,25 +173,32 @@ def _rates(activity: Activity, layout: MapLayout) -> np.ndarray:
 
 def deal_rows(work: np.ndarray, sizes: np.ndarray, used: Sequence[int],
               config: CoreConfig) -> list[list[int]]:
-    """Rows of every engine: longest work first to the least loaded engine.
+    """Rows of every engine: longest work first, to where it would be done first.
 
-    sizes: bits of each row. used: words already taken in each pair's weight memory; the engines
-    with most to store get the emptiest pairs.
+    work: see `row_work`. sizes: bits of each row. used: words already taken in each pair's weight
+    memory; of the drains with as many engines, those with most to store get the emptiest pairs.
     """
     bins: list[list[int]] = [[] for _ in range(config.engines)]
-    heap = [(0.0, n) for n in range(config.engines)]
-    for row in np.argsort(-work, kind="stable"):
-        load, n = heapq.heappop(heap)
-        bins[n].append(int(row))
-        heapq.heappush(heap, (load + work[row], n))
+    computed, walked, share = [0.0] * config.engines, [0.0] * config.drains, config.drain_engines
+    for row in np.argsort(-work.max(0), kind="stable"):
+        own, drain = work[:, row].tolist()
+        engine = min(range(config.engines), key=lambda n: (
+            max(computed[n] + own, walked[n // share] + drain), computed[n], n))
+        bins[engine].append(int(row))
+        computed[engine] += own
+        walked[engine // share] += drain
     engines: list[list[int]] = [[] for _ in range(config.engines)]
     fill = [WORD_BITS * words for words in used]
-    free = list(range(config.engines))
-    for rows in sorted(bins, key=lambda rows: -int(sizes[rows].sum())):
-        engine = min(free, key=lambda n: (fill[n // 2], n))
-        free.remove(engine)
-        engines[engine] = sorted(rows)
-        fill[engine // 2] += int(sizes[rows].sum())
+    groups = [bins[first:first + share] for first in range(0, config.engines, share)]
+    free = [n for n, group in enumerate(groups) if len(group) == share]
+    for group in sorted(groups, key=lambda group: -sum(int(sizes[rows].sum()) for rows in group)):
+        drain = config.drains - 1
+        if len(group) == share:
+            drain = min(free, key=lambda n: (fill[share * n // 2], n))
+            free.remove(drain)
+        for n, rows in enumerate(group, share * drain):
+            engines[n] = sorted(rows)
+            fill[n // 2] += int(sizes[rows].sum())
     return engines
 
 

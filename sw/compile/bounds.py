@@ -11,10 +11,11 @@ from dataclasses import replace
 import numpy as np
 
 from hw import program
-from hw.config import ACC_BITS, PRESETS, CoreConfig
+from hw.boards import BOARDS
+from hw.config import ACC_BITS, PRESETS, TIMESTEPS_PER_GROUP, CoreConfig
 
 from ..errors import SpikeTicketError
-from ..integer.network import LEAK_ONE, Layer, Network
+from ..integer.network import INPUT, LEAK_ONE, Layer, Network
 
 MEMBRANE_BITS = 24
 RESULT_BITS = 32
@@ -64,6 +65,28 @@ def membrane_bounds(layer: Layer, low: np.ndarray, high: np.ndarray,
     return lowest, highest, compared
 
 
+def input_bits_a_mask(network: Network) -> int:
+    """Bits of the input's values that one mask holds: 4 bit-planes where all layers that read the
+    input can add them up by place, else 1, the same in every timestep.
+
+    They can where the drain does so before the neuron: behind synapses that read nothing else, if
+    neither a maximum over a pool's window nor a readout's sum over timesteps comes first.
+    """
+    readers = [layer for layer in network.layers if INPUT in layer.sources]
+    able = all(layer.synapses and layer.neuron is not None and set(layer.sources) == {INPUT}
+               and (layer.pool is None or layer.pool.mode != "max") for layer in readers)
+    spec = network.input
+    return TIMESTEPS_PER_GROUP if spec.static and spec.bits > 1 and able else 1
+
+
+def most_bits(network: Network) -> int:
+    """Bits of the widest accumulator that the network's synapses need."""
+    bits = input_bits_a_mask(network)
+    return max((int(bits_needed(*accumulator_bounds(
+        network, layer, bits if INPUT in layer.sources else 1)).max())
+        for layer in network.layers if layer.synapses), default=1)
+
+
 def accumulator_bounds(network: Network, layer: Layer,
                        bits_a_mask: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest partial sum (low, high), int64 [C], that an accumulator can reach.
@@ -95,9 +118,11 @@ def check_accumulators(layer: Layer, low: np.ndarray, high: np.ndarray,
     if most <= config.acc_bits:
         return
     value = max(low[channel], high[channel], key=abs)
-    wider = [name for name, preset in PRESETS.items() if preset.acc_bits >= most and config
-             == replace(preset, acc_bits=config.acc_bits, dsp_adders=config.dsp_adders,
-                        clock_hz=config.clock_hz)]
+    same = replace(config, clock_hz=CoreConfig.clock_hz)
+    wider = {name: None for board in BOARDS.values() for name in board.presets
+             if same in (PRESETS[other] for other in board.presets)
+             and PRESETS[name].acc_bits >= most
+             and PRESETS[name].attention >= config.attention and PRESETS[name].gate >= config.gate}
     remedy = [f"choose preset {' or '.join(wider)}"] if wider else []
     if most <= ACC_BITS[1]:
         remedy.append(f"build a core with --set acc_bits={most}")

@@ -12,6 +12,7 @@ from hw import program
 from hw.config import CoreConfig
 
 from ..integer.network import INPUT, Network
+from .bounds import input_bits_a_mask
 from .fit import LayoutError
 from .image import MapLayout
 from .image_gate import GateInfo
@@ -189,7 +190,7 @@ def make_layouts(network: Network, steps: Sequence[Step], inputs: Sequence[Versi
     """Layouts without addresses, lifetimes included."""
     timesteps = network.timesteps
     groups = ceil_div(timesteps, GROUP)
-    layouts, bits = {}, input_bits_a_mask(network, steps)
+    layouts, bits = {}, input_bits_a_mask(network)
 
     def add(version: Version, born: int, planes: int, copies: int, copy_of: tuple[int, ...],
             bits_a_mask: int = 1):
@@ -218,20 +219,6 @@ def make_layouts(network: Network, steps: Sequence[Step], inputs: Sequence[Versi
         for version in step.reads:
             layouts[version].dies = max(layouts[version].dies, index)
     return layouts
-
-
-def input_bits_a_mask(network: Network, steps: Sequence[Step]) -> int:
-    """Bits of the input's values that one mask holds: 4 bit-planes where all layers that read the
-    input can add them up by place, else 1, the same in every timestep.
-
-    They can where the drain does so before the neuron: behind synapses that read nothing else, if
-    neither a maximum over a pool's window nor a readout's sum over timesteps comes first.
-    """
-    readers = [step for step in steps if any(v.name == INPUT for v in step.reads)]
-    able = all(step.kind == "synapses" and step.layer.neuron is not None
-               and (step.pool is None or step.pool.mode != "max")
-               and all(version.name == INPUT for version in step.reads) for step in readers)
-    return GROUP if network.input.static and network.input.bits > 1 and able else 1
 
 
 def allocate(layouts: Sequence[MapLayout], result_words: int, last: int) -> tuple[int, int]:

@@ -9,7 +9,6 @@ import numpy as np
 from hw.boards import BOARDS
 from hw.config import KEY_WORDS, PRESETS, CoreConfig
 
-from ..core import cores
 from ..errors import SpikeTicketError
 from ..integer.attention import HEAD_WIDTHS, MAX_TOKENS, Attention, ColumnAttention
 from ..integer.gate import Gate, Select
@@ -119,7 +118,7 @@ def _presets(feature: str) -> str:
     """The boards' own cores that have it: others have it too, but are for no board."""
     boards: dict[str, list[str]] = {}
     for board in BOARDS.values():
-        for name in cores.presets(board):
+        for name in board.presets:
             if getattr(PRESETS[name], feature):
                 boards.setdefault(name, []).append(board.name)
     return "a preset with one: " + ", ".join(

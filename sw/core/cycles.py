@@ -49,6 +49,9 @@ first nine are the gateware's counters too."""
 STEP_OVERHEAD = 12
 """Cycles around a layer that its counter does not see: begin, start, the log of ten counters."""
 
+SETUP = 1
+"""Cycles from the sequencer to the registers that every cluster has of its own (`hw.cluster`)."""
+
 SCORE_CLEAR = 3
 """Cycles from a layer's begin to its second program word, and until the sequencer notices the end
 of clearing (`hw.sequencer`)."""
@@ -284,8 +287,8 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, con
     if h["score_clear"]:
         gate = max(0, config.gate_tokens // config.lanes + SCORE_CLEAR - loading)
     if h["gate"]:
-        gate = max(0, GATE_STEP - int(cycles) + top_k_cycles(
+        gate = max(0, GATE_STEP - SETUP - int(cycles) + top_k_cycles(
             config.drains, h["positions"], h["strip_words"], host=bool(h["gate_host"])))
-    by_cause |= {"program": float(loading), "gate": float(gate)}
-    return LayerCycles("", False, int(cycles) + loading + gate, by_cause,
+    by_cause |= {"program": float(loading + SETUP), "gate": float(gate)}
+    return LayerCycles("", False, int(cycles) + loading + SETUP + gate, by_cause,
                        dict(zip(COUNTERS, counters.tolist(), strict=True)), int(served))
