@@ -14,6 +14,7 @@ from hw.boards import BOARDS, DEVICES, Board
 from hw.config import CoreConfig
 
 from . import ticket, typical
+from .compile import passes as compiler_passes
 from .compile.compiler import DoesNotFit, compile_network
 from .compile.fit import Memory
 from .compile.image import Image
@@ -41,6 +42,16 @@ def plan(found: ticket.Ticket, board: Board, data: str | None = None,
     return {"board": board.name, "preset": preset} | on_core(found, config, data) | {
         "least_bits": {"weights": bound.weights, "maps": bound.maps, "layer": bound.layer,
                        "block_ram": device.ram_bits}}
+
+
+def passes(found: ticket.Ticket, board: Board, preset: str | None = None) -> dict:
+    """What the compiler's passes made of a ticket for a board, JSON-serialisable."""
+    preset, config = cores.choose(board, found.network, preset)
+    try:
+        made = compiler_passes.describe(found.network, config, recorded_activity(found))
+    except SpikeTicketError as error:
+        made = compiler_passes.refused(found.network, error)
+    return {"board": board.name, "preset": preset} | made
 
 
 def on_core(found: ticket.Ticket, config: CoreConfig, data: str | None = None) -> dict:

@@ -376,8 +376,8 @@ def test_maps_alive_together_never_overlap(seed):
         born = int(rng.integers(-1, 8))
         layouts.append(MapLayout("m", 1, 1, 1, 1, 1, int(rng.integers(1, 30)), 32, born=born,
                                  dies=int(rng.integers(born, 9))))
-    results, used = allocate(layouts, 10, 8)
-    places = [(m.base, m.base + m.words, m.born, m.dies) for m in layouts]
+    placed, results, used = allocate(layouts, 10, 8)
+    places = [(m.base, m.base + m.words, m.born, m.dies) for m in placed]
     places.append((results, results + 10, 8, 9))
     for n, (low, high, born, dies) in enumerate(places):
         assert 0 <= low and high <= used

@@ -63,7 +63,7 @@ def count_planes(plan: Plan, step: Step) -> tuple[int, int]:
     return per_group * plan.groups, per_group
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Stream:
     """Weight stream of a step: rows of all engines before they are placed in memory."""
 
@@ -245,17 +245,17 @@ def step_words(plan: Plan, step: Step, taps: Sequence[Sequence[Tap]], header: di
     return words
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Assembly:
-    """Program words, weight words per pair and what each step took."""
+    """What the last pass makes: program words, weight words per pair and what each step took."""
 
     program: np.ndarray
-    weights: list[np.ndarray]
-    layers: list[LayerInfo]
-    memories: list[Memory]
+    weights: tuple[np.ndarray, ...]
+    layers: tuple[LayerInfo, ...]
+    memories: tuple[Memory, ...]
 
 
-def assemble(plan: Plan, config: CoreConfig, activity: Activity, slack: float) -> Assembly:
+def encode(plan: Plan, config: CoreConfig, activity: Activity, slack: float) -> Assembly:
     """Encode, deal and place everything; memories may be overfull (the caller checks).
 
     slack: see `make_stream`.
@@ -287,16 +287,16 @@ def assemble(plan: Plan, config: CoreConfig, activity: Activity, slack: float) -
             words += [0] * (len(program.HEADER) + config.engines + header["n_planes"]
                             + program.TAP_WORDS * len(taps))
         layers.append(_info(plan, step, taps, stream, header, engines, padding))
-    memories = [
+    memories = (
         Memory("map memory", plan.map_words, config.map_words, "words"),
         *(Memory(f"weight memory {pair}", used[pair], config.weight_words, "words")
           for pair in range(config.pairs)),
         Memory("program memory", len(words), config.program_words, "words"),
         Memory("tap table", most_taps, config.taps, "entries"),
-        Memory("plane table", most_planes, config.planes, "entries")]
+        Memory("plane table", most_planes, config.planes, "entries"))
     return Assembly(np.array(words, np.uint32),
-                    [np.concatenate([np.zeros(0, np.uint32), *blocks]) for blocks in streams],
-                    layers, memories)
+                    tuple(np.concatenate([np.zeros(0, np.uint32), *blocks]) for blocks in streams),
+                    tuple(layers), memories)
 
 
 def _info(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, header: dict[str, int],

@@ -17,7 +17,7 @@ from .fit import Memory
 from .image_gate import GateInfo
 
 
-@dataclass
+@dataclass(frozen=True)
 class MapLayout:
     """Where and how one map lies in the map memory.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from .bounds import input_bits_a_mask
 from .fit import LayoutError
 from .image import MapLayout
 from .image_gate import GateInfo
-from .steps import Step, Version, ceil_div
+from .steps import Lowered, Step, Version, ceil_div
 from .taps import MaskConflict, Tap, channel_words, make_taps
 from .tokens import check_tokens
 
@@ -26,18 +27,27 @@ WALK_POSITIONS = 1 << program.WALK_BITS
 """Accumulator positions that the drain can count (a strip, and phases reaching beyond it)."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
+class Arranged:
+    """What the second pass makes: steps with pitches and strips, and their taps, per use."""
+
+    steps: tuple[Step, ...]
+    inputs: tuple[Version, ...]
+    taps: tuple[tuple[tuple[Tap, ...], ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """Steps with pitches, strips, taps (per use) and the layouts of all versions.
+    """What the third pass makes: arranged steps, and the layouts of all versions with addresses.
 
     results: first word of the logits. map_words: words used, even if more than there are.
     """
 
     network: Network
-    steps: list[Step]
-    inputs: list[Version]
-    taps: list[list[list[Tap]]]
-    layouts: dict[Version, MapLayout]
+    steps: tuple[Step, ...]
+    inputs: tuple[Version, ...]
+    taps: tuple[tuple[tuple[Tap, ...], ...], ...]
+    layouts: Mapping[Version, MapLayout]
     results: int
     map_words: int
 
@@ -55,18 +65,18 @@ def power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
-def choose_pitches(steps: Sequence[Step], inputs: Sequence[Version], groups: int,
-                   config: CoreConfig) -> list[list[list[Tap]]]:
-    """Set pitches and strips of all steps; returns their taps. Raises LayoutError.
+def arrange(lowered: Lowered, groups: int, config: CoreConfig) -> Arranged:
+    """Choose pitches and strips of all steps. Raises LayoutError.
 
     Maps that meet in one step share their pitch. A pitch grows where a step needs wider rows, where
     a strip of outputs would not end at a word, or where masks could not separate rows.
     """
-    versions = [*inputs, *(step.output for step in steps if step.output)]
+    steps = lowered.steps
+    versions = [*lowered.inputs, *(step.output for step in steps if step.output)]
     leader = {version: version for version in versions}
 
     def find(version: Version) -> Version:
-        while leader[version] is not version:
+        while leader[version] != version:
             version = leader[version]
         return version
 
@@ -86,19 +96,17 @@ def choose_pitches(steps: Sequence[Step], inputs: Sequence[Version], groups: int
 
     limit = max(config.window, config.tile_positions)
     while True:
-        for version in versions:
-            version.pitch = need[find(version)]
+        pitched = {version: replace(version, pitch=need[find(version)]) for version in versions}
         grow = None
-        taps = []
+        arranged, taps = [], []
         for step in steps:
-            step.pitch = _pitch(step)
-            if step.output is not None and not choose_strips(step, groups, config):
+            made = choose_strips(_with_pitches(step, pitched), groups, config)
+            if made is None:
                 grow = find(step.output)
-            elif step.output is None:
-                choose_strips(step, groups, config)
-            if grow is None:
+            else:
                 try:
-                    taps.append([make_taps(step, use, config) for use in step.uses])
+                    taps.append(_taps(made, config))
+                    arranged.append(made)
                 except MaskConflict:
                     grow = find(step.uses[0].versions[0])
             if grow is not None:
@@ -109,7 +117,26 @@ def choose_pitches(steps: Sequence[Step], inputs: Sequence[Version], groups: int
                                       "smaller maps")
                 break
         if grow is None:
-            return taps
+            return Arranged(tuple(arranged), tuple(map(pitched.get, lowered.inputs)), tuple(taps))
+
+
+def _with_pitches(step: Step, pitched: Mapping[Version, Version]) -> Step:
+    def of(versions: Sequence[Version]) -> tuple[Version, ...]:
+        return tuple(pitched[version] for version in versions)
+    step = replace(step, uses=tuple(replace(use, versions=of(use.versions)) for use in step.uses),
+                   keys=of(step.keys), aligned=of(step.aligned), output=pitched.get(step.output))
+    return replace(step, pitch=_pitch(step))
+
+
+def _taps(step: Step, config: CoreConfig) -> tuple[tuple[Tap, ...], ...]:
+    """Of every use of an arranged step. A step without any weight still needs one, for its rows to
+    end."""
+    taps = tuple(tuple(make_taps(step, use, config)) for use in step.uses)
+    if any(taps):
+        return taps
+    silent = Tap(np.zeros((step.layer.channels, 1), np.int8), 0, 0, 0, 0, 0,
+                 np.zeros(config.window, bool), 1, 1, 0, 0)
+    return (silent,), *taps[1:]
 
 
 def _pitch(step: Step) -> int:
@@ -131,8 +158,8 @@ def _walked_columns(step: Step) -> int:
     return (outputs - 1) * step.walk + 1
 
 
-def choose_strips(step: Step, groups: int, config: CoreConfig) -> bool:
-    """Set the strips; False if the output's pitch must grow. Raises LayoutError."""
+def choose_strips(step: Step, groups: int, config: CoreConfig) -> Step | None:
+    """The step cut into strips; None if its output's pitch must grow. Raises LayoutError."""
     window, pitch, unit = config.window, step.pitch, step.row_unit
     words = step.words(window)
     check_tokens(step, config)
@@ -141,8 +168,7 @@ def choose_strips(step: Step, groups: int, config: CoreConfig) -> bool:
                           f"{step.output.factor} phases exceeds the drain's walk of "
                           f"{WALK_POSITIONS} positions; use smaller strides or pools")
     if words <= config.tile_words:
-        step.strip_words, step.strip_step, step.strips = words, words, 1
-        return True
+        return replace(step, strip_words=words, strip_step=words, strips=1)
     factor, out_pitch = (step.output.factor, step.output.pitch) if step.output else (1, window)
     flush = groups > 1 or factor > 1
     whole_rows = False
@@ -156,24 +182,23 @@ def choose_strips(step: Step, groups: int, config: CoreConfig) -> bool:
         per_strip = positions // (pitch * unit)
         if flush and per_strip * out_pitch % window:
             continue
-        step.strip_words, step.strip_step = strip_words, strip_step
-        step.strips = ceil_div(ceil_div(step.height, factor), per_strip)
-        return True
+        return replace(step, strip_words=strip_words, strip_step=strip_step,
+                       strips=ceil_div(ceil_div(step.height, factor), per_strip))
     if not whole_rows:
         raise LayoutError(step.layer.name, f"{unit + step.overlaps} rows of {pitch} positions "
                           "that one output row needs do not fit a strip of "
                           f"{config.tile_positions}; use smaller maps or pools")
-    return False
+    return None
 
 
-def estimate_cycles(steps: Sequence[Step], taps: Sequence[Sequence[Sequence[Tap]]], groups: int,
-                    planes: Sequence[Sequence[int]], config: CoreConfig) -> float:
-    """Rough cycles of an arrangement at 25 % activity, to compare arrangements with."""
-    total = 0.0
-    for step, uses, counts in zip(steps, taps, planes, strict=True):
+def estimate_cycles(plan: Plan, config: CoreConfig) -> float:
+    """Rough cycles of a plan at 25 % activity, to compare plans with."""
+    total, groups = 0.0, plan.groups
+    for step, uses in zip(plan.steps, plan.taps, strict=True):
         if step.kind == "gate":
             continue
-        for use_taps, count in zip(uses, counts, strict=True):
+        for use, use_taps in zip(step.uses, uses, strict=True):
+            count = use.pool ** 2 * sum(plan.layouts[v].planes for v in use.versions)
             for tap in use_taps:
                 cost = max(tap.words, 0.25 * tap.active / config.units * 1.4)
                 total += int((tap.weights != 0).sum()) * cost * count * groups
@@ -185,12 +210,22 @@ def estimate_cycles(steps: Sequence[Step], taps: Sequence[Sequence[Sequence[Tap]
     return total / config.engines
 
 
-def make_layouts(network: Network, steps: Sequence[Step], inputs: Sequence[Version],
-                 config: CoreConfig, keep_all: bool) -> dict[Version, MapLayout]:
+def place(network: Network, arranged: Arranged, config: CoreConfig, keep_all: bool) -> Plan:
+    """Give every map, and the logits, their words of the map memory. Raises LayoutError."""
+    layouts = _layouts(network, arranged, config, keep_all)
+    placed, results, used = allocate(list(layouts.values()), network.layers[-1].channels,
+                                     len(arranged.steps) - 1)
+    return Plan(network, arranged.steps, arranged.inputs, arranged.taps,
+                MappingProxyType(dict(zip(layouts, placed, strict=True))), results, used)
+
+
+def _layouts(network: Network, arranged: Arranged, config: CoreConfig,
+             keep_all: bool) -> dict[Version, MapLayout]:
     """Layouts without addresses, lifetimes included."""
-    timesteps = network.timesteps
+    timesteps, steps = network.timesteps, arranged.steps
     groups = ceil_div(timesteps, GROUP)
     layouts, bits = {}, input_bits_a_mask(network)
+    read = {version: n for n, step in enumerate(steps) for version in step.reads}
 
     def add(version: Version, born: int, planes: int, copies: int, copy_of: tuple[int, ...],
             bits_a_mask: int = 1):
@@ -201,9 +236,10 @@ def make_layouts(network: Network, steps: Sequence[Step], inputs: Sequence[Versi
         layouts[version] = MapLayout(
             version.name, version.channels, version.height, version.width, version.factor,
             version.pitch, words, config.window, planes, copies, copy_of, born=born,
-            dies=len(steps) if keep_all and born >= 0 else born, bits_a_mask=bits_a_mask)
+            dies=max(len(steps) if keep_all and born >= 0 else born, read.get(version, -1)),
+            bits_a_mask=bits_a_mask)
 
-    for version in inputs:
+    for version in arranged.inputs:
         if bits > 1:
             add(version, -1, ceil_div(network.input.bits, bits), 1, (0,) * groups, bits)
         elif not network.input.static:
@@ -216,15 +252,13 @@ def make_layouts(network: Network, steps: Sequence[Step], inputs: Sequence[Versi
     for index, step in enumerate(steps):
         if step.output is not None:
             add(step.output, index, 1, groups, tuple(range(groups)))
-        for version in step.reads:
-            layouts[version].dies = max(layouts[version].dies, index)
     return layouts
 
 
-def allocate(layouts: Sequence[MapLayout], result_words: int, last: int) -> tuple[int, int]:
-    """Give every layout its base so that maps alive together never overlap.
-
-    Returns (first result word, words used). Several orders are tried; the least memory wins.
+def allocate(layouts: Sequence[MapLayout], result_words: int,
+             last: int) -> tuple[list[MapLayout], int, int]:
+    """The layouts with bases, so that maps alive together never overlap; the first word of the
+    logits, and the words used. Several orders are tried; the least memory wins.
     """
     items = [(layout.words, layout.born, layout.dies) for layout in layouts]
     items.append((result_words, last, last + 1))
@@ -245,9 +279,8 @@ def allocate(layouts: Sequence[MapLayout], result_words: int, last: int) -> tupl
         if best[0] == bound:
             break
     used, bases = best
-    for layout, base in zip(layouts, bases, strict=False):
-        layout.base = base
-    return bases[-1], used
+    placed = [replace(layout, base=base) for layout, base in zip(layouts, bases[:-1], strict=True)]
+    return placed, bases[-1], used
 
 
 def _place(items: Sequence[tuple[int, int, int]], order: Sequence[int]) -> list[int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,9 +29,10 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True)
 class Version:
-    """A map in one arrangement: factor x factor phases of its first height x width positions."""
+    """A map in one arrangement: factor x factor phases of its first height x width positions.
+    pitch: 0 before it is arranged."""
 
     name: str
     channels: int
@@ -45,7 +46,7 @@ class Version:
         return self.name, self.factor, self.height, self.width
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Use:
     """Synapses reading one arrangement of their sources.
 
@@ -66,7 +67,7 @@ class Use:
     versions: tuple[Version, ...] = ()
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One layer of the program.
 
@@ -79,11 +80,11 @@ class Step:
     gate: of a gate or selection. keys: key and value maps of attention.
     aligned: maps whose flat positions are a gate's tokens. score, score_clear: as in the program.
     strip_step: words from a strip's first to that of the next, less than `strip_words` where
-    strips overlap.
+    strips overlap. Pitch and strips are those of an arranged step (`layout.arrange`).
     """
 
     layer: Layer
-    uses: list[Use]
+    uses: tuple[Use, ...]
     pool: Pool | None
     height: int
     width: int
@@ -217,11 +218,10 @@ def make_step(network: Network, layer: Layer, shapes: Mapping, way: int) -> Step
         uses.append(Use(weight, syn.sources, stride, padding, pool, factor, rows, columns, crop))
     # A single output is all that a window of an overlapping pool can hold.
     pool = None if single and layer.pool is not None and not layer.pool.tiles else layer.pool
-    step = Step(layer, uses, pool, height, width, walk, single, conv=conv)
-    step.readout_positions = out.height * out.width if layer.neuron is None else 0
-    step.weights = sum(syn.weight.size for syn in layer.synapses)
-    step.surviving = sum(int(np.count_nonzero(syn.weight)) for syn in layer.synapses)
-    return step
+    return Step(layer, tuple(uses), pool, height, width, walk, single, conv=conv,
+                readout_positions=out.height * out.width if layer.neuron is None else 0,
+                weights=sum(syn.weight.size for syn in layer.synapses),
+                surviving=sum(int(np.count_nonzero(syn.weight)) for syn in layer.synapses))
 
 
 def _sums_everything(synapses: Sequence[Synapses]) -> bool:
@@ -231,39 +231,43 @@ def _sums_everything(synapses: Sequence[Synapses]) -> bool:
         and syn.sum_pool == first.sum_pool for syn in synapses)
 
 
-def add_versions(network: Network, steps: list[Step],
-                 shapes: Mapping) -> tuple[list[Step], list[Version]]:
-    """Give steps the versions they read and write; returns them, copies included, and the input's.
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """What the first pass makes: the steps, and the input's arrangements, which the host writes."""
 
-    On entry `keys` and `aligned` hold what the step wants; on return, what it gets.
-    """
+    steps: tuple[Step, ...]
+    inputs: tuple[Version, ...]
+
+
+def add_versions(steps: Sequence[Step], shapes: Mapping) -> Lowered:
+    """The steps with the versions they read and write, copies included."""
     versions: dict[str, dict[tuple, Version]] = {name: {} for name in shapes}
 
-    def wanted(version: Version) -> Version:
-        return versions[version.name].setdefault(version.key, version)
-
+    reading = []
     for step in steps:
-        for use in step.uses:
-            use.versions = tuple(wanted(Version(name, shapes[name].channels, *use.crop,
-                                                use.factor)) for name in use.sources)
-        step.keys = tuple(wanted(version) for version in step.keys)
-        step.aligned = tuple(wanted(version) for version in step.aligned)
+        uses = tuple(replace(use, versions=tuple(
+            Version(name, shapes[name].channels, *use.crop, use.factor) for name in use.sources))
+            for use in step.uses)
+        reading.append(replace(step, uses=uses))
+        wanted = (version for use in uses for version in use.versions)
+        for version in (*wanted, *step.keys, *step.aligned):
+            versions[version.name].setdefault(version.key, version)
     placed = []
-    for step in steps:
-        placed.append(step)
+    for step in reading:
         if step.layer.neuron is None or step.kind == "gate":
+            placed.append(step)
             continue
         name = step.layer.name
         arrangements, plain = versions[name], plain_version(name, shapes)
-        step.output = next(iter(arrangements.values()), plain)
+        output = next(iter(arrangements.values()), plain)
         one_phase = step.overlaps or step.kind == "select"
-        if len(arrangements) != 1 or (one_phase and step.output.factor > 1):
-            step.output = arrangements.setdefault(plain.key, plain)
+        if len(arrangements) != 1 or (one_phase and output.factor > 1):
+            output = arrangements.setdefault(plain.key, plain)
         # The stored size may be cropped; compute no more than that.
-        step.height, step.width = step.output.height, step.output.width
-        placed += [_copy_step(step.output, version) for version in arrangements.values()
-                   if version is not step.output]
-    return placed, list(versions[INPUT].values())
+        placed.append(replace(step, output=output, height=output.height, width=output.width))
+        placed += [_copy_step(output, version) for version in arrangements.values()
+                   if version != output]
+    return Lowered(tuple(placed), tuple(versions[INPUT].values()))
 
 
 def plain_version(name: str, shapes: Mapping) -> Version:
@@ -282,5 +286,5 @@ def _copy_step(source: Version, target: Version) -> Step:
     layer, eye = identity(source.name, source.name, source.channels)
     size = source.height, source.width
     use = Use(eye, (source.name,), 1, 0, 1, 1, *size, size, (source,))
-    return Step(layer, [use], None, target.height, target.width, 1, size == (1, 1), "copy", size,
+    return Step(layer, (use,), None, target.height, target.width, 1, size == (1, 1), "copy", size,
                 output=target)

@@ -17,7 +17,7 @@ from hw.config import CoreConfig
 from .steps import Step, Use, ceil_div
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Tap:
     """One tap before addresses are known.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,9 +18,9 @@ from .even import even_synapses
 from .fit import LayoutError
 from .steps import (
     PHASES,
+    Lowered,
     Step,
     Use,
-    Version,
     add_versions,
     identity,
     make_step,
@@ -125,9 +126,8 @@ def _presets(feature: str) -> str:
         f"{name} ({', '.join(held)})" for name, held in boards.items())
 
 
-def make_steps(network: Network,
-               ways: Mapping[str, int]) -> tuple[list[Step], list[Version]]:
-    """Steps of the network and the input's versions; ways: layer name -> PHASES, WALK, EXPAND."""
+def lower(network: Network, ways: Mapping[str, int]) -> Lowered:
+    """The network as steps; ways: layer name -> PHASES, WALK, EXPAND."""
     shapes = network.shapes()
     steps = []
     for layer in network.layers:
@@ -140,10 +140,10 @@ def make_steps(network: Network,
         else:
             steps.append(make_step(network, layer, shapes, ways.get(layer.name, PHASES)))
     for gate in network.gates.values():
-        scored = [step for step in steps if step.layer.name in gate.scores]
-        for step in scored:
-            step.score, step.score_clear = True, step is scored[0]
-    return add_versions(network, steps, shapes)
+        scored = [n for n, step in enumerate(steps) if step.layer.name in gate.scores]
+        for n in scored:
+            steps[n] = replace(steps[n], score=True, score_clear=n == scored[0])
+    return add_versions(steps, shapes)
 
 
 def _attention_step(layer: Layer, attention: Attention, shapes: Mapping) -> Step:
@@ -154,7 +154,7 @@ def _attention_step(layer: Layer, attention: Attention, shapes: Mapping) -> Step
     weight = (head[:, None] == head).astype(np.int8)[:, :, None, None]
     use = Use(weight, (attention.query,), 1, 0, 1, 1, *size, size)
     keys = tuple(plain_version(name, shapes) for name in (attention.key, attention.value))
-    return Step(layer, [use], None, *size, 1, False, "attention", size, keys=keys)
+    return Step(layer, (use,), None, *size, 1, False, "attention", size, keys=keys)
 
 
 def _gate_step(network: Network, gate: Gate, shapes: Mapping) -> Step:
@@ -162,7 +162,7 @@ def _gate_step(network: Network, gate: Gate, shapes: Mapping) -> Step:
     aligned = dict.fromkeys([*gate.scores, *(
         select.source for select in network.layers
         if isinstance(select, Select) and select.gate == gate.name)])
-    return Step(Layer(gate.name, (), nothing, nothing, Neuron()), [], None, *gate.grid, 1, False,
+    return Step(Layer(gate.name, (), nothing, nothing, Neuron()), (), None, *gate.grid, 1, False,
                 "gate", gate.grid, gate, aligned=tuple(plain_version(n, shapes) for n in aligned))
 
 
@@ -171,7 +171,7 @@ def _select_step(network: Network, select: Select, shapes: Mapping) -> Step:
     size = shape.height, shape.width
     layer, eye = identity(select.name, select.source, shape.channels)
     use = Use(eye, (select.source,), 1, 0, 1, 1, *size, size)
-    return Step(layer, [use], None, 1, gate.keep, 1, False, "select", size, gate)
+    return Step(layer, (use,), None, 1, gate.keep, 1, False, "select", size, gate)
 
 
 def check_tokens(step: Step, config: CoreConfig) -> None:
