@@ -4,7 +4,7 @@
     m.submodules.shell = shell = Shell(config)
     m.d.comb += [shell.rx.eq(uart.rx.i), uart.tx.o.eq(shell.tx), shell.locked.eq(pll_locked), …]
 
-There is one clock domain, "sync", and with Ethernet the PHY's two (`hw.ethernet.mii`). Three inputs
+There is one clock domain, "sync", and with Ethernet the two of `hw.ethernet.mii`. Three inputs
 are asynchronous to all: `rx`, `reset_button` and `locked`; each passes two flip-flops before
 anything looks at it.
 """
@@ -18,10 +18,14 @@ from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
 from .ethernet.mii import MII, MIN_CLOCK_HZ, Mii
+from .ethernet.rgmii import RGMII, Rgmii
 from .ethernet.udp import UdpHost
 from .registers import DEFAULT_BAUD
 from .top import SerialTop
 from .uart import divisor_for
+
+PHYS = {"mii": MII, "rgmii": RGMII}
+"""Kinds of Ethernet PHYs, and their pins."""
 
 LEDS = ("heartbeat", "activity", "error")
 """What `Shell.leds` shows, from bit 0 on."""
@@ -44,7 +48,8 @@ class Shell(wiring.Component):
     reset_cycles: the reset lasts so many cycles after its last cause (16,384: 0.16 ms at 100 MHz),
     at power-up too.
     break_cycles, build: see `top.SerialTop`, `top.Top`.
-    ethernet: whether there is a PHY; the clock must be MIN_CLOCK_HZ or more then.
+    phy: kind of the Ethernet PHY, of PHYS; None without Ethernet. The clock must be MIN_CLOCK_HZ or
+    more with one.
 
     Members
     -------
@@ -54,7 +59,7 @@ class Shell(wiring.Component):
     leds: as `LEDS`, 1 is lit. Heartbeat: 1 Hz; steadily lit in reset or without a clock. Activity:
     50 ms from a byte on the line, either way, so steadily lit under traffic. Error: 1 s from a
     framing error, a damaged or lost frame or a run stopped at its cycle limit.
-    mii, phy_reset, where there is Ethernet: the PHY's pins; 1 while it is to be in reset.
+    mii or rgmii, phy_reset, where there is Ethernet: the PHY's pins; 1 while it is to be in reset.
 
     A reset stops the core and forgets frames received and replies not sent. Memories keep their
     content. A byte already leaving leaves whole (`top.SerialTop`); then `tx` stays 1.
@@ -63,28 +68,29 @@ class Shell(wiring.Component):
 
     def __init__(self, config: CoreConfig, *, default_baud: int = DEFAULT_BAUD,
                  core: wiring.Component | None = None, reset_cycles: int = 1 << 14,
-                 break_cycles: int = 1 << 18, build: int = 0, ethernet: bool = False):
+                 break_cycles: int = 1 << 18, build: int = 0, phy: str | None = None):
         if not 2 <= reset_cycles <= 1 << 24:
             raise ValueError(f"reset_cycles {reset_cycles} is outside 2..{1 << 24}")
         if config.clock_hz < 2 * TICK_HZ:
             raise ValueError(f"clock_hz {config.clock_hz} is below {2 * TICK_HZ}")
-        if ethernet and config.clock_hz < MIN_CLOCK_HZ:
+        if phy and config.clock_hz < MIN_CLOCK_HZ:
             raise ValueError(f"clock_hz {config.clock_hz} is below {MIN_CLOCK_HZ}, the least for "
                              "Ethernet")
         divisor_for(config.clock_hz, default_baud)  # refuses an impossible rate here
         self._config, self._core, self._reset_cycles = config, core, reset_cycles
-        self._ethernet = ethernet
+        self._phy = phy
         self._baud, self._break_cycles, self._build = default_baud, break_cycles, build
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1),
             "reset_button": In(1), "locked": In(1, init=1), "leds": Out(len(LEDS), init=1),
-        } | ({"mii": Out(MII), "phy_reset": Out(1, init=1)} if ethernet else {}))
+        } | ({phy: Out(PHYS[phy]), "phy_reset": Out(1, init=1)} if phy else {}))
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.serial = serial = SerialTop(
             self._config, core=self._core, default_baud=self._baud,
-            break_cycles=self._break_cycles, build=self._build, ethernet=self._ethernet)
+            break_cycles=self._break_cycles, build=self._build,
+            ethernet=self._phy is not None)
 
         # The first synchroniser catches a cause that is shorter than a cycle or comes while the
         # clock stands; but its output rises at any time, so a second one follows.
@@ -100,16 +106,24 @@ class Shell(wiring.Component):
 
         m.d.comb += [serial.rx.eq(self.rx), self.tx.eq(serial.tx), serial.reset.eq(reset)]
         self._light(m, serial, reset)
-        if self._ethernet:
-            m.submodules.mii = mii = Mii()
-            udp = UdpHost()
-            m.submodules.udp = ResetInserter(reset)(udp)
-            wiring.connect(m, wiring.flipped(self.mii), mii.mii)
-            wiring.connect(m, mii.rx, udp.rx)
-            wiring.connect(m, udp.tx, mii.tx)
-            wiring.connect(m, udp.udp, serial.udp)
-            m.d.comb += [udp.ip.eq(serial.ip), self.phy_reset.eq(reset)]
+        if self._phy:
+            self._connect_phy(m, serial, reset)
         return m
+
+    def _connect_phy(self, m, serial, reset):
+        if self._phy == "mii":
+            m.submodules.mii = pins = Mii()
+            m.d.comb += self.phy_reset.eq(reset)
+        else:
+            m.submodules.rgmii = pins = Rgmii(self._config.clock_hz)
+            m.d.comb += [pins.reset.eq(reset), self.phy_reset.eq(pins.phy_reset)]
+        udp = UdpHost()
+        m.submodules.udp = ResetInserter(reset)(udp)
+        wiring.connect(m, wiring.flipped(getattr(self, self._phy)), getattr(pins, self._phy))
+        wiring.connect(m, pins.rx, udp.rx)
+        wiring.connect(m, udp.tx, pins.tx)
+        wiring.connect(m, udp.udp, serial.udp)
+        m.d.comb += udp.ip.eq(serial.ip)
 
     def _light(self, m, serial, reset):
         period = self._config.clock_hz // TICK_HZ

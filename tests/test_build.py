@@ -13,7 +13,7 @@ import pytest
 
 from hw import registers
 from hw.boards import BOARDS, DEVICES
-from hw.build import artix, build, clocks, listing, report, tools, yosys
+from hw.build import artix, build, clocks, ecp5, fit, listing, report, tools, yosys
 from hw.build.request import BITSTREAMS, request
 from hw.config import PRESETS
 from sw.cli.app import main
@@ -82,7 +82,7 @@ def _ulx3s(tmp_path, *more):
     (["--board", "ulx3s_85f", "--toolchain", "vivado"], r"does not build for this board's FPGA"),
     (["--board", "arty_a7", "--baud", "13000000"], r"--baud 13000000 is outside 9600..12000000"),
     (["--board", "ulx3s_85f", "--baud", "4000000"], r"outside 9600..3000000, what ulx3s_85f"),
-    (["--board", "ulx3s_85f", "--ethernet"], r"ulx3s_85f has no PHY on MII.*: arty_a7, arty"),
+    (["--board", "ulx3s_85f", "--ethernet"], r"ulx3s_85f has no Ethernet PHY.*: arty.*, versa"),
     (["--board", "arty_a7", "--ethernet", "--clock", "40"], r"--clock 40 is too slow .* 50 MHz"),
     (["--board", "arty_a7", "--seed", "1", "--seeds", "2"], "exclude each other"),
     (["--board", "arty_a7", "--seeds", "0"], r"--seeds 0 is outside 1..100"),
@@ -487,6 +487,30 @@ def test_ethernet_is_a_property_of_the_build():
            for one, made in ((without, plain), (wanted, design))}
     assert len(ids) == 2
     assert [report.manifest(one, "0")["ethernet"] for one in (without, wanted)] == [False, True]
+
+
+@pytest.mark.parametrize("board, sites, control", [
+    # rst, mdc, mdio, tx_clk, tx_ctl, tx_data, rx_clk, rx_ctl, rx_data (the boards' schematics)
+    ("ecpix5_85f", "C13 C11 A13 A12 C9 D8 C8 B8 A8 E11 A11 B11 A10 B10 A9", "A11"),
+    ("versa_ecp5", "U17 T18 U18 P19 R20 N19 N20 P18 P20 L20 U19 T20 U20 T19 R18", "U19"),
+])
+def test_rgmii_of_the_ecp5_boards(board, sites, control):
+    """Pins and clocks; what is timed passes the pads' own cells, six lines out and five in."""
+    without, wanted = (request(board, preset="micro", ethernet=has) for has in (False, True))
+    plain, design = (build.prepare(one.board, one.config, one.baud, core=False,
+                                   ethernet=one.ethernet) for one in (without, wanted))
+    assert {pin.pin for pin in design.pins} - {pin.pin for pin in plain.pins} == set(sites.split())
+    named = {pin.pin: pin.port for pin in design.pins}
+    assert "rx_ct" in named[control]
+    assert design.phy_clocks == (named[sites.split()[9]],)
+    rx_clk = f'FREQUENCY PORT "{design.phy_clocks[0]}" 25 MHZ;'
+    assert rx_clk in ecp5.constraints(design) and "25 MHZ" not in ecp5.constraints(plain)
+    cells = [design.rtlil.count(f"cell \\{name} ") for name in ("ODDRX1F", "IDDRX1F")]
+    assert cells == [6, 5]
+    assert "DDRX1F" not in plain.rtlil
+    without, wanted = (fit.estimate(one.config, DEVICES[one.board.device], ethernet=one.ethernet)
+                       for one in (without, wanted))
+    assert {name: wanted[name] - without[name] for name in wanted} == fit.ETHERNET["ecp5"]
 
 
 def test_the_build_id_is_in_the_design():

@@ -15,7 +15,8 @@ class Board:
     part: the FPGA's full name with package and speed grade, "" where nothing can be built.
     platform: module and class in `amaranth_boards`. clock_hz: of the core, made by a PLL where it
     is not the oscillator's. max_baud: what the board's USB bridge takes. usb: vendor, product and
-    interface of the bridge's serial port. mii: whether it has a PHY for 100 Mbit Ethernet on MII.
+    interface of the bridge's serial port. phy: kind of its Ethernet PHY, "mii" or "rgmii"; "" where
+    there is none.
     """
 
     name: str
@@ -27,7 +28,7 @@ class Board:
     clock_hz: int = 100_000_000
     max_baud: int = 12_000_000
     usb: tuple[int, int, int] | None = None
-    mii: bool = False
+    phy: str = ""
 
     @property
     def presets(self) -> tuple[str, ...]:
@@ -80,15 +81,16 @@ first)."""
 BOARDS: dict[str, Board] = {board.name: board for board in (
     Board("sim", "simulated board: the gateware of arty_a7 in Verilator", "a35t", "XC7A35T"),
     Board("arty_a7", "Digilent Arty A7-35T", "a35t", "XC7A35T", "xc7a35ticsg324-1L",
-          ("arty_a7", "ArtyA7_35Platform"), usb=FT2232H, mii=True),
+          ("arty_a7", "ArtyA7_35Platform"), usb=FT2232H, phy="mii"),
     Board("arty_a7_100", "Digilent Arty A7-100T", "a100t", "XC7A100T", "xc7a100ticsg324-1L",
-          ("arty_a7", "ArtyA7_100Platform"), usb=FT2232H, mii=True),
+          ("arty_a7", "ArtyA7_100Platform"), usb=FT2232H, phy="mii"),
     Board("ulx3s_85f", "Radiona ULX3S with LFE5U-85F", "e45", "LFE5U-85F", "LFE5U-85F-6BG381",
           ("ulx3s", "ULX3S_85F_Platform"), 80_000_000, 3_000_000, usb=FT231X),
     Board("ecpix5_85f", "LambdaConcept ECPIX-5 with LFE5UM5G-85F", "e45", "LFE5U-85F",
-          "LFE5UM5G-85F-8BG554", ("ecpix5", "ECPIX585Platform"), usb=FT2232H),
+          "LFE5UM5G-85F-8BG554", ("ecpix5", "ECPIX585Platform"), usb=FT2232H, phy="rgmii"),
     Board("versa_ecp5", "Lattice ECP5 Versa with LFE5UM-45F", "e45", "LFE5U-45F",
-          "LFE5UM-45F-8BG381", ("versa_ecp5", "VersaECP5Platform"), usb=FT2232H),
+          "LFE5UM-45F-8BG381", ("versa_ecp5", "VersaECP5Platform"), usb=FT2232H,
+          phy="rgmii"),
 )}
 """Boards by the names that `--board` takes."""
 

@@ -19,6 +19,7 @@ from amaranth.lib import io, wiring
 from hw.boards import DEVICES, Board
 from hw.config import CoreConfig
 from hw.core import Core
+from hw.ethernet.rgmii import OSCILLATOR_HZ
 from hw.shell import LEDS, Shell
 
 from .clocking import Pll, PllParameters, parameters, sync_domain
@@ -35,7 +36,7 @@ _BUTTONS = {"arty_a7": ("rst", 0), "arty_a7_100": ("rst", 0), "ecpix5_85f": ("rs
             "versa_ecp5": ("rst", 0), "ulx3s_85f": ("button_fire", 0)}
 
 PHY_CLOCK_HZ = 25_000_000
-"""Of the clocks from an MII PHY, and of the one it needs."""
+"""Of the clocks from a PHY, and of the one that one on MII needs."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,9 @@ class BoardTop(wiring.Component):
 
         m.submodules.shell = shell = Shell(self._config, default_baud=self._baud,
                                              core=self._core, build=self._build,
-                                             ethernet=self._ethernet)
+                                             phy=self._board.phy if self._ethernet else None)
         # All its lines, the handshake that some boards have too, which the link leaves alone.
-        lines = [signal.name for signal in platform.lookup("uart", 0).ios]
-        uart = platform.request("uart", 0, dir=dict.fromkeys(lines, "-"))
+        uart = self._all_lines(platform, "uart")
         button = platform.request(*_BUTTONS[self._board.name], dir="-")
         m.d.comb += [
             shell.rx.eq(self._input(m, "rx_pad", uart.rx)), shell.locked.eq(pll.locked),
@@ -118,16 +118,22 @@ class BoardTop(wiring.Component):
             for other in sorted(set("rgb") - set(part)) if part else ():
                 self._output(m, f"{name}_{other}_pad", getattr(led, other), Const(0))
         if self._ethernet:
-            self._phy(m, platform, shell, pll.clk_in)
+            pins = self._mii if self._board.phy == "mii" else self._rgmii
+            phy = self._all_lines(platform, f"eth_{self._board.phy}")
+            self._output(m, "phy_reset_pad", phy.rst, shell.phy_reset)
+            pins(m, platform, phy, shell, pll.clk_in)
         return m
 
-    def _phy(self, m: Module, platform, shell: Shell, oscillator: Signal) -> None:
-        """The pins of the PHY, and the reference that it needs: the oscillator's 100 MHz divided
-        by flip-flops, which adds less jitter than a PLL. Its management port is left alone: the
-        straps of the boards make it negotiate 100 Mbit, full duplex."""
+    def _all_lines(self, platform, name: str):
+        """A resource as it is, without buffers."""
+        lines = [signal.name for signal in platform.lookup(name, 0).ios]
+        return platform.request(name, 0, dir=dict.fromkeys(lines, "-"))
+
+    def _mii(self, m: Module, platform, phy, shell: Shell, oscillator: Signal) -> None:
+        """The pins of a PHY on MII, and the reference that it needs: the oscillator's 100 MHz
+        divided by flip-flops, which adds less jitter than a PLL. Its management port is left alone:
+        the straps of the boards make it negotiate 100 Mbit, full duplex."""
         mii = shell.mii
-        lines = [signal.name for signal in platform.lookup("eth_mii", 0).ios]
-        phy = platform.request("eth_mii", 0, dir=dict.fromkeys(lines, "-"))
         reference = platform.request("eth_clk25", 0, dir="-")
         self.phy_clocks = (phy.rx_clk.io.name, phy.tx_clk.io.name)
         for name in ("rx_clk", "tx_clk"):
@@ -140,13 +146,42 @@ class BoardTop(wiring.Component):
             m.d.comb += mii.rx_data[bit].eq(self._input(m, f"rx_data{bit}_pad", phy.rx_data[bit]))
             self._output(m, f"tx_data{bit}_pad", phy.tx_data[bit], mii.tx_data[bit])
         self._output(m, "tx_en_pad", phy.tx_en, mii.tx_en)
-        self._output(m, "phy_reset_pad", phy.rst, shell.phy_reset)
         m.domains += ClockDomain("reference", reset_less=True)
         m.submodules.reference_buffer = Instance("BUFG", i_I=oscillator,
                                                  o_O=ClockSignal("reference"))
         divider = Signal(range(self.clock_in_hz // PHY_CLOCK_HZ))
         m.d.reference += divider.eq(divider + 1)
         self._output(m, "reference_pad", reference, divider[-1])
+
+    def _rgmii(self, m: Module, platform, phy, shell: Shell, oscillator: Signal) -> None:
+        """The pins of a PHY on RGMII. What is timed passes the cells in the pads that work at both
+        edges of their clock, so that all lines take the same time; of what comes, only the control
+        line has two halves (`hw.ethernet.rgmii`)."""
+        assert self.clock_in_hz == OSCILLATOR_HZ, self._board.name
+        rgmii = shell.rgmii
+        self.phy_clocks = (phy.rx_clk.io.name,)
+        # The boards' files do not agree on the name of the control lines.
+        rx_ctl, tx_ctl = (getattr(phy, f"{way}_ctl", None) or getattr(phy, f"{way}_ctrl")
+                          for way in ("rx", "tx"))
+        m.d.comb += [rgmii.rx_clk.eq(self._input(m, "rx_clk_pad", phy.rx_clk)),
+                     rgmii.oscillator.eq(oscillator)]
+        lines = [("rx_ctl", rx_ctl, rgmii.rx_ctl)]
+        lines += [(f"rx_data{bit}", phy.rx_data[bit], rgmii.rx_data[bit]) for bit in range(4)]
+        for name, port, value in lines:
+            edges = Signal(2, name=f"{name}_edges")
+            m.submodules[f"{name}_cell"] = Instance(
+                "IDDRX1F", i_D=self._input(m, f"{name}_pad", port), i_SCLK=rgmii.rx_clk,
+                i_RST=Const(0), o_Q0=edges[0], o_Q1=edges[1])
+            m.d.comb += value.eq(edges)
+        lines = [("tx_clk", phy.tx_clk, rgmii.tx_clk), ("tx_ctl", tx_ctl, rgmii.tx_ctl)]
+        lines += [(f"tx_data{bit}", phy.tx_data[bit], rgmii.tx_data[bit]) for bit in range(4)]
+        for name, port, value in lines:
+            timed = Signal(name=f"{name}_timed")
+            m.submodules[f"{name}_cell"] = Instance(
+                "ODDRX1F", i_D0=value, i_D1=value, i_SCLK=oscillator, i_RST=Const(0), o_Q=timed)
+            self._output(m, f"{name}_pad", port, timed)
+        self._output(m, "mdc_pad", phy.mdc, rgmii.mdc)
+        self._output(m, "mdio_pad", phy.mdio, rgmii.mdio)
 
     def _input(self, m: Module, name: str, port) -> Signal:
         value = Signal(name=name)
@@ -181,7 +216,7 @@ def prepare(board: Board, config: CoreConfig, baud: int, *, core: bool = True,
     """Elaborate a board's design (seconds).
 
     core: False leaves the core out, for the pins and the clock only. build: what the registers
-    BUILD_LOW and BUILD_HIGH say. ethernet: whether the PHY of a board with `Board.mii` is used.
+    BUILD_LOW and BUILD_HIGH say. ethernet: whether the board's PHY (`Board.phy`) is used.
     Raises SpikeTicketError where no PLL setting gives config.clock_hz.
     """
     platform = platform_of(board)

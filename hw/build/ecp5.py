@@ -12,7 +12,7 @@ from pathlib import Path
 from sw.errors import SpikeTicketError
 
 from . import timing, tools
-from .design import TOP, Design
+from .design import PHY_CLOCK_HZ, TOP, Design
 from .routed import Routed, nextpnr_utilisation
 
 SIZES = {"LFE5U-12F": "--12k", "LFE5U-25F": "--25k", "LFE5U-45F": "--45k", "LFE5U-85F": "--85k",
@@ -23,14 +23,16 @@ PACKAGES = {"BG256": "CABGA256", "MG285": "CSFBGA285", "BG381": "CABGA381", "BG5
 
 
 def constraints(design: Design) -> str:
-    """The LPF file: pins and the oscillator's clock, from which nextpnr derives the PLL's."""
+    """The LPF file: pins and clocks; from the oscillator's nextpnr derives the PLL's."""
     lines = ["BLOCK ASYNCPATHS;", "BLOCK RESETPATHS;"]
     for pin in design.pins:
         lines.append(f'LOCATE COMP "{pin.port}" SITE "{pin.pin}";')
         if pin.attributes:
             options = " ".join(f"{key}={value}" for key, value in pin.attributes)
             lines.append(f'IOBUF PORT "{pin.port}" {options};')
-    lines.append(f'FREQUENCY PORT "{design.clock_port}" {design.clock_in_hz / 1e6:g} MHZ;')
+    for port, hertz in ((design.clock_port, design.clock_in_hz),
+                        *((port, PHY_CLOCK_HZ) for port in design.phy_clocks)):
+        lines.append(f'FREQUENCY PORT "{port}" {hertz / 1e6:g} MHZ;')
     return "\n".join(lines) + "\n"
 
 

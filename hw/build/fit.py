@@ -44,21 +44,25 @@ def uses(device: Device, counted: dict[str, float]) -> list[Use]:
             Use(device.ram, counted["bram"], device.bram), Use("dsp", counted["dsp"], device.dsp)]
 
 
-ETHERNET = {"lut": 852, "ff": 612, "bram": 2, "dsp": 0}
-"""What Ethernet adds on a 7-series part: its blocks, counted after synthesis (docs/ethernet.md)."""
+ETHERNET = {"xc7": {"lut": 852, "ff": 612, "bram": 2, "dsp": 0},
+            "ecp5": {"lut": 1989, "ff": 749, "bram": 4, "dsp": 0}}
+"""What Ethernet adds: its blocks, on MII and on RGMII, counted after synthesis (docs/ethernet.md).
+"""
 
 
 def estimate(config: CoreConfig, device: Device, *, ethernet: bool = False) -> dict[str, float]:
-    """Resources before synthesis: `sw.area`, converted for ECP5; `ethernet` on xc7 only."""
+    """Resources before synthesis: `sw.area`, converted for ECP5, and Ethernet's."""
     if device.family == "xc7":
         total = area.estimate(config)
-        more = ETHERNET if ethernet else dict.fromkeys(ETHERNET, 0)
-        return {name: getattr(total, name) + more[name] for name in ETHERNET}
-    total = area.estimate(replace(config, dsp_adders=False))
-    return {"lut": round(total.lut * ECP5_PER_LUT6), "ff": round(total.ff * ECP5_PER_FF),
-            "bram": sum(ecp5_memories(config).values()),
-            # Yosys multiplies 24 x 10 bits in two 18-bit multipliers, in each of 4 timesteps.
-            "dsp": config.drains * 8 * config.lanes + config.engines + config.drains + 1}
+        core = {name: getattr(total, name) for name in ("lut", "ff", "bram", "dsp")}
+    else:
+        total = area.estimate(replace(config, dsp_adders=False))
+        core = {"lut": round(total.lut * ECP5_PER_LUT6), "ff": round(total.ff * ECP5_PER_FF),
+                "bram": sum(ecp5_memories(config).values()),
+                # Yosys multiplies 24 x 10 bits in two 18-bit multipliers, in each of 4 timesteps.
+                "dsp": config.drains * 8 * config.lanes + config.engines + config.drains + 1}
+    more = ETHERNET[device.family]
+    return {name: count + more[name] * ethernet for name, count in core.items()}
 
 
 def dp16kd(width: int, depth: int, dual: bool = True) -> int:

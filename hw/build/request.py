@@ -99,10 +99,10 @@ def _check_toolchain(toolchain: str, family: str) -> None:
 
 
 def _check_ethernet(board: Board, config: CoreConfig) -> None:
-    if not board.mii:
-        able = ", ".join(name for name, known in BOARDS.items() if known.mii)
-        raise BadInput(f"--ethernet: {board.name} has no PHY on MII, the one kind that is driven; "
-                       f"boards that have: {able}")
+    if not board.phy:
+        able = ", ".join(name for name, known in BOARDS.items() if known.phy)
+        raise BadInput(f"--ethernet: {board.name} has no Ethernet PHY; boards that have one: "
+                       f"{able}")
     if config.clock_hz < MIN_CLOCK_HZ:
         raise BadInput(f"--clock {config.clock_hz / 1e6:g} is too slow for --ethernet; choose "
                        f"{MIN_CLOCK_HZ / 1e6:g} MHz or more")

@@ -130,7 +130,7 @@ def unit_of(path: str | None) -> str:
         return ".".join(parts[1:3])
     if "link" in parts:
         return "link"
-    if {"datagrams", "mii", "udp"} & set(parts):
+    if {"datagrams", "mii", "rgmii", "udp"} & set(parts):
         return "ethernet"
     if "serial" in parts:
         return "uart"

@@ -1,1 +1,1 @@
-"""UDP over 100 Mbit Ethernet (MII), as small as the board's needs allow; see docs/ethernet.md."""
+"""UDP over 100 Mbit Ethernet (MII or RGMII), as small as the boards allow; see docs/ethernet.md."""

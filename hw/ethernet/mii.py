@@ -38,6 +38,8 @@ class Mii(wiring.Component):
     mii: the pins, sampled and changed at the rising edge of their clocks.
     rx: what came, to be taken in the cycle in which it is valid.
     tx: what is to be sent. Within a frame it must be valid in time, at 25 MHz.
+    tx_due: in step with `tx_clk`: whether the next nibble goes out. Always, where the PHY's clock
+    paces them.
 
     No reset: what is on its way when the board is reset still arrives.
     """
@@ -46,7 +48,7 @@ class Mii(wiring.Component):
         super().__init__({
             "mii": Out(MII),
             "rx": Out(stream.Signature(RECEIVED, always_ready=True)),
-            "tx": In(stream.Signature(SENT)),
+            "tx": In(stream.Signature(SENT)), "tx_due": In(1, init=1),
         })
 
     def elaborate(self, platform):
@@ -68,6 +70,7 @@ class Mii(wiring.Component):
         ]
         sent = data.View(SENT, tx.r_data)
         m.d.comb += [tx.w_data.eq(self.tx.payload), tx.w_en.eq(self.tx.valid),
-                     self.tx.ready.eq(tx.w_rdy), tx.r_en.eq(1)]
-        m.d.eth_tx += [mii.tx_en.eq(tx.r_rdy & sent.enable), mii.tx_data.eq(sent.data)]
+                     self.tx.ready.eq(tx.w_rdy), tx.r_en.eq(self.tx_due)]
+        with m.If(self.tx_due):
+            m.d.eth_tx += [mii.tx_en.eq(tx.r_rdy & sent.enable), mii.tx_data.eq(sent.data)]
         return m

@@ -2,7 +2,8 @@
 
 The clocks of the PHY are 100 ppm off, in opposite directions. The core is a stand-in. After each
 trial the board is usable, and its counter of frames tells that nothing else reached the link.
-Settings: config, reset_cycles, seed; `few`: only what shows that it works at this clock.
+Settings: config, reset_cycles, seed; `few`: only what shows that it works at this clock; `phy`:
+"mii" or "rgmii".
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import zlib
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, Timer
+from cocotb.triggers import ClockCycles, First, Timer, ValueChange
 from cocotb.utils import get_sim_time
-from cocotbext.eth import GmiiFrame, MiiSink, MiiSource
+from cocotbext.eth import GmiiFrame, MiiSink, MiiSource, RgmiiSink, RgmiiSource
 
 from hw import registers
 from hw.config import CoreConfig
@@ -28,6 +29,9 @@ from sim.streams import seeded
 from sw.board.protocol import Read, Reply, Request, Splitter, Write, words
 
 RX_NS, TX_NS = 40.004, 39.996
+PINS_NS = 9.5
+"""What RGMII sends stands still for so long before and after each edge of its clock."""
+
 FEW = settings().get("few", False)
 QUIET_NS, PATIENCE_NS = 12_000, 200_000
 """No answer begins later than this after a frame of 64 bytes, with one of that length under way;
@@ -46,15 +50,40 @@ class Net:
         self.board = board_at(registers.FIRST_IP)
         self.seq, self.epoch, self.frames = 0, 0, 0
         sync_ns = 1e9 / self.config.clock_hz
-        for clock, period in ((dut.clk, sync_ns), (dut.rx_clk, RX_NS), (dut.tx_clk, TX_NS)):
-            cocotb.start_soon(Clock(clock, period, unit="ns", period_high=period / 2).start())
         dut.reset_button.value, dut.rx.value = 0, 1
-        self.source = MiiSource(dut.rx_data, dut.rx_er, dut.rx_dv, dut.rx_clk)
-        self.sink = MiiSink(dut.tx_data, None, dut.tx_en, dut.tx_clk)
+        if settings()["phy"] == "mii":
+            to_phy, period_ns, self.sends = dut.tx_clk, TX_NS, dut.tx_en
+            self.source = MiiSource(dut.rx_data, dut.rx_er, dut.rx_dv, dut.rx_clk)
+            self.sink = MiiSink(dut.tx_data, None, dut.tx_en, dut.tx_clk)
+        else:
+            to_phy, period_ns, self.sends = dut.oscillator, TX_NS / 4, dut.tx_ctl
+            self.source = RgmiiSource(dut.rx_data, dut.rx_ctl, dut.rx_clk)
+            self.sink = RgmiiSink(dut.tx_data, dut.tx_ctl, dut.tx_clk)
+            self.source.mii_mode = self.sink.mii_mode = True
+            cocotb.start_soon(self._watch_pins())
+        for clock, period in ((dut.clk, sync_ns), (dut.rx_clk, RX_NS), (to_phy, period_ns)):
+            cocotb.start_soon(Clock(clock, period, unit="ns",
+                                    period_high=round(period / 2, 3)).start())
         self.source.ifg = 24        # counted in nibbles
         self.ended = -1_000_000_000     # in steps of the simulator
         for end in (self.source, self.sink):
             end.log.setLevel(logging.WARNING)
+
+    async def _watch_pins(self) -> None:
+        """What RGMII sends changes only while its clock is 0, not near its edges."""
+        dut = self.dut
+        pins, clock = (dut.tx_data, dut.tx_ctl), ValueChange(dut.tx_clk)
+        edge_ns = changed_ns = 0.0
+        await Timer(PINS_NS, "ns")      # what was unknown is known then
+        while True:
+            event = await First(clock, *(ValueChange(pin) for pin in pins))
+            now = get_sim_time("ns")
+            if event is clock:
+                edge_ns = now
+                assert now - changed_ns > PINS_NS, "too near to what is sent"
+            else:
+                changed_ns = now
+                assert not int(dut.tx_clk.value) and now - edge_ns > PINS_NS, "too near to an edge"
 
     async def begin(self) -> None:
         """Reset by button; the session begins anew."""
@@ -83,7 +112,7 @@ class Net:
         await self.source.wait()
         patience = get_sim_time("ns") + patience_ns
         while self.sink.empty():
-            if get_sim_time("ns") > patience and not int(self.dut.tx_en.value):
+            if get_sim_time("ns") > patience and not int(self.sends.value):
                 return None
             await Timer(200, "ns")
         frame = self.sink.recv_nowait(compact=False)
@@ -176,7 +205,8 @@ async def ping(net: Net, payload: bytes, *, host: Station = A) -> None:
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 async def session(dut):
-    """The board's identity, requests of all lengths, a reply of several datagrams, broadcast."""
+    """The board's identity, requests of all lengths, a reply of several datagrams, broadcast, an
+    error told by the PHY."""
     net = Net(dut, "session")
     await net.begin()
     reply = await net.ask(A, Request(read=Read(Space.REGISTER, Register.MAGIC, 5)))
@@ -192,6 +222,9 @@ async def session(dut):
         await net.ask(A, Request(read=Read(Space.REGISTER, 0, 1)), mac=BROADCAST,
                       to=Station(BROADCAST, ip, registers.UDP_PORT))
     await net.check()
+    frame = packets.with_check(datagram(A, net.board, Request().encode(net.seq)))
+    net.send_raw(frame, error=int(net.rng.integers(len(frame))))
+    await net.ignored()
     # The address changes at once: already the reply comes from the new one.
     old, net.board = net.board, board_at(0x0A000005)
     await net.ask(A, Request(Write(Space.REGISTER, Register.IP, words([net.board.ip]))), to=old)
@@ -224,7 +257,6 @@ async def frames_without_effect(dut):
     ]
     for frame in raw:
         net.send_raw(frame)
-    net.send_raw(whole, error=int(net.rng.integers(len(whole))))
     net.source.send_nowait(GmiiFrame(b"\x55" * 6 + b"\x75\xd5" + whole))   # a broken preamble
     net.source.send_nowait(GmiiFrame(b"\x55" * 6))
     await net.ignored()

@@ -27,7 +27,7 @@ def build(*, board: Annotated[str | None, Parameter(
               f"UART rate after power-up (default: {DEFAULT_BAUD}; the host may change it at run "
               "time)", 1)] = None,
           ethernet: Annotated[bool, flag(
-              "with Ethernet, where the board has a PHY on MII (docs/ethernet.md)")] = False,
+              "with Ethernet, where the board has a PHY (docs/ethernet.md)")] = False,
           toolchain: Annotated[str, Parameter(
               help="auto, trellis, vivado, open or archive")] = "auto",
           seed: Annotated[int | None, number("one placement seed", 1)] = None,
