@@ -11,6 +11,9 @@ from pathlib import Path
 
 import yaml
 
+from hw.boards import BOARDS
+from hw.config import PRESETS
+
 from ..errors import SpikeTicketError, did_you_mean
 from ..imports.load_module import is_module_name
 from ..integer.network import MAX_TIMESTEPS
@@ -23,6 +26,8 @@ METHODS = ("dense", "imp", "obs", "scores", "random", "patches", "ecpt")
 LAYERS = ("all", "stem")
 DRAWS = ("names", "numbers")
 REWINDS = ("epoch", "weights")
+COSTS = ("weights", "cycles")
+DEFAULT_BOARD = "arty_a7"
 GIVEN = "module"
 """As `weights`: those that the module object already holds."""
 REPORT = ("dense_integer", "integer_images")
@@ -33,7 +38,8 @@ again."""
 
 CHOICES = {"method": METHODS, "scope": SCOPES, "layers": LAYERS, "ranking": RANKINGS,
            "place": PLACES, "loss": LOSSES, "optimizer": OPTIMIZERS,
-           "draws": DRAWS, "rewind": REWINDS, "device": ("auto", "cpu", "cuda")}
+           "draws": DRAWS, "rewind": REWINDS, "device": ("auto", "cpu", "cuda"), "cost": COSTS,
+           "board": tuple(sorted(BOARDS)), "preset": tuple(sorted(PRESETS))}
 """Settings that are one of some names."""
 
 MAX_YAML_BYTES = 1 << 16
@@ -69,6 +75,14 @@ class RunConfig:
     trained, so are scale and shift of the batch norms, which fold into thresholds (False: they stay
     1 and 0, as in the paper). logit_spread: standard deviation that the logits of a score ticket
     are given in the loss (None: a factor is learnt, as frozen weights cannot set it).
+    cost: what imp removes: "weights", by magnitude, or "cycles" of the core: what is worth least
+    for the cycles that it takes, whole output channels, too; `sparsity` and `prune_rate` are then
+    fractions of the dense network's estimated cycles (`sw.tickets.cost`). cost_weight: of the
+    estimate in the loss of the rounds, so that they learn maps with fewer words that hold a spike.
+    floor: accuracy (0..1) on the validation samples: imp's rounds end at the last one that reaches
+    it, and its masks are trained again for epochs_final. board, preset: whose core the cycles are
+    of; with a board, the cycle model counts those of every round and of the ticket, from which
+    channels that nobody needs are left out (None: for cost cycles arty_a7, else none are counted).
     prune_rate: fraction of the survivors removed per round of imp; the last round ends at
     `sparsity`. rewind: "epoch": the dense network is trained here, and survivors return to its
     weights of an epoch; "weights": they return to the given `weights`, and no dense network is
@@ -132,6 +146,11 @@ class RunConfig:
     theta: float = 1.0
     surrogate: str = "triangle"
     sparsity: float = 0.5
+    cost: str = "weights"
+    cost_weight: float = 0.0
+    floor: float | None = None
+    board: str | None = None
+    preset: str | None = None
     scope: str | None = None
     layers: str = "all"
     binary: bool = False
@@ -185,11 +204,12 @@ class RunConfig:
         if self.epochs is None:
             ticket = self.epochs_final + self.epochs_rounded + self.epochs_integer
             object.__setattr__(self, "epochs", ticket if self.method == "imp" else 10)
+        self._check_cost()
         if self.scope is None:
             object.__setattr__(self, "scope", "layer" if self.method == "scores" else "global")
         for name, known in CHOICES.items():
             value = getattr(self, name)
-            _need(value in known or (name, value) == ("rewind", None),
+            _need(value in known or (value is None and name in ("rewind", "board", "preset")),
                   f"{name} {value!r} is unknown; {did_you_mean(str(value), known)}")
         for name in ("sparsity", "patch_sparsity"):
             value = getattr(self, name)
@@ -262,6 +282,26 @@ class RunConfig:
             _need(not (self.method == "scores" and self.layers == "stem"),
                   "method 'scores' scores all layers; for the patch embedding alone use method "
                   "'ecpt' with patch_sparsity 0")
+
+    def _check_cost(self) -> None:
+        _need(self.cost_weight >= 0, f"cost_weight {self.cost_weight} is below 0")
+        _need(self.floor is None or 0 < self.floor < 1,
+              f"floor {self.floor} is outside 0..1 (0.9: nine of ten validation samples right)")
+        _need(self.floor is None or (self.method == "imp" and self.validation > 0),
+              "floor is about the rounds of method 'imp' on validation samples; give both")
+        _need(self.preset is None or self.board is not None or self.cost == "cycles",
+              f"preset {self.preset!r} is a core to count cycles of; give board, too")
+        if self.cost != "cycles":
+            _need(not self.cost_weight, "cost_weight weighs cycles; give cost 'cycles', too")
+            return
+        _need(self.method == "imp", "cost 'cycles' is of method 'imp', not "
+                                    f"{self.method!r}")
+        for name in ("scope", "layers", "early_bird", "early_time", "compile"):
+            value = getattr(self, name)
+            _need(value in (None, False, "global", "all"),
+                  f"{name} {value!r} does not go with cost 'cycles'; leave it out")
+        if self.board is None:
+            object.__setattr__(self, "board", DEFAULT_BOARD)
 
     @property
     def fresh(self) -> bool:

@@ -25,7 +25,8 @@ magnitude, with rewinding, while the CPM's ticket stays.
 
 from __future__ import annotations
 
-from .methods import Found, StemClassifier, gate_of, gated, prune_and_rewind, stem_connections
+from .found import Found, gated
+from .methods import StemClassifier, gate_of, prune_and_rewind, stem_connections
 from .scores import add_scores, freeze_all_but, norms, rate, settle
 from .stem import find_stem
 from .trainer import Trainer

@@ -26,7 +26,7 @@ from ..integer.spikingjelly import evaluate
 from ..integer.trainee import NetworkTrainee
 from ..nets.token_gate import TokenGate
 from . import checkpoint, parallel
-from .methods import Found
+from .found import Found
 from .patches import PatchGate, zero_pixels
 from .trainer import Trainer
 
@@ -58,20 +58,13 @@ def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTr
     """
     c = run.config
     spec = input_spec(run, found)
-    scale = depth.scale(spec.bits) if spec.static else 1.0
-    samples = depth.taken(run.data.images[:CHECKED], spec)
-    found.model.cpu().eval()
-    imported = from_spikingjelly(
-        behind_gate(found, scale), (spec.channels, spec.height, spec.width), c.timesteps,
-        bits=c.bits, input_bits=spec.bits, static=spec.static, input_scale=scale,
-        samples=samples if spec.static else samples[:, :c.timesteps])
-    layers, bits = narrowed([_one_bit(layer) for layer in imported.layers], lambda layers: convert(
-        layers, spec, c.timesteps, input_scale=scale))
+    layers, _, notes, bits = imported(run, found, spec)
     key = stage.replace(" ", "_")
-    if imported.notes:
-        run.notes[f"notes_{key}"] = list(imported.notes)
+    if notes:
+        run.notes[f"notes_{key}"] = list(notes)
     if bits:
         run.notes[f"bits_{key}"] = bits
+    scale = depth.scale(spec.bits) if spec.static else 1.0
     trainee = NetworkTrainee(layers, spec, c.timesteps, input_scale=scale).to(run.device)
     for layer in trainee.layers:
         fixed = found.frozen is not None and f"{layer.scaled.name}.".startswith(found.frozen)
@@ -83,6 +76,25 @@ def to_integers(run: Trainer, found: Found, stage: str = "integer") -> NetworkTr
         run.train(stage, trainee, c.epochs_integer, lr=c.lr_integer, exact=True, distil=share,
                   unshifted=c.epochs_unshifted, forward=logits_of(trainee, found))
     return trainee.cpu()
+
+
+def imported(run: Trainer, found: Found, spec: InputSpec) -> tuple[
+        list[FloatOperation], Network, tuple[str, ...], dict[str, int]]:
+    """A ticket's module, behind its gate, as float layers no wider than the accumulator has room
+    for, and as integers; what the import notes, and the bits of layers that were narrowed."""
+    c = run.config
+    scale = depth.scale(spec.bits) if spec.static else 1.0
+    samples = depth.taken(run.data.images[:CHECKED], spec)
+    found.model.cpu().eval()
+    read = from_spikingjelly(
+        behind_gate(found, scale), (spec.channels, spec.height, spec.width), c.timesteps,
+        bits=c.bits, input_bits=spec.bits, static=spec.static, input_scale=scale,
+        samples=samples if spec.static else samples[:, :c.timesteps])
+
+    def integers(layers: list[FloatOperation]) -> Network:
+        return convert(layers, spec, c.timesteps, input_scale=scale)
+    layers, bits = narrowed([_one_bit(layer) for layer in read.layers], integers)
+    return layers, integers(layers), read.notes, bits
 
 
 def logits_of(trainee: NetworkTrainee, found: Found) -> Callable[[Tensor], Tensor]:
@@ -178,6 +190,14 @@ def input_spec(run: Trainer, found: Found) -> InputSpec:
         run.notes["input_bits"] = run.config.input_bits or (
             _picture_bits(run, found) if static else _count_bits(run))
     return InputSpec(*shape[-3:], bits=run.notes["input_bits"], static=static)
+
+
+def planned_spec(run: Trainer) -> InputSpec:
+    """The input that an integer network of the search will have, before its ticket is known: with
+    LEAST bits for pictures where `input_bits` says nothing else."""
+    shape, static = run.data.images.shape, run.data.static
+    bits = run.config.input_bits or (LEAST if static else _count_bits(run))
+    return InputSpec(*shape[-3:], bits=bits, static=static)
 
 
 def _count_bits(run: Trainer) -> int:

@@ -6,8 +6,8 @@ see `sw.tickets.trainer`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from ..errors import SpikeTicketError
 from . import checkpoint, surgeon
 from .config import RunConfig
+from .cost import CycleCost, forecast
 from .early import EarlyBird, search_timesteps
+from .found import Found, gated
 from .masks import Masks, by_score, random_masks
 from .patches import PatchGate
 from .rounding import add_rounding, last_run, settle_rounding
@@ -27,22 +29,6 @@ from .trainer import Trainer
 
 KL_SAMPLES = 500
 """Training samples that the early-time rule looks at."""
-
-@dataclass
-class Found:
-    """A ticket: the network with plain weights (removed ones are 0), the masks by layer name, and
-    the gate it runs behind. frozen: path of the part whose weights must stay as they are, with a
-    dot behind it ("": all of them; None: none)."""
-
-    model: nn.Module
-    masks: Masks = field(default_factory=dict)
-    gate: PatchGate | None = None
-    frozen: str | None = None
-
-    @property
-    def forward(self) -> Callable[[Tensor], Tensor]:
-        """Prepared samples -> logits, behind the gate if there is one."""
-        return gated(self.model, self.gate)
 
 
 def dense(run: Trainer) -> Found:
@@ -72,38 +58,87 @@ def imp(run: Trainer) -> Found:
     timesteps = c.timesteps
     if c.early_time:
         timesteps = c.search_timesteps or early_timesteps(run, model, gate)
-    return prune_and_rewind(run, model, start, gate, timesteps)
+    cost = CycleCost(run, gate) if c.cost == "cycles" else None
+    return prune_and_rewind(run, model, start, gate, timesteps, cost=cost)
 
 
 def prune_and_rewind(run: Trainer, model: nn.Module, start: dict[str, Tensor],
                      gate: PatchGate | None, timesteps: int, fixed: Masks | None = None,
-                     frozen: Callable[[nn.Module], list[nn.Module]] = lambda model: []) -> Found:
+                     frozen: Callable[[nn.Module], list[nn.Module]] = lambda model: [],
+                     cost: CycleCost | None = None) -> Found:
     """The rounds of imp: prune the trained `model`, set the survivors back to `start`, train.
 
     timesteps: of all rounds but the last, which has the configured T. fixed: masks of layers that
-    are not searched; frozen(model): parts that do not train.
+    are not searched; frozen(model): parts that do not train. cost: what is pruned by; None:
+    magnitudes. With a floor, the ticket has the masks of the last round that was above it.
     """
     c = run.config
     sparsities = c.rounds()
     masks: Masks | None = None
-    fixed = fixed or {}
+    fixed, parts = fixed or {}, []
+    above, dense = None, 0.0
+    if c.floor is not None:
+        _check_floor(run, model, gate)
     for r, target in enumerate(sparsities, 1):
-        last = r == len(sparsities)
+        last = r == len(sparsities) and c.floor is None
         weights = {n: w for n, w in prunable(model, c).items() if n not in fixed}
-        masks = by_score(weights, target, c.scope, within=masks)
+        if cost is None:
+            masks = by_score(weights, target, c.scope, within=masks)
+        else:
+            seen = Found(model, gate=gate)
+            if masks is None:
+                masks = {n: torch.ones_like(w, dtype=torch.bool).cpu() for n, w in weights.items()}
+                dense = float(cost.estimate(cost.words(seen), masks))
+            masks = cost.prune(seen, masks, (1 - target) * dense)
         model = run.build(timesteps=c.timesteps if last else timesteps)
         model.load_state_dict(start)
         parts = frozen(model)
-        for part in parts:
-            part.requires_grad_(False)
         bird, mask_now = _bird(c, model, masks, sparsities[r:r + 1])
-        run.train(f"round {r}", model, c.epochs_final if last else c.epochs_round,
-                  forward=gated(model, gate), masks={**fixed, **masks}, frozen=parts, bird=bird,
-                  mask_now=mask_now, distil=c.distil)
+        _train_ticket(run, f"round {r}", Found(model, {**fixed, **masks}, gate), parts, cost,
+                      c.epochs_final if last else c.epochs_round, bird=bird, mask_now=mask_now)
+        if c.floor is not None:
+            if run.validation_accuracy(f"round {r}") < c.floor:
+                run.spare((len(sparsities) - r) * c.epochs_round)
+                break
+            above = masks
+    if c.floor is not None and sparsities:
+        if above is None:
+            raise SpikeTicketError(
+                f"floor {c.floor}: after round 1 {run.validation_accuracy('round 1'):.4f} of the "
+                "validation samples are right; give a lower floor, more epochs_round, or a lower "
+                "prune_rate")
+        masks, model = above, run.build()
+        model.load_state_dict(start)
+        parts = frozen(model)
+        _train_ticket(run, "final", Found(model, {**fixed, **masks}, gate), parts, cost,
+                      c.epochs_final)
     found = Found(model, {**fixed, **(masks or {})}, gate)
     if c.epochs_rounded and masks:
         rounded(run, found, parts)
     return found
+
+
+def _train_ticket(run: Trainer, stage: str, found: Found, frozen: list[nn.Module],
+                  cost: CycleCost | None, epochs: int, **early: object) -> None:
+    """Train the survivors of a round, under the pressure of `cost` if there is one, and count the
+    cycles of what comes out."""
+    c, model = run.config, found.model
+    for part in frozen:
+        part.requires_grad_(False)
+    with (cost.pressing(model, found.masks) if cost else contextlib.nullcontext()) as penalty:
+        run.train(stage, model, epochs, forward=found.forward, masks=found.masks, frozen=frozen,
+                  distil=c.distil, penalty=penalty,
+                  hold=cost.silent(model, found.masks) if cost else None,
+                  at_end=(lambda: {"cycles": forecast(run, found)}) if c.board else None, **early)
+
+
+def _check_floor(run: Trainer, model: nn.Module, gate: PatchGate | None) -> None:
+    c = run.config
+    right = (run.validation_accuracy("dense") if c.fresh
+             else run.measure(model, run.held, gated(model, gate))[0])
+    if right < c.floor:
+        raise SpikeTicketError(f"floor {c.floor}: of the dense network {right:.4f} of the "
+                               "validation samples are right; give a lower floor, or more epochs")
 
 
 def rounded(run: Trainer, found: Found, frozen: list[nn.Module]) -> None:
@@ -207,11 +242,6 @@ def spread(logits: Tensor, deviation: float) -> Tensor:
     """Logits of this standard deviation, for the cross-entropy: those of frozen weights have no
     scale that training could set. Labels stay as they are."""
     return logits * (deviation / logits.detach().std().clamp_min(1e-6))
-
-
-def gated(model: nn.Module, gate: PatchGate | None) -> Callable[[Tensor], Tensor]:
-    """Prepared samples -> logits."""
-    return model if gate is None else lambda x: gate(model, x)
 
 
 class StemClassifier(nn.Module):

@@ -20,12 +20,15 @@ from ..integer.network import Network
 from ..integer.trainee import NetworkTrainee
 from . import checkpoint, export, methods, parallel
 from .config import GIVEN, RunConfig, from_dict, same_search
+from .cost import forecast
 from .ecpt import ecpt
+from .found import Found, gated
 from .masks import Masks, sparsity_of
 from .measure import sparsity
 from .networks import Networks
 from .scores import connections
 from .trainer import Trainer
+from .trim import trimmed
 
 SEARCHES = {"dense": methods.dense, "imp": methods.imp, "scores": methods.scores,
             "random": methods.random, "obs": methods.obs, "patches": methods.patches, "ecpt": ecpt}
@@ -84,7 +87,7 @@ def search(config: RunConfig, train: Images, test: Images, out: str | Path,
             found = SEARCHES[config.method](trainer)
             integer, dense = _integer(trainer, found), None
             if config.dense_integer and not isinstance(integer, str):
-                dense = methods.Found(trainer.dense(),
+                dense = Found(trainer.dense(),
                                       gate=found.gate if config.dense_gate else None)
                 dense = dense, export.to_integers(trainer, dense, "dense integer")
             return _finish(trainer, found, integer, dense, test, began)
@@ -146,7 +149,8 @@ def _same_configuration(path: Path, config: RunConfig) -> None:
 def stage_epochs(config: RunConfig) -> list[int]:
     """Epochs of the stages to come, for the progress bar."""
     c = config
-    rounds = [c.epochs_round] * (len(c.rounds()) - 1) + [c.epochs_final] * bool(c.rounds())
+    rounds = ([c.epochs_round] * (len(c.rounds()) - (c.floor is None))
+              + [c.epochs_final] * bool(c.rounds()))
     selector = [c.epochs_connections] * (c.ranking == "selector" and c.patch_sparsity > 0)
     rounds += [c.epochs_rounded] * bool(c.epochs_rounded and c.rounds())
     integer = [] if c.method == "scores" else [c.epochs_integer] * (1 + c.dense_integer)
@@ -156,8 +160,8 @@ def stage_epochs(config: RunConfig) -> list[int]:
             c.method, [c.epochs]) + selector + integer
 
 
-def _finish(trainer: Trainer, found: methods.Found, integer: NetworkTrainee | str,
-            dense: tuple[methods.Found, NetworkTrainee] | None, test: Images,
+def _finish(trainer: Trainer, found: Found, integer: NetworkTrainee | str,
+            dense: tuple[Found, NetworkTrainee] | None, test: Images,
             began: float) -> dict:
     """Look at the test samples, in floats and in integers; write masks, ticket and result.
 
@@ -188,12 +192,17 @@ def _finish(trainer: Trainer, found: methods.Found, integer: NetworkTrainee | st
     if isinstance(integer, str):
         info |= {"ticket": None, "not_exported": integer, "sparsity": sparsity(found.model)}
         return _write(trainer, found, {**info, **trainer.notes}, None, masks, began)
-    network = integer.to_network(trainer.folder.name, trainer.data.names)
+    network = whole = integer.to_network(trainer.folder.name, trainer.data.names)
+    if c.board:
+        network = trimmed(whole)
+        info["cycles"] = forecast(trainer, found, network)
+        info["cycles_by_stage"] = {stage: r["cycles"] for stage, r in last.items() if "cycles" in r}
     count = min(c.integer_images or len(test), len(test))
     accuracy, activity = export.measure(trainer, found, network, test.first(count))
     info |= {"ticket": str(trainer.folder / "ticket.safetensors"),
              "accuracy_integer": accuracy, "integer_images": count,
-             "activity_by_layer": activity, "sparsity": network.sparsity,
+             "activity_by_layer": activity,
+             "sparsity": 1 - network.weights_surviving / whole.weights_total,
              "sparsity_by_layer": {layer.name: round(1 - syn.density, 5)
                                    for layer, syn in network.synapses()}}
     if dense is not None:
@@ -212,22 +221,24 @@ def _last_stage(config: RunConfig) -> str:
     count = len(config.rounds())
     if config.epochs_rounded and count:
         return "rounded"
+    if config.floor is not None and count:
+        return "final"
     if config.method == "imp" or (config.method == "ecpt" and config.layers == "all"):
         return f"round {count}" if count else "dense"
     return {"ecpt": "encoder"}.get(config.method, config.method)
 
 
-def _dense_accuracy(trainer: Trainer, found: methods.Found, test: Images) -> float | None:
+def _dense_accuracy(trainer: Trainer, found: Found, test: Images) -> float | None:
     """Accuracy of the dense network, behind the gate that it was trained with."""
     c = trainer.config
     if c.weights or c.method in ("imp", "obs"):
         net = trainer.dense()
         gate = found.gate if c.dense_gate and not c.weights else None
-        return trainer.measure(net, test, methods.gated(net, gate))[0]
+        return trainer.measure(net, test, gated(net, gate))[0]
     return trainer.measure(found.model, test, found.forward)[0] if c.method == "dense" else None
 
 
-def _write(trainer: Trainer, found: methods.Found, info: dict, network: Network | None,
+def _write(trainer: Trainer, found: Found, info: dict, network: Network | None,
            masks: Masks, began: float) -> dict:
     """The folder's masks, ticket and result; returns `info` with what every result has."""
     c, folder = trainer.config, trainer.folder
@@ -248,7 +259,7 @@ def _write(trainer: Trainer, found: methods.Found, info: dict, network: Network 
     return info
 
 
-def _integer(trainer: Trainer, found: methods.Found) -> NetworkTrainee | str:
+def _integer(trainer: Trainer, found: Found) -> NetworkTrainee | str:
     """The ticket in integers, fine-tuned; or the reason why there is none."""
     try:
         return export.to_integers(trainer, found)

@@ -96,7 +96,10 @@ class Trainer:
               masks: Masks | None = None, frozen: Sequence[nn.Module] = (),
               remember: int | None = None, bird: EarlyBird | None = None,
               mask_now: Callable[[], Masks] | None = None, exact: bool = False,
-              distil: float = 0.0, unshifted: int = 0) -> None:
+              distil: float = 0.0, unshifted: int = 0,
+              penalty: Callable[[], Tensor] | None = None,
+              hold: Callable[[], None] | None = None,
+              at_end: Callable[[], dict] | None = None) -> None:
         """Train `module` for one stage, or load what the stage ended with.
 
         forward: prepared samples -> logits [B, classes] (default: the module). parameters: what is
@@ -104,7 +107,9 @@ class Trainer:
         `connections(module)`. frozen: parts kept in evaluation. remember: save the state after this
         epoch, see `remembered`. bird: ends the stage when the masks that `mask_now` draws settle.
         exact: no mixed precision. distil: share of the dense network's soft labels in the loss.
-        unshifted: in the last epochs, as many, no image is shifted. With the setting `seconds` the
+        unshifted: in the last epochs, as many, no image is shifted. penalty: added to the loss of
+        the batch that was just run. hold: called after every update, as the masks are applied.
+        at_end: what it returns is recorded with the last epoch. With the setting `seconds` the
         stage ends by the clock instead, and `epochs` is only its part of all epochs.
         """
         c = self.config
@@ -121,18 +126,24 @@ class Trainer:
         def loss_of(x: Tensor, y: Tensor) -> Tensor:
             x, y, share = parallel.part(x, y)
             logits, y = self._forward(module, call, x, exact), y.to(self.device)
+            more = penalty() if penalty is not None else 0.0
             if teacher is None:
-                return training.loss(c.loss, logits, y) * share
+                return (training.loss(c.loss, logits, y) + more) * share
             with torch.no_grad():
                 soft = self._forward(teacher, teacher, x)
-            return training.loss(c.loss, logits, y, soft, distil) * share
+            return (training.loss(c.loss, logits, y, soft, distil) + more) * share
         done = self._resume(stage, module, optimizer, bird)
         self._bar.update(done * len(self.data))
         if done == 0 and remember == 0:
             self._save(f"{stage}.start", module)
         per_epoch, steps = self.updates(1), self.updates(epochs)
         warmup = min(WARMUP_STEPS, steps // 4)
-        keep = keeper(connections(module), masks or {})
+        masked = keeper(connections(module), masks or {})
+
+        def keep() -> None:
+            masked()
+            if hold is not None:
+                hold()
         keep()
         clock = self._clock(stage, epochs)
         limit, stop = epochs if clock is None else MANY, False
@@ -165,11 +176,18 @@ class Trainer:
             self._save("state", module, optimizer, bird,
                        {"stage": stage, "epoch": str(limit if stop else done)})
         if stop:
-            self._bar.total = self._bar.total and self._bar.total - (epochs - done) * len(self.data)
+            self.spare(epochs - done)
         if clock is not None and done < (remember or 0):
             raise SpikeTicketError(f"seconds {c.seconds:g}: stage {stage!r} ended in epoch {done}, "
                                    f"before rewind_epoch {remember}; give more seconds")
+        if at_end is not None:
+            self.history[-1] |= at_end()
+            self._tell(self.history[-1])
         self._save(stage, module)
+
+    def spare(self, epochs: int) -> None:
+        """So many epochs of the planned ones are not needed."""
+        self._bar.total = self._bar.total and self._bar.total - epochs * len(self.data)
 
     def remembered(self, stage: str) -> dict[str, Tensor]:
         """The state after the epoch that `train(stage, remember=...)` was to remember."""
@@ -178,6 +196,10 @@ class Trainer:
     def ended(self, stage: str) -> dict[str, Tensor]:
         """The state at the end of a finished stage."""
         return checkpoint.load(self._path(stage))[0]["model"]
+
+    def validation_accuracy(self, stage: str) -> float:
+        """That of the last epoch of a finished stage."""
+        return [r["validation_accuracy"] for r in self.history if r["stage"] == stage][-1]
 
     def updates(self, epochs: int) -> int:
         """Updates of a stage of as many epochs."""
@@ -251,11 +273,15 @@ class Trainer:
         self.history.append(record)
         self._bar.set_postfix({k: f"{record[k]:.4f}" for k in record
                                if isinstance(record[k], float) and k != "train_seconds"})
+        self._tell(record)
+        if self._board is not None:
+            self._plot(record)
+
+    def _tell(self, record: dict) -> None:
+        """A line about an epoch, above the progress bar."""
         if not self._bar.disable:
             self._bar.write(json.dumps({k: v for k, v in record.items() if k != "spike_rates"}),
                             file=sys.stderr)
-        if self._board is not None:
-            self._plot(record)
 
     def _plot(self, record: dict) -> None:
         """One epoch in TensorBoard: over the whole search, by stage, by layer; where a stage
