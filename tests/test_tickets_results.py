@@ -9,7 +9,8 @@ import pytest
 from sw import sweep
 from sw.cli.app import main
 from sw.errors import SpikeTicketError
-from sw.results import page, run, tables, tickets
+from sw.plots.front import draw
+from sw.results import front, page, run, tables, tickets
 from sw.sweeps.plan import read_plan
 from sw.tickets.config import RunConfig
 
@@ -174,3 +175,41 @@ def test_stored_analyses_are_of_chosen_tickets():
         path = DOCS / "results" / f"{name}.json"
         if path.exists():
             assert set(json.loads(path.read_text())["tickets"]) <= set(labels)
+
+
+def _front(folder: Path, rows: list[tuple]) -> None:
+    """Tables of a sweep with one cell a (cost, seed)."""
+    cells = list(dict.fromkeys((cost, seed) for cost, seed, *_ in rows))
+    (folder / "f.csv").write_text(
+        "cell,cost,seed,cycles,accuracy_ticket,accuracy_integer\n" + "".join(
+            f"{i},{cost},{seed},1000,0.5,0.25\n" for i, (cost, seed) in enumerate(cells)))
+    (folder / "f-rounds.csv").write_text("cell,stage,sparsity,accuracy,cycles\n" + "".join(
+        f"{cells.index((cost, seed))},{stage},{removed},{accuracy},{cycles}\n"
+        for cost, seed, stage, removed, accuracy, cycles in rows))
+
+
+def test_a_front_sets_rounds_of_about_equal_accuracy_side_by_side(tmp_path):
+    """Half a point below is near enough, 0.6 points are not; of the near ones the cheapest."""
+    _front(tmp_path, [
+        ("weights", 0, "dense", 0, 0.9, 9000), ("weights", 0, "round 1", 0.5, 0.81, 6000),
+        ("weights", 1, "round 1", 0.5, 0.79, 4000), ("weights", 0, "round 2", 0.9, 0.95, ""),
+        ("weights", 0, "round 3", 0.95, 0.9, 100),
+        ("cycles", 0, "round 1", 0.2, 0.796, 2000), ("cycles", 0, "round 2", 0.3, 0.794, 1000),
+        ("cycles", 0, "round 3", 0.4, 0.85, 2500)])
+    found = front.points(tmp_path, "f")
+    assert [(p.cost, p.stage) for p in found] == [
+        ("weights", "round 1"), ("weights", "round 3"), ("cycles", "round 1"),
+        ("cycles", "round 2"), ("cycles", "round 3")]
+    assert found[0].mean == pytest.approx((5000, 0.8))
+    lines = front.markdown(tmp_path, "f").splitlines()
+    assert lines[2] == ("| 50.0 % | 80.0 ± 1.4 | 5,000 | 20.0 % | 79.6 | 2,000 | **2.50** |")
+    assert lines[3] == "| 95.0 % | 90.0 | 100 | none |  |  |  |"
+    assert "| by cycles | 1,000 | 50.0 | 25.0 |" in lines
+    assert front.markdown(tmp_path, "none") == "(not run yet)"
+
+
+def test_a_front_is_drawn(tmp_path):
+    _front(tmp_path, [("weights", 0, "round 1", 0.5, 0.8, 5000),
+                      ("cycles", 0, "round 1", 0.5, 0.8, 2500)])
+    text = draw(front.points(tmp_path, "f"), "stripes, 4p-6", tmp_path / "f.svg").read_text()
+    assert "pruned by magnitude" in text and "stripes, 4p-6" in text and "1 seed" in text

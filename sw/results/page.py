@@ -23,7 +23,7 @@ from ..errors import SpikeTicketError
 from ..sweeps import labels
 from ..sweeps.plan import read_plan
 from ..sweeps.plots import series
-from . import tables, tickets
+from . import front, tables, tickets
 from .tables import Row
 
 FIELD = re.compile(r"\{\{([^{}]*)\}\}")
@@ -150,6 +150,9 @@ class Page:
         if cells:
             text += ["", f"Ours: {self._note([next(iter(cells.values()))])}."]
         return "\n".join(text)
+
+    def field_front(self, name: str) -> str:
+        return front.markdown(self.folder, name)
 
     def field_analysis(self, name: str) -> str:
         return tickets.markdown(self.folder / f"{name}.json")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ..errors import SpikeTicketError
-from . import tables, tickets
+from . import front, tables, tickets
 from .page import Page
 
 
@@ -36,6 +36,8 @@ def collect(sweeps: Path, docs: Path) -> list[Path]:
 def plots(docs: Path) -> list[Path]:
     """Draw the plots of every stored table, and the overlap of every stored analysis."""
     from ..plots import analysis
+    from ..plots import front as front_plot
+    from ..sweeps import labels
     from ..sweeps.plan import read_plan
     from ..sweeps.plots import write_plots
     files = []
@@ -46,6 +48,10 @@ def plots(docs: Path) -> list[Path]:
             rows = [{**row, "status": "done"} for row in tables.read(table)]
             files += write_plots(rows, plan.axes, docs / "img", plan.metric,
                                  f"results-{file.stem}-")
+            found = front.points(table.parent, file.stem)
+            if found:
+                files.append(front_plot.draw(found, labels.subject(rows),
+                                             docs / "img" / f"results-{file.stem}-front.svg"))
         stored = table.with_suffix(".json")
         if stored.is_file():
             files += analysis.write_overlap(tickets.read_stored(stored),

@@ -17,8 +17,7 @@ from ..errors import SpikeTicketError
 
 MEASURED = ("accuracy_ticket", "accuracy_integer", "integer_images", "sparsity_mask", "spike_rate",
             "accuracy_dense", "accuracy_dense_integer", "tokens", "tokens_kept", "images_train",
-            "images_test", "timesteps_search", "epochs_trained", "train_seconds")
-ROUNDS = ("cell", "stage", "timesteps", "sparsity", "accuracy", "epochs")
+            "images_test", "timesteps_search", "epochs_trained", "cycles", "train_seconds")
 Row = dict[str, str | float | bool | None]
 
 
@@ -77,7 +76,8 @@ def _rounds(cell: str, settings: dict, result: dict, log: list[dict]) -> list[di
     floats = [stage for stage in last if not stage.endswith("integer")]
     return [{"cell": cell, "stage": stage, "sparsity": last[stage]["sparsity"],
              "timesteps": settings["timesteps"] if stage in ("dense", floats[-1]) else search,
-             "accuracy": last[stage].get("validation_accuracy"), "epochs": last[stage]["epoch"]}
+             "accuracy": last[stage].get("validation_accuracy"), "epochs": last[stage]["epoch"],
+             "cycles": last[stage].get("cycles")}
             for stage in floats]
 
 
