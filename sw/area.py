@@ -2,7 +2,8 @@
 
 By the units that a build's report names (`hw.build.usage`), and from such reports: a unit that is
 synthesised alone seems larger, as what it has in common with its copies is not merged. `UNITS` has
-a unit's cells in the whole `a35t`; what grows with a parameter is scaled. Two small functions share
+a unit's cells as the builds of `a35t`, `a100t` and `a35tf` agree on them; what grows with a
+parameter is scaled. Two small functions share
 a LUT6: pairs within a unit and between units are taken off, as Yosys' estimate of logic cells does.
 `tests/test_study.py` holds the model to the reports in `bitstreams/`, by unit and in sum. Placed
 designs differ by some per cent.
@@ -45,29 +46,31 @@ DEVICES = {name: Area(device.lut, device.ff, device.bram, device.dsp)
            for name, device in boards.DEVICES.items() if device.family == "xc7"}
 
 UNITS = {
-    "engine.unit": Area(233, 150),
-    "engine.decoder": Area(582, 272),
-    "engine.fetch": Area(710, 709, 0, 1),
-    "engine.drain": Area(513, 546, 0, 1),
+    "engine.unit": Area(233, 146),
+    "engine.decoder": Area(620, 286),
+    "engine.fetch": Area(702, 790, 0, 1),
+    "engine.drain": Area(506, 640, 0, 1),
     "engine.drain.finished": Area(19, 12),
-    "engine.drain.lane": Area(401, 322, 0.5, 4),
-    "engine.drain.outputs": Area(89, 260),
-    "engine.drain.packer": Area(381, 359),
-    "engine.drain.walker": Area(154, 137),
-    "engine (wiring)": Area(26, 17),
-    "engine.attention": Area(585, 508),
-    "engine.drain.scores": Area(66, 58),
-    "gate": Area(270, 219),
+    "engine.drain.lane": Area(473, 318, 0.5, 4),
+    "engine.drain.outputs": Area(87, 170),
+    "engine.drain.packer": Area(397, 369),
+    "engine.drain.walker": Area(157, 68),
+    "engine (wiring)": Area(51, 85),
+    "engine.attention": Area(502, 494),
+    "engine.drain.scores": Area(122, 53),
+    "gate": Area(328, 178),
     "arbiter": Area(142, 281),
-    "core (counters, host bus)": Area(517, 699, 0.5),
-    "sequencer": Area(116, 160),
+    "core (counters, host bus)": Area(565, 699, 0.5),
+    "sequencer": Area(142, 498),
     "link": Area(1423, 970, 1.5),
     "uart": Area(200, 106),
     "pads, clock, reset": Area(49, 59),
 }
-"""Cells of one copy of a unit in the whole build of `_DEFAULT`, before small functions share LUTs.
-Of attention, scores and gate: what `a35tf` had more (18,770 LUT in its build), in the ratio of a
-small core's units."""
+"""Cells of one copy of a unit of `_DEFAULT` in a whole build, before small functions share LUTs."""
+
+TOLD = 497
+"""Registers of a drain and its engines for what all are told (`hw.cluster`); the reports count them
+with the engines' fetch."""
 
 SHARED = {
     "engine.unit": 0.14, "engine.decoder": 0.22, "engine.fetch": 0.22, "engine.drain": 0.22,
@@ -80,14 +83,19 @@ SHARED = {
 """Fraction of a unit's LUTs that its own pairs save: the same within 0.02 in netlists of cores of
 one and of two engines."""
 
-ACROSS = 0.026
-"""Fraction of all LUTs that pairs from two units save: 0.015 to 0.042."""
+ACROSS = 0.06
+"""Fraction of all LUTs that pairs from two units save: 0.04 to 0.065."""
 
-_DEFAULT = replace(PRESETS["a35t"], lanes=1, drain_engines=1)
+_DEFAULT = replace(PRESETS["a35tw"], dsp_adders=False, lanes=1, drain_engines=1)
 
-_SECOND = Area(200, 108)
-"""What a drain takes for a second engine, the choice among its currents besides: from two drains
-synthesised alone, as no whole build has one yet."""
+_SECOND = Area(107, 68)
+"""What a drain takes for a second engine, the choice among its currents besides."""
+
+_LIST = Area(138, 100)
+"""What a drain with a patch gate takes for the list of kept tokens."""
+
+_SECOND_SUM = 75
+"""LUTs of the sum over a mask's places that a drain has for every lane."""
 
 
 def ram36(width: int, depth: int, dual: bool = True) -> float:
@@ -114,9 +122,9 @@ def lutram(width: int, depth: int, reads: int = 1) -> float:
 def unit(config: CoreConfig) -> Area:
     """Cells of one accumulate unit with its queue."""
     def parts(c: CoreConfig) -> float:
-        job = c.subs * 5 + c.acc_bits + 6
-        adders = 0 if c.dsp_adders else 4 * c.acc_bits
-        return (adders + 4 * c.acc_bits + lutram(4 * c.acc_bits, 2 * c.acc_depth)
+        job = c.subs * 5 + c.acc_bits + 4
+        logic = 0 if c.dsp_adders else 4 * (2 * c.acc_bits - _DEFAULT.acc_bits)
+        return (logic + lutram(4 * c.acc_bits, 2 * c.acc_depth)
                 + lutram(job, c.queue_depth) + 2.5 * c.subs)
     base, slices = UNITS["engine.unit"], 4 * config.slice_bits // 48
     return Area(base.lut + parts(config) - parts(_DEFAULT),
@@ -131,11 +139,18 @@ def fetch(config: CoreConfig) -> Area:
     def parts(c: CoreConfig) -> float:
         levels = (c.units - 1).bit_length() / 2             # a LUT6 is a 4:1 multiplexer
         live = 16 * 2 * math.ceil(max(2, c.map_words // 16) / 64)
-        return (4 * c.window * levels + 2 * c.window + lutram(107, c.taps, 2)
+        return (4 * c.window * levels + 2 * c.window + 10 * c.acc_bits + lutram(107, c.taps, 2)
                 + lutram(17, c.planes) + live)
     base = UNITS["engine.fetch"]
     return Area(base.lut + parts(config) - parts(_DEFAULT),
                 base.ff + 8 * (config.window - _DEFAULT.window), 0, base.dsp)
+
+
+def choice(config: CoreConfig) -> float:
+    """LUTs of a drain's choice among its engines' accumulators: of the even lane among all units,
+    of the odd one among every second; a LUT6 chooses from four."""
+    units = config.units * config.engines / config.drains
+    return 4 * config.acc_bits * sum((n - 1) / 3 for n in (units, units / 2)[:config.lanes])
 
 
 def copies(config: CoreConfig, name: str) -> int:
@@ -146,9 +161,9 @@ def copies(config: CoreConfig, name: str) -> int:
 def engine(config: CoreConfig) -> dict[str, Area]:
     """Cells of one engine, and of one drain, by unit, of all its copies of one."""
     plus = config.window - _DEFAULT.window
-    choice = config.lanes * config.drain_engines * config.acc_bits
-    mux = 4 * config.units * (choice - _DEFAULT.acc_bits) / 16
-    second = _SECOND.times(config.drain_engines - 1)
+    mux = choice(config) - choice(_DEFAULT) + _SECOND_SUM * (config.lanes - _DEFAULT.lanes)
+    # The last drain may have an engine less than the others.
+    second = _SECOND.times(config.engines / config.drains - 1)
     found = {name: area for name, area in UNITS.items() if name.startswith("engine")}
     more = config.lanes - _DEFAULT.lanes
     drain, finished, outputs, packer, attention = (
@@ -167,7 +182,9 @@ def engine(config: CoreConfig) -> dict[str, Area]:
     }
     if not config.attention:
         del found["engine.attention"]
-    if not config.gate:
+    if config.gate:
+        found["engine.drain"] += _LIST
+    else:
         del found["engine.drain.scores"]
     return found
 
@@ -178,11 +195,11 @@ def units(config: CoreConfig) -> dict[str, Area]:
     grown = config.engines / _DEFAULT.engines
     found = {name: area.times(copies(config, name)) for name, area in engine(config).items()}
     found |= {name: area for name, area in UNITS.items() if not name.startswith("engine")}
-    counters, sequencer, arbiter = (found[name] for name in (
-        "core (counters, host bus)", "sequencer", "arbiter"))
+    counters, arbiter = (found[name] for name in ("core (counters, host bus)", "arbiter"))
     found |= {
-        "core (counters, host bus)": replace(counters, lut=counters.lut + 176 * (grown - 1)),
-        "sequencer": replace(sequencer, ff=sequencer.ff + 100 * (grown - 1)),
+        "core (counters, host bus)": replace(counters, lut=counters.lut + 175 * (grown - 1)),
+        "engine.fetch": replace(found["engine.fetch"],
+                                ff=found["engine.fetch"].ff + TOLD * config.drains),
         # Every drain's words to every copy of the map.
         "arbiter": replace(arbiter, lut=arbiter.lut * (
             grown * config.drains / _DEFAULT.drains) ** 0.75),

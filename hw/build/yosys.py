@@ -45,6 +45,7 @@ synth_xilinx -family xc7 -top {top} {flags} -run map_ffram:map_luts
 opt_expr -mux_undef -noclkinv
 abc -luts 2:2,3,6:5,10,20
 clean
+opt_merge
 xilinx_srl -fixed -minlen 5
 techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6
 xilinx_dffopt
