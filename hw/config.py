@@ -181,10 +181,12 @@ class CoreConfig:
         return 1 << (self.weight_words - 1).bit_length()
 
     @property
-    def filled_weight_words(self) -> int:
-        """Words of the weight memories that rows dealt evenly among the engines fill: an engine
-        without a partner fills half of its memory, if there are others."""
-        return self.weight_words * max(self.engines, 2) // 2
+    def weight_depths(self) -> tuple[int, ...]:
+        """Words of every pair's weight memory: half as many for an engine without a partner, if
+        there are others."""
+        alone = self.engines > 1 and self.engines % 2
+        return tuple(self.weight_words // 2 if alone and pair == self.pairs - 1
+                     else self.weight_words for pair in range(self.pairs))
 
     @property
     def drains(self) -> int:

@@ -113,7 +113,7 @@ class Core(wiring.Component):
             m.submodules[f"cluster{n}"] = cluster
             m.d.comb += cluster.reset.eq(self.reset)
         maps = [PairMemory(cfg.map_bits, cfg.map_words) for _ in range(cfg.pairs)]
-        weights = [PairMemory(WORD_BITS, cfg.weight_words) for _ in range(cfg.pairs)]
+        weights = [PairMemory(WORD_BITS, depth) for depth in cfg.weight_depths]
         for i in range(cfg.pairs):
             m.submodules[f"map{i}"], m.submodules[f"weights{i}"] = maps[i], weights[i]
 

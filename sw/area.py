@@ -123,8 +123,8 @@ def unit(config: CoreConfig) -> Area:
     """Cells of one accumulate unit with its queue."""
     def parts(c: CoreConfig) -> float:
         job = c.subs * 5 + c.acc_bits + 4
-        logic = 0 if c.dsp_adders else 4 * (2 * c.acc_bits - _DEFAULT.acc_bits)
-        return (logic + lutram(4 * c.acc_bits, 2 * c.acc_depth)
+        adders = 0 if c.dsp_adders else 4 * c.acc_bits
+        return (adders + lutram(4 * c.acc_bits, 2 * c.acc_depth)
                 + lutram(job, c.queue_depth) + 2.5 * c.subs)
     base, slices = UNITS["engine.unit"], 4 * config.slice_bits // 48
     return Area(base.lut + parts(config) - parts(_DEFAULT),
@@ -220,7 +220,7 @@ def memories(config: CoreConfig) -> dict[str, float]:
     """BRAM36 by use."""
     return {
         "maps": config.pairs * ram36(config.map_bits, config.map_words),
-        "weights": config.pairs * ram36(WORD_BITS, config.weight_words),
+        "weights": sum(ram36(WORD_BITS, depth) for depth in config.weight_depths),
         "program": ram36(WORD_BITS, config.program_words, dual=False),
         "membranes": config.drains * config.lanes * 0.5,
         "counters and link": UNITS["link"].bram + UNITS["core (counters, host bus)"].bram,

@@ -76,7 +76,7 @@ def dp16kd(width: int, depth: int, dual: bool = True) -> int:
 def ecp5_memories(config: CoreConfig) -> dict[str, int]:
     """DP16KD by use."""
     return {"maps": config.pairs * dp16kd(config.map_bits, config.map_words),
-            "weights": config.pairs * dp16kd(WORD_BITS, config.weight_words),
+            "weights": sum(dp16kd(WORD_BITS, depth) for depth in config.weight_depths),
             "program": dp16kd(WORD_BITS, config.program_words),
             "membranes": config.drains * config.lanes,
             "counters and link": 1 + 2 + 1}

@@ -25,7 +25,7 @@ def weights_that_fit(config: CoreConfig) -> list[dict]:
     Random masks on 128 rows of 1,152 weights, in the core's own coding with row headers, of a
     weight memory filled to the last word; a network's rows and layers fill it less evenly.
     """
-    memory = config.filled_weight_words * WORD_BITS
+    memory = sum(config.weight_depths) * WORD_BITS
     result = []
     for bits in (1, 4):
         for row in _sweep(bits):

@@ -21,8 +21,8 @@ READ_CYCLES = 4
 def memories(config) -> list[tuple[int, int, int]]:
     """(space, first address, words) of every memory that the host may write."""
     return [(Space.MAP, 0, config.map_words * config.map_bits // 32),
-            *((Space.WEIGHT, pair * config.weight_stride, config.weight_words)
-              for pair in range(config.pairs)),
+            *((Space.WEIGHT, pair * config.weight_stride, depth)
+              for pair, depth in enumerate(config.weight_depths)),
             (Space.PROGRAM, 0, config.program_words), (Space.GATE, 0, config.gate_tokens // 32)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import le
 
 import numpy as np
 
@@ -281,7 +282,7 @@ def encode(plan: Plan, config: CoreConfig, activity: Activity, slack: float) -> 
             used[pair] += len(block)
         most_taps, most_planes = max(most_taps, len(taps)), max(most_planes, header["n_planes"])
         if len(taps) <= config.taps and header["n_planes"] <= config.planes \
-                and max(used) <= config.weight_words and plan.map_words <= config.map_words:
+                and all(map(le, used, config.weight_depths)) and plan.map_words <= config.map_words:
             words += step_words(plan, step, uses, header, places, config)
         else:       # refused below; only the size still matters
             words += [0] * (len(program.HEADER) + config.engines + header["n_planes"]
@@ -289,8 +290,8 @@ def encode(plan: Plan, config: CoreConfig, activity: Activity, slack: float) -> 
         layers.append(_info(plan, step, taps, stream, header, engines, padding))
     memories = (
         Memory("map memory", plan.map_words, config.map_words, "words"),
-        *(Memory(f"weight memory {pair}", used[pair], config.weight_words, "words")
-          for pair in range(config.pairs)),
+        *(Memory(f"weight memory {pair}", used[pair], depth, "words")
+          for pair, depth in enumerate(config.weight_depths)),
         Memory("program memory", len(words), config.program_words, "words"),
         Memory("tap table", most_taps, config.taps, "entries"),
         Memory("plane table", most_planes, config.planes, "entries"))

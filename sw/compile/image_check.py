@@ -34,7 +34,8 @@ def check_image(image: Image) -> None:
           f"results {image.results}, classes {image.classes} beyond the map memory")
     _need(len(image.program) <= config.program_words, f"program of {len(image.program)} words")
     _need(len(image.weights) == config.pairs
-          and max(map(len, image.weights)) <= config.weight_words, "weights beyond their memory")
+          and all(len(words) <= depth for words, depth in zip(
+              image.weights, config.weight_depths, strict=True)), "weights beyond their memory")
     for layout in [*image.inputs, *image.maps.values()]:
         _check_layout(layout, image)
     _need(len(image.inputs) >= 1, "no input")

@@ -148,7 +148,7 @@ def memory(checked: Checked) -> dict:
                           ("headers", info.header_bits), ("padding", info.padding_bits)):
             row[key] += bits
         row["weights"] += info.stored
-    capacity = 32 * config.weight_words * config.pairs
+    capacity = 32 * sum(config.weight_depths)
     stored = [{"name": name, "bits": sum(row[k] for k in ("values", "indices", "headers",
                                                            "padding")), **row}
               for name, row in layers.items()]
