@@ -91,7 +91,7 @@ _DEFAULT = replace(PRESETS["a35tw"], dsp_adders=False, lanes=1, drain_engines=1)
 _SECOND = Area(107, 68)
 """What a drain takes for a second engine, the choice among its currents besides."""
 
-_LIST = Area(138, 100)
+_LIST = Area(180, 100)
 """What a drain with a patch gate takes for the list of kept tokens."""
 
 _SECOND_SUM = 75
