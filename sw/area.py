@@ -15,7 +15,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 
 from hw import boards
-from hw.config import PRESETS, WORD_BITS, CoreConfig
+from hw.config import PRESETS, TIMESTEPS_PER_GROUP, WORD_BITS, CoreConfig
 
 LUT_BUDGET = 0.85
 """Share of a device's LUTs that a design should take at most."""
@@ -23,19 +23,21 @@ LUT_BUDGET = 0.85
 
 @dataclass(frozen=True)
 class Area:
-    """Resources; bram in units of BRAM36 (halves are BRAM18)."""
+    """Resources; bram in units of BRAM36 (halves are BRAM18). paired: of `lut`, what pairs save
+    besides the share of `SHARED`."""
 
     lut: float = 0
     ff: float = 0
     bram: float = 0
     dsp: int = 0
+    paired: float = 0
 
     def __add__(self, other: Area) -> Area:
         return Area(self.lut + other.lut, self.ff + other.ff, self.bram + other.bram,
-                    self.dsp + other.dsp)
+                    self.dsp + other.dsp, self.paired + other.paired)
 
     def times(self, n: float) -> Area:
-        return Area(self.lut * n, self.ff * n, self.bram * n, round(self.dsp * n))
+        return Area(self.lut * n, self.ff * n, self.bram * n, round(self.dsp * n), self.paired * n)
 
     def fits(self, device: Area, share: float = LUT_BUDGET) -> bool:
         return (self.lut <= device.lut * share and self.ff <= device.ff
@@ -46,10 +48,10 @@ DEVICES = {name: Area(device.lut, device.ff, device.bram, device.dsp)
            for name, device in boards.DEVICES.items() if device.family == "xc7"}
 
 UNITS = {
-    "engine.unit": Area(233, 146),
+    "engine.unit": Area(295, 146),
     "engine.decoder": Area(620, 286),
     "engine.fetch": Area(702, 790, 0, 1),
-    "engine.drain": Area(506, 640, 0, 1),
+    "engine.drain": Area(488, 640, 0, 1),
     "engine.drain.finished": Area(19, 12),
     "engine.drain.lane": Area(473, 318, 0.5, 4),
     "engine.drain.outputs": Area(87, 170),
@@ -76,12 +78,15 @@ SHARED = {
     "engine.unit": 0.14, "engine.decoder": 0.22, "engine.fetch": 0.22, "engine.drain": 0.22,
     "engine.drain.finished": 0.22, "engine.drain.lane": 0.18, "engine.drain.outputs": 0.24,
     "engine.drain.packer": 0.25, "engine.drain.walker": 0.28, "engine (wiring)": 0.45,
-    "engine.attention": 0.33, "engine.drain.scores": 0.29, "gate": 0.22, "arbiter": 0.02,
+    "engine.attention": 0.28, "engine.drain.scores": 0.29, "gate": 0.22, "arbiter": 0.02,
     "core (counters, host bus)": 0.11, "sequencer": 0.32, "link": 0.29, "uart": 0.37,
     "pads, clock, reset": 0.34,
 }
 """Fraction of a unit's LUTs that its own pairs save: the same within 0.02 in netlists of cores of
 one and of two engines."""
+
+PAIRED = 0.3
+"""Fraction of the adders' LUTs that pairs save besides: a bit's two have inputs in common."""
 
 ACROSS = 0.06
 """Fraction of all LUTs that pairs from two units save: 0.04 to 0.065."""
@@ -119,18 +124,22 @@ def lutram(width: int, depth: int, reads: int = 1) -> float:
     return 4 * math.ceil(width / per_cell) * math.ceil(depth / 64) * reads
 
 
+def adders(config: CoreConfig) -> float:
+    """LUTs of a unit's adders: two a bit, one of which clears."""
+    return 0 if config.dsp_adders else 2 * TIMESTEPS_PER_GROUP * config.acc_bits
+
+
 def unit(config: CoreConfig) -> Area:
     """Cells of one accumulate unit with its queue."""
     def parts(c: CoreConfig) -> float:
         job = c.subs * 5 + c.acc_bits + 4
-        adders = 0 if c.dsp_adders else 4 * c.acc_bits
-        return (adders + lutram(4 * c.acc_bits, 2 * c.acc_depth)
+        return (adders(c) + lutram(4 * c.acc_bits, 2 * c.acc_depth)
                 + lutram(job, c.queue_depth) + 2.5 * c.subs)
     base, slices = UNITS["engine.unit"], 4 * config.slice_bits // 48
     return Area(base.lut + parts(config) - parts(_DEFAULT),
                 base.ff + (config.subs - _DEFAULT.subs) * 5
                 + 5 * (config.acc_bits - _DEFAULT.acc_bits),
-                0, slices if config.dsp_adders else 0)
+                0, slices if config.dsp_adders else 0, PAIRED * adders(config))
 
 
 def fetch(config: CoreConfig) -> Area:
@@ -212,8 +221,8 @@ def units(config: CoreConfig) -> dict[str, Area]:
 def counted(cells: dict[str, Area]) -> Area:
     """Resources of units: LUTs less those that pairs of small functions save."""
     total = sum(cells.values(), Area())
-    saved = sum(area.lut * (SHARED[name] + ACROSS) for name, area in cells.items())
-    return replace(total, lut=total.lut - saved)
+    saved = sum(area.lut * (SHARED[name] + ACROSS) + area.paired for name, area in cells.items())
+    return replace(total, lut=total.lut - saved, paired=0)
 
 
 def memories(config: CoreConfig) -> dict[str, float]:

@@ -148,7 +148,7 @@ def test_areas_scale():
     for bits, slices in ((12, 1), (16, 2)):
         tables, dsp = (area.unit(replace(config, acc_bits=bits, dsp_adders=on))
                        for on in (False, True))
-        assert (dsp.dsp - tables.dsp, tables.lut - dsp.lut) == (slices, 4 * bits)
+        assert (dsp.dsp - tables.dsp, tables.lut - dsp.lut) == (slices, 8 * bits)
 
 
 @pytest.mark.parametrize("board", ["arty_a7", "arty_a7_100"])
