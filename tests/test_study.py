@@ -12,6 +12,7 @@ from hw.build.request import BITSTREAMS
 from hw.config import PRESETS, CoreConfig
 from sw import area
 from sw.cli.app import main
+from sw.compile.compiler import DoesNotFit
 from sw.core.cycles import CAUSES
 from sw.errors import SpikeTicketError
 from sw.integer.network import INPUT, InputSpec, Network
@@ -84,6 +85,12 @@ def test_a_network_too_large_is_run_in_pieces():
     assert len(pieces) > 1
     names = [info.name for image, _ in pieces for info in image.layers if info.name != gather.CUT]
     assert names == [item.name for item in chain.layers]
+
+
+def test_a_network_that_is_no_chain_is_not_cut():
+    workload = small()
+    with pytest.raises(DoesNotFit):
+        gather._compiled(workload, replace(gather.roomy(SMALL), weight_words=128))
 
 
 def test_deal_balances():

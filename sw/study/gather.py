@@ -68,10 +68,17 @@ def _compiled(workload: Workload, config: CoreConfig) -> list[tuple[Image, dict]
     try:
         image = compile_network(network, config, rates)
     except DoesNotFit:
-        if len([layer for layer in network.layers if layer.name != CUT]) == 1:
+        if sum(layer.name != CUT for layer in network.layers) == 1 or not _is_chain(network):
             raise
         return [part for half in _halves(workload) for part in _compiled(half, config)]
     return [(image, spikes)]
+
+
+def _is_chain(network: Network) -> bool:
+    """Whether every layer reads the one before, and nothing else."""
+    before = (INPUT, *(layer.name for layer in network.layers))
+    return all(layer.sources == (name,) for layer, name in zip(network.layers, before[:-1],
+                                                               strict=True))
 
 
 def _halves(workload: Workload) -> tuple[Workload, Workload]:
