@@ -272,3 +272,10 @@ def test_readouts_that_do_not_sum_over_time():
             (lambda x: (x @ weight.T).log_softmax(-1), "is not linear")):
         with pytest.raises(NotAffine, match=message):
             readout(whole(function, given), given)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_kernel_that_fits_where_it_was_looked_for_only(seed):
+    block, last = draw(2, 2, 3, 3, seed=seed), draw(2, 1, 2, 1, seed=seed + 9)
+    one(lambda x: F.conv2d(x + F.conv2d(x, block, padding=1), last, stride=(2, 1),
+                           groups=2).flatten(2), (2, 6, 1))

@@ -149,13 +149,26 @@ def _alike_everywhere(s: FloatSynapses, size: Pair) -> FloatSynapses | None:
 def _identified(operator: Operator, maps: Mapping[str, Map], dims: Sequence[int],
                 layout: Layout | None = None) -> tuple[Probe, Affine]:
     """The operator, verified; its synapses read maps by their names."""
-    probe = Probe(operator, maps, dims)
-    layout, axes = _layout(probe, layout)
-    terms = [synapses(read(probe, layout, n, found), found, n) for n, found in axes.items()]
-    values = layout.to_map(probe.bias[None, None])
-    _verify(probe, layout, terms, values)
-    bias, ones = _bias(values[0, 0])
-    return probe, Affine((*terms, *([ones] if ones else [])), bias, layout)
+    probe, given = Probe(operator, maps, dims), layout
+    refuted: list[Layout] = []
+    wrong: str | None = None
+    while True:
+        try:
+            layout, axes = _layout(probe, given, refuted)
+        except NotAffine:
+            if wrong is None:
+                raise
+            raise NotAffine(wrong) from None
+        terms = [synapses(read(probe, layout, n, found), found, n) for n, found in axes.items()]
+        values = layout.to_map(probe.bias[None, None])
+        wrong = _wrong(probe, layout, terms, values)
+        if wrong is None:
+            bias, ones = _bias(values[0, 0])
+            return probe, Affine((*terms, *([ones] if ones else [])), bias, layout)
+        # Kernels are looked for at a few positions, so one may fit there and nowhere else.
+        if given is not None or not axes:
+            raise NotAffine(wrong)
+        refuted.append(layout)
 
 
 def _named(found: Affine, maps: Mapping[str, Map], common: bool) -> Affine:
@@ -185,8 +198,9 @@ def currents(connections: Sequence[FloatSynapses], maps: Mapping[str, Tensor]) -
     return total
 
 
-def _layout(probe: Probe, given: Layout | None) -> tuple[Layout, dict[str, tuple[Axis, Axis]]]:
-    """The operand's layout, and by map where its kernel lies."""
+def _layout(probe: Probe, given: Layout | None,
+            refuted: Sequence[Layout] = ()) -> tuple[Layout, dict[str, tuple[Axis, Axis]]]:
+    """The operand's layout, none of the refuted ones, and by map where its kernel lies."""
     sources = [m.layout for m in probe.used.values()]
     whole = features(probe.dims)
     if not sources:
@@ -194,7 +208,7 @@ def _layout(probe: Probe, given: Layout | None) -> tuple[Layout, dict[str, tuple
     full = math.prod(probe.dims) * sum(math.prod(s.dims) for s in sources)
     best, least, checked = None, full + 1, False
     for layout in [given] if given else candidates(probe.dims, sources):
-        axes = locate(probe, layout)
+        axes = None if layout in refuted else locate(probe, layout)
         if axes is not None:
             count, shared = _count(probe, layout, axes), _shared(axes)
             # A later layout has to be much better: one that happens to fit is in the way later.
@@ -252,8 +266,9 @@ def _check(probe: Probe) -> None:
         raise NotAffine(reason)
 
 
-def _verify(probe: Probe, layout: Layout, terms: list[FloatSynapses], bias: Tensor) -> None:
-    """Raises NotAffine where synapses and bias [.., C, H, W] do not give the operator's values."""
+def _wrong(probe: Probe, layout: Layout, terms: list[FloatSynapses], bias: Tensor) -> str | None:
+    """What is wrong where synapses and bias [.., C, H, W] do not give the operator's values; raises
+    NotAffine where no others could."""
     for seed in range(1 if probe.steps * probe.batch > 3 else 4):
         given = probe.draw(21 + seed, spread=0.45)
         real = layout.to_map(probe.run(given))
@@ -264,7 +279,8 @@ def _verify(probe: Probe, layout: Layout, terms: list[FloatSynapses], bias: Tens
             error = max(error, float((made + bias - real[t:t + 1]).abs().max()))
         if not error <= TOLERANCE * top:         # NaN is an error
             _check(probe)
-            raise NotAffine(probe.steep() or "has weights that depend on the values")
+            return probe.steep() or "has weights that depend on the values"
+    return None
 
 
 def _merged(terms: list[FloatSynapses]) -> list[FloatSynapses]:
