@@ -89,8 +89,7 @@ def _places(fields: Fields) -> tuple[tuple[str, int, int, int], ...]:
 
 def unpack(fields: Fields, word: int) -> dict[str, int]:
     """Inverse of `pack`."""
-    return {name: ((word >> position & mask) ^ sign) - sign
-            for name, position, mask, sign in _places(fields)}
+    return unpack_words((fields,), (word,))
 
 
 def pack_words(table: Sequence[Fields], values: Mapping[str, int]) -> list[int]:
@@ -98,10 +97,9 @@ def pack_words(table: Sequence[Fields], values: Mapping[str, int]) -> list[int]:
 
 
 def unpack_words(table: Sequence[Fields], words: Sequence[int]) -> dict[str, int]:
-    values: dict[str, int] = {}
-    for fields, word in zip(table, words, strict=True):
-        values |= unpack(fields, word)
-    return values
+    return {name: ((word >> position & mask) ^ sign) - sign
+            for fields, word in zip(table, words, strict=True)
+            for name, position, mask, sign in _places(fields)}
 
 
 WALK_BITS = 10

@@ -53,11 +53,8 @@ def next_epoch(epoch, crc):
     The epoch is 0 after a reset. Every request done in its order advances it, but for a `sync`
     that neither writes nor runs. For integers, and for Amaranth's values of 32 bits.
     """
-    following, top = ((epoch << 1) & 0xFFFFFFFF) ^ crc, (epoch >> 31) & 1
-    for bit in range(32):
-        if EPOCH_POLYNOMIAL >> bit & 1:
-            following ^= top << bit
-    return following
+    top = (epoch >> 31) & 1
+    return ((epoch << 1) & 0xFFFFFFFF) ^ (-top & EPOCH_POLYNOMIAL) ^ crc
 
 
 UDP_PORT = 21328

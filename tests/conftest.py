@@ -15,6 +15,16 @@ def pytest_addoption(parser):
                     "simulated board")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def byte_kernels():
+    """Compiled before a test looks at the clock."""
+    import numpy as np
+
+    from sw.board import packing, protocol
+    protocol.decode_frame(protocol.encode_frame(np.ones(2, np.uint32))[:-1])
+    packing.writes(packing.Space.MAP, 0, np.ones(64, np.uint32))
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """torch on one thread: sums have one order, and test processes do not share cores."""

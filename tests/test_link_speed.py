@@ -181,7 +181,7 @@ def test_examples_of_the_specification():
         return data.hex(" ") in text
     masks = np.zeros((24, 8), np.uint8)
     masks[0, 0], masks[0, 7], masks[2, 1] = 1, 8, 5
-    assert pack(masks) == bytes.fromhex("05 81 81 02 05 00 01")
+    assert pack(to_words(masks)) == bytes.fromhex("05 81 81 02 05 00 01")
     [write] = writes(Space.MAP, 0x40, to_words(masks), forms=("packed",))
     sync = Request(sync=True, read=Read(Space.REGISTER, 0, 1)).encode(0x1234)
     run = Request(write, Run(max_cycles=1_000_000), Read(Space.MAP, 0x800, 10, 4)).encode(0x1235)

@@ -11,9 +11,9 @@ from hypothesis.extra.numpy import arrays
 from hw.packing import Unpacker
 from hw.registers import Space
 from sw.board import packing
+from sw.board.byte_kernels import common_mask
 from sw.board.packing import (
     FORMS,
-    common_mask,
     pack,
     to_masks,
     to_words,
@@ -65,15 +65,16 @@ def memory_after(found, count):
 ])
 def test_examples(masks, mask, stream):
     masks = np.array(masks, np.uint8)
-    assert pack(masks, mask) == bytes.fromhex(stream)
+    assert pack(to_words(masks), mask) == bytes.fromhex(stream)
     assert (unpack(bytes.fromhex(stream), len(masks), mask) == masks).all()
 
 
 @given(MASKS, st.binary(max_size=9))
 def test_round_trip(masks, rest):
     assert (to_masks(to_words(masks)) == masks).all()
-    for mask in {0, int(common_mask(masks[None])[0])}:
-        data = pack(masks, mask)
+    words = to_words(masks)
+    for mask in {0, common_mask(words)}:
+        data = pack(words, mask)
         assert (unpack(data + rest, len(masks), mask) == masks).all()
 
 
@@ -208,7 +209,7 @@ def test_gateware_agrees_on_any_bytes(seed):
 def test_longest_run_of_silence():
     masks = np.zeros((257 * 8 + 3, 8), np.uint8)
     masks[-1, 7] = 9
-    data = pack(masks)
+    data = pack(to_words(masks))
     assert data == bytes.fromhex("00ff 0000 04 80 09")
     got, cycles = unpacked(data, len(masks), 0)
     assert (got == to_words(masks)).all() and cycles <= 2.3 * len(masks)

@@ -33,8 +33,6 @@ from sw.board.protocol import (
     decode_frame,
     digest,
     encode_frame,
-    stuffed,
-    stuffed_bytes,
 )
 from sw.errors import WrongBoard
 
@@ -63,7 +61,6 @@ def test_cobs_round_trip(data):
     assert 0 not in coded
     assert len(coded) <= len(data) + len(data) // 254 + 1
     assert cobs_decode(coded) == data
-    assert stuffed_bytes(data) == len(stuffed(data)[0])
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=50))

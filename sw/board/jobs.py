@@ -13,7 +13,7 @@ from ..compile.coding import encode_input, gate_input
 from ..compile.image import Image
 from ..compile.listing import read_program
 from .packing import FORMS, writes_of_each
-from .protocol import FrameSizes, Read, Request, Run, Write, stuffed_bytes
+from .protocol import FrameSizes, Read, Request, Run, Write
 
 MOST_CYCLES = (1 << 32) - 1
 """That a request's limit can say."""
@@ -115,6 +115,6 @@ def chunks(start: int, total: int, size: int) -> Iterator[tuple[int, int]]:
 
 def line_bytes(job: Sequence[Request]) -> tuple[int, int]:
     """Bytes of a job on the line, each way (its stuffing counted, the reply's at its longest)."""
-    sent = sum(stuffed_bytes(request.frame(1)) for request in job)
+    sent = sum(len(request.encode(1)) for request in job)
     words = sum(len(registers.REPLY) + request.reply_words + 1 for request in job)
     return sent, 4 * words + words * 4 // 254 + 2 * len(job)

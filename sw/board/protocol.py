@@ -17,6 +17,7 @@ from hw import program, registers
 from hw.registers import PROTOCOL, REPLY, REQUEST, Space, Status
 
 from ..errors import WrongBoard
+from . import byte_kernels
 
 MAX_PAYLOAD = registers.FRAME_WORDS - len(REQUEST) - 1
 """Most words a request can write."""
@@ -41,36 +42,17 @@ class FrameError(ValueError):
     """Bytes between two zeros are not a frame; the message says why."""
 
 
-_CODES = [bytes([length + 1]) for length in range(255)]
-
-
 def cobs_encode(data: bytes) -> bytes:
     """Consistent overhead byte stuffing (Cheshire and Baker 1999) without the final zero."""
-    parts = []
-    for block in data.split(b"\0"):
-        while len(block) >= 254:
-            parts += (b"\xff", block[:254])
-            block = block[254:]
-        parts += (_CODES[len(block)], block)
-    return b"".join(parts)
+    return byte_kernels.stuff(np.frombuffer(data, np.uint8)).tobytes()
 
 
 def cobs_decode(data: bytes) -> bytes:
     """Inverse of `cobs_encode`. Raises FrameError if `data` breaks off within a block."""
-    out = bytearray()
-    place = 0
-    while place < len(data):
-        code = data[place]
-        block = data[place + 1:place + code]
-        if len(block) != code - 1:
-            raise FrameError("the frame breaks off")
-        if code == 0 or 0 in block:
-            raise FrameError("a zero byte inside a frame")
-        out += block
-        place += code
-        if code != 0xFF and place < len(data):
-            out.append(0)
-    return bytes(out)
+    plain, wrong = byte_kernels.unstuff(np.frombuffer(data, np.uint8))
+    if wrong:
+        raise FrameError(("the frame breaks off", "a zero byte inside a frame")[wrong - 1])
+    return plain.tobytes()
 
 
 def encode_frame(words: np.ndarray) -> bytes:
@@ -82,13 +64,6 @@ def stuffed(data: bytes) -> tuple[bytes, int]:
     """The frame of these bytes as it goes over the line, and their CRC."""
     crc = zlib.crc32(data)
     return cobs_encode(data + crc.to_bytes(4, "little")) + b"\0", crc
-
-
-def stuffed_bytes(data: bytes) -> int:
-    """Bytes of `stuffed(data)`, without making them."""
-    whole = data + zlib.crc32(data).to_bytes(4, "little")
-    lengths = [*map(len, whole.split(b"\0"))]
-    return len(whole) + 2 + (sum(n // 254 for n in lengths) if max(lengths) >= 254 else 0)
 
 
 def decode_frame(frame: bytes) -> np.ndarray:
@@ -197,8 +172,10 @@ class Request:
 
     def frame(self, seq: int) -> bytes:
         """The frame's words without its CRC. Raises ValueError naming a field that does not fit."""
+        if not 0 <= seq < 1 << 16:
+            raise ValueError(f"seq = {seq} is outside 0..65535")
         first, rest = self._numberless
-        return (first | program.pack(_SEQ, {"seq": seq, "below": 0})).to_bytes(4, "little") + rest
+        return (first | seq << _SEQ_PLACE).to_bytes(4, "little") + rest
 
     @functools.cached_property
     def _numberless(self) -> tuple[int, bytes]:
@@ -213,7 +190,7 @@ class Request:
         return first, rest + payload.astype("<u4", copy=False).tobytes()
 
 
-_SEQ = (("below", sum(width for name, width in REQUEST[0] if name != "seq")), ("seq", 16))
+_SEQ_PLACE = sum(width for name, width in REQUEST[0] if name != "seq")
 
 
 @functools.lru_cache(4096)
