@@ -187,7 +187,7 @@ def test_gateware_unpacks(density, stalls):
     rng = np.random.default_rng(seed)
     for mask in (0, int(rng.integers(1, 16))):
         masks = random_masks(rng, 45, density, mask)
-        got, cycles = unpacked(pack(masks, mask), len(masks), mask, stalls=STALLS[stalls],
+        got, cycles = unpacked(pack(to_words(masks), mask), len(masks), mask, stalls=STALLS[stalls],
                                seed=seed)
         assert (got == to_words(masks)).all()
         if stalls == "full speed":
