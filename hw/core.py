@@ -209,7 +209,8 @@ class Core(wiring.Component):
         for n, cluster in enumerate(clusters):
             setup = cluster.setup
             m.d.comb += [
-                setup.layer.eq(sequencer.layer), setup.start.eq(sequencer.run),
+                setup.layer.eq(sequencer.layer), setup.masks.eq(sequencer.masks),
+                setup.start.eq(sequencer.run),
                 setup.sweep.eq(sequencer.begin),
                 setup.tap_write.eq(sequencer.tap_write), setup.tap.eq(sequencer.tap),
                 setup.tap_index.eq(sequencer.tap_index),

@@ -24,7 +24,7 @@ class BitReader(wiring.Component):
 
     Contract: while `ready`, `bits` shows the next 24 bits (`first`: the first of them again, from a
     register with less to drive); `take` advances in the same cycle, by
-    `long_count` bits where `long` is set, else by `count` (1..24; a choice of two, so that a `long`
+    `long_count` bits where `long` is set, else by `count` (0..24; a choice of two, so that a `long`
     that depends on `bits` comes after both sums; `long_count` stays the same). `seek` restarts at
     (`seek_word`, `seek_bit`), ready 4 cycles later. `word`, `bit` is the place of the next bit.
     Sustains 32 bits a cycle. Reads ahead up to 4 words past the end of the stream; what it finds
@@ -117,7 +117,7 @@ class RowDecoder(wiring.Component):
 
     Members
     -------
-    layer: the layer's parameters, constant while busy.
+    layer, masks: the layer's parameters, constant while busy.
     channels_tap, channels: asks the tap table for the number of channels of a tap (combinational).
     address, data: weight memory port, data one cycle after the address.
     code: a code was consumed in this cycle.
@@ -133,7 +133,8 @@ class RowDecoder(wiring.Component):
             "sums": In(stream.Signature(attention_item(config))), "attended": In(1),
         }
         super().__init__({
-            "layer": In(layouts.LAYER), "start": In(1), "idle": Out(1),
+            "layer": In(layouts.LAYER), "masks": In(layouts.STREAM_MASKS),
+            "start": In(1), "idle": Out(1),
             "start_word": In(self._address_bits), "rows": In(12),
             "channels_tap": Out(7), "channels": In(13),
             "address": Out(self._address_bits), "data": In(WORD_BITS),
@@ -197,8 +198,11 @@ class RowDecoder(wiring.Component):
             for b in range(2, 9):
                 with m.Case(b):
                     m.d.comb += value.eq(body[:b].as_signed())
-        gap_mask = Signal(12)
-        m.d.sync += gap_mask.eq(Array((1 << k) - 1 for k in range(16))[layer.rice_k])
+
+        # A field of a row's header: sign, magnitude (of negative numbers, one less).
+        field = Signal(signed(24))
+        m.d.comb += field.eq((reader.bits[1:] & self.masks.neuron)
+                             ^ reader.bits[0].replicate(24))
 
         # The codes so far have led to channel `index` (-1 at first) of tap `tap`; behind it and the
         # next one are `left` more. A code moves on by `code_step` + 1, maybe into the next tap,
@@ -252,8 +256,10 @@ class RowDecoder(wiring.Component):
             with m.State("IDLE"):
                 m.d.sync += [
                     strip.eq(0), group.eq(0), strip_word.eq(0), first_pass.eq(1), next_tap.eq(0),
-                    reader.count.eq(12),
+                    reader.count.eq(layer.channel_bits),
                 ]
+                with m.If(self.idle):
+                    m.d.sync += header.row.channel.eq(-1)
                 with m.If(self.start):
                     m.d.sync += rows_left.eq(self.rows)
                     m.d.sync += [
@@ -266,21 +272,24 @@ class RowDecoder(wiring.Component):
                 m.d.comb += next_field.eq(~header_valid & ~reader.seek)
                 with m.If(reader.ready & next_field):
                     m.d.sync += [
-                        reader.count.eq(18), row_word.eq(reader.word), row_bit.eq(reader.bit),
-                        header.row.channel.eq(reader.bits),
+                        reader.count.eq(layer.neuron_bits),
+                        row_word.eq(reader.word), row_bit.eq(reader.bit),
                     ]
+                    with m.If(first_pass):
+                        m.d.sync += header.row.channel.eq(
+                            header.row.channel + (reader.bits & self.masks.channel) + 1)
                     m.next = "BIAS"
             with m.State("BIAS"):
                 m.d.comb += next_field.eq(1)
                 with m.If(reader.ready):
-                    m.d.sync += [reader.count.eq(24), header.row.bias.eq(reader.bits)]
+                    m.d.sync += header.row.bias.eq(field)
                     m.next = "THRESHOLD"
             with m.State("THRESHOLD"):
                 m.d.comb += next_field.eq(1)
                 with m.If(reader.ready):
                     m.d.sync += [
                         reader.count.eq(1),
-                        header.row.threshold.eq(reader.bits),
+                        header.row.threshold.eq(field),
                         header.first.eq(first_pass), header.last.eq(last_pass),
                         header.first_group.eq(group == 0), header.last_group.eq(last_group),
                         header.last_strip.eq(last_strip),
@@ -314,7 +323,7 @@ class RowDecoder(wiring.Component):
                         code_valid.eq(1), code_is_weight.eq(reader.bits[0]),
                         code_value.eq(value),
                         code_step.eq(((body >> layer.value_bits)
-                                      | (~reader.bits[0]).replicate(12)) & gap_mask),
+                                      | (~reader.bits[0]).replicate(12)) & self.masks.gap),
                     ]
                 # The filler bit is (or will be) the waiting code: drop it and end the pass.
                 with m.If(at_end & code_valid & item_free):
@@ -338,7 +347,7 @@ class RowDecoder(wiring.Component):
         with m.If(ends_pass):
             m.d.sync += [
                 item_valid.eq(1), item.end.eq(1), first_pass.eq(0), group.eq(group + 1),
-                next_tap.eq(0), reader.count.eq(12),
+                next_tap.eq(0), reader.count.eq(layer.channel_bits),
             ]
             with m.If(~last_pass):
                 m.d.sync += [

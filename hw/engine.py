@@ -34,7 +34,8 @@ class Setup(wiring.Signature):
 
     def __init__(self, config: CoreConfig):
         super().__init__({
-            "layer": Out(layouts.LAYER), "sweep": Out(1), "start": Out(1),
+            "layer": Out(layouts.LAYER), "masks": Out(layouts.STREAM_MASKS),
+            "sweep": Out(1), "start": Out(1),
             "tap_write": Out(1), "tap_index": Out(7), "tap": Out(layouts.TAP),
             "plane_write": Out(1), "plane_index": Out(6), "plane": Out(layouts.PLANE),
             "live_write": Out(1), "live_address": Out((config.map_words - 1).bit_length()),
@@ -84,6 +85,7 @@ class Engine(wiring.Component):
 
         m.d.comb += [
             decoder.layer.eq(setup.layer), fetch.layer.eq(setup.layer),
+            decoder.masks.eq(setup.masks),
             decoder.start.eq(setup.start), decoder.start_word.eq(memory.rows.start),
             decoder.rows.eq(memory.rows.rows), self.idle.eq(decoder.idle),
             memory.weight_address.eq(decoder.address), decoder.data.eq(memory.weight_data),

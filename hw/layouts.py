@@ -35,6 +35,10 @@ PLANE = struct(program.PLANE)
 ENGINE = struct(program.ENGINE)
 ROW = struct(program.ROW_HEADER)
 
+STREAM_MASKS = data.StructLayout({"gap": 12, "channel": 12, "neuron": 23})
+"""Ones at the low end, as many as the layer's stream has bits of a gap, of a channel, and of a
+neuron's parameter but its sign: `RowDecoder` takes fields with garbage above them."""
+
 MASK = unsigned(TIMESTEPS_PER_GROUP)
 """Spike mask: bit t is the spike in timestep t of the group."""
 

@@ -17,22 +17,23 @@ from collections.abc import Mapping, Sequence
 Fields = tuple[tuple[str, int], ...]
 
 HEADER: tuple[Fields, ...] = (
-    (("n_taps", 8), ("n_planes", 7), ("rice_k", 4), ("value_bits", 4), ("readout", 1),
-     ("soft_reset", 1), ("pool_max", 1), ("pair", 1), ("pair_merge", 1), ("flush_strip", 1),
-     ("last_layer", 1), ("attention", 1), ("listed", 1)),
+    (("n_taps", 8), ("n_planes", 7), ("rice_k", 4), ("value_bits", 4), ("channel_bits", 4),
+     ("neuron_bits", 5)),
     (("leak", 9), ("n_groups", 3), ("last_mask", 4), ("row_words_mask", 4),
      ("planes_per_group", 7), ("gate", 1), ("gate_host", 1), ("score", 1), ("score_clear", 1),
      ("pool_overlap", 1)),
     (("v_reset-", 24), ("n_strips", 8)),
     (("strip_words", 5), ("strip_words_last", 5), ("positions", 10), ("positions_last", 10),
-     ("bit_planes", 1)),
-    (("pitch_mask", 10), ("row_valid", 10), ("out_pitch", 10)),
+     ("bit_planes", 1), ("pool_max", 1)),
+    (("pitch_mask", 10), ("row_valid", 10), ("out_pitch", 10), ("pair", 1),
+     ("pair_merge", 1)),
     (("count_kx", 5), ("count_ky", 5), ("count_ox", 8), ("count_oy", 7), ("count_oy_last", 7)),
-    (("count_px", 5), ("count_py", 5), ("step_kx", 10), ("step_ky", 10)),
-    (("step_ox", 10), ("step_oy", 10), ("step_px", 10)),
+    (("count_px", 5), ("count_py", 5), ("step_kx", 10), ("step_ky", 10), ("readout", 1),
+     ("soft_reset", 1)),
+    (("step_ox", 10), ("step_oy", 10), ("step_px", 10), ("flush_strip", 1), ("listed", 1)),
     (("step_py", 10), ("out_base", 14), ("out_channel_stride", 8)),
-    (("out_group_stride", 14), ("out_phase_stride", 12), ("strip_step", 5)),
-    (("strip_out_words", 8), ("value", 14), ("head_width", 7)),
+    (("out_group_stride", 14), ("out_phase_stride", 12), ("strip_step", 5), ("last_layer", 1)),
+    (("strip_out_words", 8), ("value", 14), ("head_width", 7), ("attention", 1)),
     (("key", 14), ("key_words", 4), ("key_group_stride", 14)),
 )
 ENGINE: Fields = (("start", 16), ("rows", 12))
@@ -46,7 +47,8 @@ TAP: tuple[Fields, ...] = (
 )
 TAP_WORDS = len(TAP)
 ROW_HEADER: Fields = (("channel", 12), ("bias-", 18), ("threshold-", 24))
-"""Bit fields at the start of a row in the weight stream, least significant bit first."""
+"""What a row says besides its weights. In the weight stream these fields are as wide as the layer
+needs: `channel_bits`, and `neuron_bits` for each of the other two (`sw.compile.rice`)."""
 
 EDGE_ALWAYS, EDGE_FIRST, EDGE_LAST = 0, 1, 2
 """TAP.edge: apply the mask to every word, or only to the first/last word of an image row."""
@@ -132,10 +134,6 @@ def walk_increments(header: Mapping[str, int]) -> dict[str, int]:
             increments[f"inc_{name}"] = step
             moved += (header[f"count_{name}"] - 1) * step
     return increments
-
-
-def row_header_bits() -> int:
-    return sum(width for _, width in ROW_HEADER)
 
 
 for _table in (*HEADER, ENGINE, PLANE, *TAP):

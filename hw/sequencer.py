@@ -19,7 +19,7 @@ class Sequencer(wiring.Component):
     Members
     -------
     address, data: program memory, data one cycle after the address.
-    layer, rows: parameters for all engines, and each engine's share.
+    layer, rows: parameters for all engines, and each engine's share. masks: of its fields' widths.
     tap_*, plane_*: table writes, to all engines.
     run: start of the engines, and in a gate step of the gate. engines_done: all are done, the gate
         too, and every word is written.
@@ -36,7 +36,7 @@ class Sequencer(wiring.Component):
             "start": In(1), "first_address": In(address), "stop_after": In(8),
             "busy": Out(1), "done": Out(1), "index": Out(8), "next_address": Out(address),
             "address": Out(address), "data": In(WORD_BITS),
-            "layer": Out(layouts.LAYER),
+            "layer": Out(layouts.LAYER), "masks": Out(layouts.STREAM_MASKS),
             "rows": Out(data.ArrayLayout(layouts.ENGINE, config.engines)),
             "tap_write": Out(1), "tap_index": Out(7), "tap": Out(layouts.TAP),
             "plane_write": Out(1), "plane_index": Out(6), "plane": Out(layouts.PLANE),
@@ -57,6 +57,12 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             self.plane.eq(self.data), self.tap.eq(Cat(*tap_words, self.data)),
         ]
+
+        # Once for all engines, which would need a lookup table for each bit.
+        for mask, bits in ((self.masks.gap, self.layer.rice_k),
+                           (self.masks.channel, self.layer.channel_bits),
+                           (self.masks.neuron, self.layer.neuron_bits - 1)):
+            m.d.sync += mask.eq(Cat(bits > n for n in range(len(mask))))
 
         # Known in time: a tap takes several words, and planes are counted ahead.
         last_tap, planes_left = Signal(), Signal(7)

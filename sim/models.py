@@ -20,8 +20,9 @@ from sw.compile import rice
 Layer = Mapping[str, int]
 
 DEFAULT_LAYER = {program.plain(name): 0 for fields in program.HEADER for name, _ in fields} | {
-    "n_taps": 1, "n_planes": 1, "value_bits": 4, "leak": 256, "n_groups": 1, "last_mask": 15,
-    "n_strips": 1, "strip_words": 1, "strip_words_last": 1, "strip_step": 1, "out_pitch": 1,
+    "n_taps": 1, "n_planes": 1, "value_bits": 4, "neuron_bits": 1, "leak": 256, "n_groups": 1,
+    "last_mask": 15, "n_strips": 1, "strip_words": 1, "strip_words_last": 1, "strip_step": 1,
+    "out_pitch": 1,
     **{f"count_{name}": 1 for name in ("kx", "ky", "ox", "oy", "oy_last", "px", "py")}}
 """Header fields of a layer that does as little as possible."""
 
@@ -30,6 +31,14 @@ def layer_bits(layer: Layer) -> int:
     """The layer's header words as one integer, as the `layer` ports take it."""
     words = program.pack_words(program.HEADER, layer)
     return sum(word << 32 * index for index, word in enumerate(words))
+
+
+def stream_masks(layer: Layer) -> int:
+    """`hw.layouts.STREAM_MASKS` as one integer, as the `masks` ports take it."""
+    widths = (layer["rice_k"], layer["channel_bits"], layer["neuron_bits"] - 1)
+    fields = (("gap", 12), ("channel", 12), ("neuron", 23))
+    return program.pack(fields, {name: (1 << width) - 1 for (name, _), width
+                                 in zip(fields, widths, strict=True)})
 
 
 def wrap(value: int, bits: int) -> int:
@@ -72,16 +81,26 @@ class Row:
         return {"channel": self.channel, "bias": self.bias, "threshold": self.threshold}
 
 
+def row_widths(rows: Sequence[Row]) -> dict[str, int]:
+    """Header fields of a layer: fewest bits that an engine's rows need."""
+    gaps = rice.channel_gaps([row.channel for row in rows])
+    return {"channel_bits": max((gap.bit_length() for gap in gaps), default=0),
+            "neuron_bits": rice.neuron_width(n for row in rows for n in (row.bias, row.threshold))}
+
+
 def encode_rows(rows: Sequence[Row], layer: Layer, channels: Sequence[int]) -> list[int]:
     """Weight-memory words of an engine's rows; channels: TAP.channels of every tap.
 
     The rows of an attention layer are headers alone.
     """
-    bits = [rice.encode_row(row.header, np.array(row.indices, np.int64),
-                            np.array(row.values, np.int64), sum(channels), layer["value_bits"],
-                            layer["rice_k"]) for row in rows]
-    if layer["attention"]:
-        bits = [row[:program.row_header_bits()] for row in bits]
+    bits = []
+    for row, gap in zip(rows, rice.channel_gaps([row.channel for row in rows]), strict=True):
+        bits.append(rice.header_bits(gap, row.bias, row.threshold, layer["channel_bits"],
+                                     layer["neuron_bits"]))
+        if not layer["attention"]:
+            bits.append(rice.encode_row(
+                np.array(row.indices, np.int64), np.array(row.values, np.int64), sum(channels),
+                layer["value_bits"], layer["rice_k"]))
     return [int(word) for word in rice.to_words(bits)]
 
 

@@ -346,6 +346,17 @@ def test_thresholds_that_cannot_be_reached_are_clamped():
     check(network, PRESETS["a35tw"], np.full((1, 1, 1, 1), 200, np.uint8))
 
 
+def test_a_threshold_out_of_reach_takes_no_more_bits_than_the_others():
+    """Currents reach 255, so 300 and 1 << 40 are the same as 256, and fold into 10 bits."""
+    network = overflowing(threshold=300)
+    first = replace(network.layers[0], bias=np.zeros(1, np.int64), neuron=Neuron(leak=0))
+    for theta in (300, 1 << 40):
+        image = compile_network(replace(network, layers=(
+            replace(first, threshold=np.array([theta])), network.layers[1])), PRESETS["a35tw"])
+        assert read_program(image.program, image.config)[0].header["neuron_bits"] == 10
+        assert image.layers[0].header_bits == 20        # a row's; its channel is implied
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_membrane_bounds_hold(seed):
     rng = np.random.default_rng(seed)

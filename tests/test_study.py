@@ -81,7 +81,7 @@ def test_a_network_too_large_is_run_in_pieces():
     workload = Workload("chain", "chain", chain, workload.spikes)
     config = gather.roomy(SMALL)
     assert len(gather._compiled(workload, config)) == 1
-    pieces = gather._compiled(workload, replace(config, weight_words=128))
+    pieces = gather._compiled(workload, replace(config, weight_words=64))
     assert len(pieces) > 1
     names = [info.name for image, _ in pieces for info in image.layers if info.name != gather.CUT]
     assert names == [item.name for item in chain.layers]
@@ -90,7 +90,7 @@ def test_a_network_too_large_is_run_in_pieces():
 def test_a_network_that_is_no_chain_is_not_cut():
     workload = small()
     with pytest.raises(DoesNotFit):
-        gather._compiled(workload, replace(gather.roomy(SMALL), weight_words=128))
+        gather._compiled(workload, replace(gather.roomy(SMALL), weight_words=64))
 
 
 def test_deal_balances():

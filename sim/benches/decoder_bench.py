@@ -69,7 +69,13 @@ def random_layer(rng: np.random.Generator, number: int, config: CoreConfig) -> L
         "n_strips": int(rng.choice([1, 1, 1, 2, 3])), "n_groups": int(rng.choice([1, 1, 1, 2, 4])),
         "attention": int(attention)}, channels, [], [])
     rows = 0 if number % 13 == 12 else int(rng.integers(1, 3))     # an engine without a share
-    layer.rows = [random_row(rng, [0] if attention else channels, width) for _ in range(rows)]
+    numbers = np.sort(rng.choice(1 << int(rng.integers(1, 13)), rows, replace=False))
+    bits = int(rng.integers(1, 25))
+    layer.rows = [random_row(rng, int(number), [0] if attention else channels, width, bits)
+                  for number in numbers]
+    least = models.row_widths(layer.rows)
+    layer.fields |= {name: int(rng.integers(fewest, most + 1)) if rng.random() < 0.3 else fewest
+                     for (name, fewest), most in zip(least.items(), (12, 24), strict=True)}
     if attention:
         layer.sums = [random_sums(rng) for _ in range(rows * layer.passes)]
     return layer
@@ -80,7 +86,9 @@ def random_sums(rng: np.random.Generator) -> list[dict]:
              "timesteps": int(rng.integers(1, 16))} for _ in range(int(rng.choice([0, 1, 2, 9])))]
 
 
-def random_row(rng: np.random.Generator, channels: list[int], width: int) -> Row:
+def random_row(rng: np.random.Generator, number: int, channels: list[int], width: int,
+               bits: int) -> Row:
+    """number: its output channel. bits: of its neuron's parameters."""
     density = rng.choice(DENSITIES)
     total = sum(channels)
     if total > MOST_WEIGHTS:
@@ -93,11 +101,10 @@ def random_row(rng: np.random.Generator, channels: list[int], width: int) -> Row
     values = rng.choice([-1, 1], indices.size) if width == 1 else rng.integers(
         -top, top, indices.size)
     values = np.where(values == 0, -top, values)
-    edge = rng.choice([-1, 0, 1])
-    return Row(int(rng.integers(0, 1 << 12)),
-               int(edge * ((1 << 17) - 1)) if edge else int(rng.integers(-(1 << 17), 1 << 17)),
-               int(edge * ((1 << 23) - 1)) if edge else int(rng.integers(-(1 << 23), 1 << 23)),
-               indices.tolist(), values.tolist())
+    edge = int(rng.choice([-1, 0, 1]))
+    bias, threshold = (edge * (top - (edge > 0)) if edge else int(rng.integers(-top, top))
+                       for top in (1 << min(bits, 18) - 1, 1 << bits - 1))
+    return Row(number, bias, threshold, indices.tolist(), values.tolist())
 
 
 class Attention:
@@ -143,7 +150,7 @@ async def layers(dut, mode):
     config = CoreConfig(**settings()["config"])
     rng = seeded(settings()["seed"], mode)
     stalls = Stalls(mode, rng)
-    for name in ("layer", "start", "start_word", "rows", "channels", "data"):
+    for name in ("layer", "masks", "start", "start_word", "rows", "channels", "data"):
         getattr(dut, name).value = 0
     headers = Sink(dut, "header", layouts.pass_header())
     items = Sink(dut, "items", layouts.weight_item(config))
@@ -172,6 +179,7 @@ async def run_layer(dut, layer, begin, memory, stalls, headers, items, attention
         tap = int(dut.channels_tap.value)
         dut.channels.value = layer.channels[tap] if tap < len(layer.channels) else 1
         dut.layer.value = models.layer_bits(layer.fields)
+        dut.masks.value = models.stream_masks(layer.fields)
         dut.start.value = time == 0
         dut.start_word.value, dut.rows.value = begin, len(layer.rows)
         # Nobody can stall the input, a memory; both consumers stall on their own.

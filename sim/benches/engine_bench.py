@@ -69,6 +69,7 @@ def random_scene(rng: np.random.Generator, config: CoreConfig, memory: list[list
     planes = [{"offset": group * words * channels, "shift": 0} for group in range(groups)]
     numbers = sorted(rng.permutation(channels)[:int(rng.integers(1, 4))].tolist())
     rows = [random_row(rng, channel, 0 if attention else channels) for channel in numbers]
+    layer |= models.row_widths(rows)
     scene = Scene(layer, tap, planes, rows, [], [])
     if attention:
         fields = {"key": layer["key"], "value": layer["value"], "words": words, "width": width,
@@ -141,6 +142,7 @@ async def layers(dut, mode):
 
 async def load(dut, config: CoreConfig, scene: Scene) -> None:
     dut.setup__layer.value = models.layer_bits(scene.layer)
+    dut.setup__masks.value = models.stream_masks(scene.layer)
     dut.setup__sweep.value = dut.setup__tap_write.value = 1
     dut.setup__tap.value = sum(word << 32 * n for n, word in enumerate(
         program.pack_words(program.TAP, scene.tap)))

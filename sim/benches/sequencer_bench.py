@@ -33,7 +33,8 @@ def random_program(rng: np.random.Generator, config: CoreConfig,
             "n_taps": int(rng.integers(1, config.taps + 1)),
             "n_planes": int(rng.integers(1, config.planes + 1)),
             "threshold": 0, "last_layer": int(n == layers - 1),
-            "score_clear": int(rng.integers(0, 2)),
+            "score_clear": int(rng.integers(0, 2)), "rice_k": int(rng.integers(0, 13)),
+            "channel_bits": int(rng.integers(0, 13)), "neuron_bits": int(rng.integers(1, 25)),
             "v_reset": int(rng.integers(-(1 << 23), 1 << 23)), "out_base": int(rng.integers(0, 99))}
         if n == 0:
             header |= {"n_taps": 1, "n_planes": 1}          # loads quicker than the sweep
@@ -44,6 +45,7 @@ def random_program(rng: np.random.Generator, config: CoreConfig,
                 for _ in range(header["n_taps"])]
         block = [*packed, *engines, *planes, *(word for tap in taps for word in tap)]
         scenes.append({"layer": models.layer_bits(header), "clear": header["score_clear"],
+                       "masks": models.stream_masks(header),
                        "busy": int(rng.integers(1, 3 * config.acc_depth)),
                        "engines": engines, "planes": planes,
                        "taps": [sum(w << 32 * i for i, w in enumerate(tap)) for tap in taps],
@@ -107,6 +109,7 @@ async def run_program(dut, config, rng, memory, scenes, first: int, stop_after: 
         assert taps == {n: word & tap_bits for n, word in enumerate(scene["taps"])}
         layer_bits = (1 << len(dut.layer)) - 1
         assert int(dut.layer.value) == scene["layer"] & layer_bits
+        assert int(dut.masks.value) == scene["masks"]
         width = len(dut.rows) // config.engines
         for n, word in enumerate(scene["engines"]):
             rows = int(dut.rows.value) >> n * width & (1 << width) - 1

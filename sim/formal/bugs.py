@@ -98,6 +98,8 @@ BUGS = (
          "(level + arriving) <= depth", "reads ahead too far", 12),
     _bug("decoder.RowDecoder/streams", "item", "decoder", "(item_free | ~code_is_weight)",
          "1", "overwrites an item that waits", 20),
+    _bug("decoder.RowDecoder/channels", "channel", "decoder", "with m.If(first_pass):",
+         "with m.If(1):", "every pass of a row counts on"),
     _bug("fetch.Fetch/port", "one_of_two", "fetch", "self.request & ~go & ~self.port_blocked",
          "self.request & ~self.port_blocked", "grants the word walk's turn", quick=True),
     _bug("fetch.Fetch/passes", "unit", "fetch", "f.timesteps.eq(p.timesteps)", "f.timesteps.eq(-1)",

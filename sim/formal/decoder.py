@@ -29,7 +29,7 @@ def reader_window(f: Bench):
     reader = BitReader(4)
     inner = f.open("reader", reader)
     count = taken_bits(reader)
-    f.assume(implies(reader.take, reader.ready & (count >= 1) & (count <= 24)))
+    f.assume(implies(reader.take, reader.ready & (count <= 24)))
     f.assume(implies(f.started, reader.long_count == f.past(reader.long_count)))
     # An arbitrary word of the memory; the claims about it hold for each.
     place, content = f.constant("some_place", 4), f.constant("content", 32)
@@ -98,22 +98,46 @@ def decoder_streams(f: Bench):
 
 
 @proof("decoder.RowDecoder/reader_contract", depth=8, induction=True,
-       scope="values of 1 to 8 bits, k from 0 to 9, as the compiler makes them")
+       scope="headers of any width; values of 1 to 8 bits, k from 0 to 9, as compiled")
 def decoder_reader(f: Bench):
-    """The decoder takes 1 to 24 bits at a time, and only while its reader is ready; the longer of
-    its two choices does not change in a layer."""
+    """The decoder takes at most 24 bits at a time, and only while its reader is ready; the longer
+    of its two choices does not change in a layer."""
     decoder = RowDecoder(ATTENTIVE)
     inner = f.open("decoder", decoder)
     reader = inner["reader"]
     layer = decoder.layer
     steady(f, layer)
     f.assume((layer.value_bits >= 1) & (layer.value_bits <= 8) & (layer.rice_k <= 9))
+    f.assume((layer.channel_bits <= 12) & (layer.neuron_bits <= 24))
     count = taken_bits(reader)
-    f.lemma("count_is_set", implies(~inner["fsm"].ongoing("IDLE"),
-                                    (reader.count >= 1) & (reader.count <= 24)))
+    f.lemma("count_is_set", implies(~inner["fsm"].ongoing("IDLE"), reader.count <= 24))
     f.claim("long_count_stays", implies(f.started, reader.long_count == f.past(reader.long_count)))
     f.claim("takes_when_ready", implies(reader.take, reader.ready))
-    f.claim("takes_1_to_24", implies(reader.take, (count >= 1) & (count <= 24)))
+    f.claim("takes_24_at_most", implies(reader.take, count <= 24))
+
+
+@proof("decoder.RowDecoder/channels", depth=4, reach=24, quick=True, induction=True,
+       scope="16 words; any layer, any memory content")
+def decoder_channels(f: Bench):
+    """A row's channel is that of the row before plus 1 and the gap between them; the first row's is
+    the gap. It stays the same in all passes of the row."""
+    decoder = RowDecoder(ATTENTIVE)
+    inner = f.open("decoder", decoder)
+    steady(f, decoder.layer)
+    steady(f, decoder.masks)
+    fsm, reader = inner["fsm"], inner["reader"]
+    taken = fsm.ongoing("CHANNEL") & reader.ready & inner["next_field"]
+    gap = reader.bits & decoder.masks.channel
+    f.assume(implies(decoder.start, decoder.idle))
+    channel, known = Signal(12), Signal()
+    with f.m.If(fsm.ongoing("IDLE") & decoder.idle):
+        f.m.d.sync += known.eq(0)
+    with f.m.Elif(taken & inner["first_pass"]):
+        f.m.d.sync += [known.eq(1), channel.eq(Mux(known, channel + 1, 0) + gap)]
+    shown = decoder.header.payload.row.channel
+    f.claim("channel", implies(known, shown == channel))
+    f.lemma("before_the_first", implies(~known & ~fsm.ongoing("IDLE"), (shown == 4095)
+                                        & fsm.ongoing("CHANNEL") & inner["first_pass"]))
 
 
 @proof("decoder.RowDecoder/attention", depth=4, reach=24, quick=True, induction=True,

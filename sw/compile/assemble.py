@@ -66,15 +66,27 @@ def count_planes(plan: Plan, step: Step) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Weight stream of a step: rows of all engines before they are placed in memory."""
+    """Weight stream of a step: codes of all rows before they are dealt to the engines."""
 
     k: int
     width: int
-    rows: list[np.ndarray]          # bits of each output channel, uint8
+    codes: list[np.ndarray]         # bits of each output channel, uint8
+    neurons: list[tuple[int, int]]  # bias and threshold of each
     survivors: np.ndarray           # stored weights of each output channel
     value_bits: int
     index_bits: int
-    header_bits: int
+
+    @property
+    def neuron_bits(self) -> int:
+        return rice.neuron_width(value for neuron in self.neurons for value in neuron)
+
+    def words(self, rows: Sequence[int], channel_bits: int) -> np.ndarray:
+        """An engine's rows, headers included, as words uint32 [n]."""
+        width, bits = self.neuron_bits, []
+        for row, gap in zip(rows, rice.channel_gaps(rows), strict=True):
+            bits += [rice.header_bits(gap, *self.neurons[row], channel_bits, width),
+                     self.codes[row]]
+        return rice.to_words(bits)
 
 
 def make_stream(plan: Plan, step: Step, taps: Sequence[Tap], config: CoreConfig,
@@ -89,10 +101,10 @@ def make_stream(plan: Plan, step: Step, taps: Sequence[Tap], config: CoreConfig,
     if step.kind in ("synapses", "attention"):
         bias, threshold = check_layer(plan.network, layer, config, step.readout_positions,
                                       plan.bits_a_mask(step))
-    headers = [{"channel": channel, "bias": bias[channel], "threshold": threshold[channel]}
-               for channel in range(layer.channels)]
-    if step.kind in ("attention", "gate"):
-        return _without_weights(step, headers)
+    neurons = list(zip(bias.tolist(), threshold.tolist(), strict=True))
+    if step.kind in ("attention", "gate"):      # rows that are headers only
+        return Stream(0, 1, [np.zeros(0, np.uint8)] * len(neurons), neurons,
+                      np.zeros(len(neurons), np.int64), 0, 0)
     matrix = np.concatenate([tap.weights for tap in taps], axis=1)
     width = rice.value_width(matrix)
     tried = []
@@ -103,25 +115,11 @@ def make_stream(plan: Plan, step: Step, taps: Sequence[Tap], config: CoreConfig,
         tried.append((rice.code_bits(rows, sum(counts), width, k), k, rows, sum(counts)))
     fewest = min(bits for bits, *_ in tried)
     bits, k, rows, total = [found for found in tried if found[0] <= slack * fewest][-1]
-    try:
-        encoded = [
-            rice.encode_row(header, row, weights[weights != 0], total, width, k)
-            for header, row, weights in zip(headers, rows, matrix, strict=True)]
-    except ValueError as error:
-        raise LayoutError(layer.name, str(error)) from error
+    encoded = [rice.encode_row(row, weights[weights != 0], total, width, k)
+               for row, weights in zip(rows, matrix, strict=True)]
     survivors = np.count_nonzero(matrix, axis=1)
     stored = int(survivors.sum())
-    return Stream(k, width, encoded, survivors, stored * width, bits - stored * width,
-                  len(rows) * program.row_header_bits())
-
-
-def _without_weights(step: Step, headers: Sequence[dict[str, int]]) -> Stream:
-    """Rows that are headers only."""
-    try:
-        rows = [rice.header_bits(header) for header in headers]
-    except ValueError as error:
-        raise LayoutError(step.layer.name, str(error)) from error
-    return Stream(0, 1, rows, np.zeros(len(rows), np.int64), 0, 0, sum(map(len, rows)))
+    return Stream(k, width, encoded, neurons, survivors, stored * width, bits - stored * width)
 
 
 def padded_channels(taps: Sequence[Tap], k: int) -> list[int]:
@@ -203,13 +201,14 @@ def deal_rows(work: np.ndarray, sizes: np.ndarray, used: Sequence[int],
     return engines
 
 
-def header_of(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, config: CoreConfig,
-              last: bool) -> dict[str, int]:
+def header_of(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, channel_bits: int,
+              config: CoreConfig, last: bool) -> dict[str, int]:
     """Fields of `hw.program.HEADER` for a step."""
     n_planes, per_group = count_planes(plan, step)
     return header_fields(plan, step, config) | {
         "n_taps": len(taps), "n_planes": n_planes, "planes_per_group": per_group,
-        "rice_k": stream.k, "value_bits": stream.width, "last_layer": int(last)}
+        "rice_k": stream.k, "value_bits": stream.width, "channel_bits": channel_bits,
+        "neuron_bits": stream.neuron_bits, "last_layer": int(last)}
 
 
 def step_words(plan: Plan, step: Step, taps: Sequence[Sequence[Tap]], header: dict[str, int],
@@ -269,15 +268,18 @@ def encode(plan: Plan, config: CoreConfig, activity: Activity, slack: float) -> 
     for index, (step, uses) in enumerate(zip(plan.steps, plan.taps, strict=True)):
         taps = [tap for use in uses for tap in use]
         stream = make_stream(plan, step, taps, config, slack)
-        sizes = np.array([len(bits) for bits in stream.rows])
+        sizes = np.array([len(bits) + 2 * stream.neuron_bits for bits in stream.codes])
         engines = deal_rows(row_work(plan, step, uses, config, activity), sizes, used, config)
-        header = header_of(plan, step, taps, stream, config, index == len(plan.steps) - 1)
+        channel_bits = max((gap.bit_length() for rows in engines
+                            for gap in rice.channel_gaps(rows)), default=0)
+        header = header_of(plan, step, taps, stream, channel_bits, config,
+                           index == len(plan.steps) - 1)
         places, padding = [], 0
         for engine, rows in enumerate(engines):
             pair = engine // 2
-            block = rice.to_words([stream.rows[row] for row in rows])
+            block = stream.words(rows, channel_bits)
             places.append((used[pair], len(rows)))
-            padding += 32 * len(block) - int(sizes[rows].sum())
+            padding += 32 * len(block) - int(sizes[rows].sum()) - len(rows) * channel_bits
             streams[pair].append(block)
             used[pair] += len(block)
         most_taps, most_planes = max(most_taps, len(taps)), max(most_planes, header["n_planes"])
@@ -309,6 +311,7 @@ def _info(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, header: d
     density = step.surviving / step.weights if step.weights else 0.0
     return LayerInfo(
         step.layer.name, step.kind, step.weights, step.surviving, int(stream.survivors.sum()),
-        stream.width, stream.k, stream.value_bits, stream.index_bits, stream.header_bits, padding,
+        stream.width, stream.k, stream.value_bits, stream.index_bits,
+        len(stream.codes) * (header["channel_bits"] + 2 * stream.neuron_bits), padding,
         entropy_bits(density, stream.width) if step.surviving else 0.0, len(taps),
         header["n_planes"], step.strips, plan.groups, step.pitch, engines, bits)

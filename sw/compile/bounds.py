@@ -137,8 +137,9 @@ def check_layer(network: Network, layer: Layer, config: CoreConfig, positions: i
     """(bias, threshold) of the row headers, int64 [C]; raises SpikeTicketError on overflow.
 
     positions: outputs summed by a readout; bits_a_mask: see `accumulator_bounds`. A threshold that
-    cannot be reached, or is always exceeded, is replaced by the nearest one that fits the field
-    where that changes no spike.
+    cannot be reached is replaced by the lowest that cannot, as headers are as wide as the largest
+    needs; one that is always exceeded, by the nearest that fits the field where that changes no
+    spike.
     """
     check_accumulators(layer, *accumulator_bounds(network, layer, bits_a_mask), config)
     low, high = network.current_bounds(layer)
@@ -163,9 +164,8 @@ def check_layer(network: Network, layer: Layer, config: CoreConfig, positions: i
     for values in (lowest, highest):
         _refuse(layer, f"{MEMBRANE_BITS}-bit membrane", values, signed(MEMBRANE_BITS),
                 "use a smaller bias or leak, or fewer timesteps")
-    smallest, largest = FIELDS["threshold"]
-    threshold = layer.threshold.copy()
-    threshold[(threshold > largest) & (highest < largest)] = largest
+    smallest, _ = FIELDS["threshold"]
+    threshold = np.minimum(layer.threshold, np.maximum(highest + 1, 0))
     if neuron.reset == "hard":
         threshold[(threshold < smallest) & (compared >= smallest)] = smallest
     _refuse(layer, "threshold", threshold, FIELDS["threshold"], "scale the layer down")

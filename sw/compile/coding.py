@@ -112,9 +112,8 @@ def program_through(image: Image, layer: int) -> np.ndarray:
     """
     words = image.program.copy()
     code = read_program(words, image.config)[layer]
-    fields = program.HEADER[0]
-    words[code.address] = program.pack(
-        fields, program.unpack(fields, int(words[code.address])) | {"last_layer": 1})
+    words[code.address:code.address + len(program.HEADER)] = program.pack_words(
+        program.HEADER, code.header | {"last_layer": 1})
     return words
 
 

@@ -17,7 +17,7 @@ from ..typed import typed
 from .image import Image
 from .image_check import check_image
 
-FORMAT = "spiketicket-image-3"
+FORMAT = "spiketicket-image-4"
 
 
 def save(image: Image, path: str | os.PathLike) -> None:

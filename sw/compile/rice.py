@@ -1,8 +1,8 @@
-"""The weight stream's code: Rice-coded gaps between surviving weights (docs/core.md)."""
+"""The weight stream (docs/core.md): rows' headers, Rice-coded gaps between surviving weights."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -41,28 +41,43 @@ def code_bits(rows: Sequence[np.ndarray], total: int, width: int, k: int) -> int
     return bits
 
 
-def header_bits(header: dict[str, int]) -> np.ndarray:
-    """`hw.program.ROW_HEADER` as bits, uint8 [n]. Raises ValueError if a field does not fit."""
-    word = program.pack(program.ROW_HEADER, header)
-    return np.array([word >> n & 1 for n in range(program.row_header_bits())], np.uint8)
+def fold(value: int) -> int:
+    """A signed integer as an unsigned one: 0, -1, 1, -2 ... become 0, 1, 2, 3 ..."""
+    return 2 * value if value >= 0 else -2 * value - 1
 
 
-def encode_row(header: dict[str, int], row: np.ndarray, values: np.ndarray, total: int,
-               width: int, k: int) -> np.ndarray:
-    """One row of the stream as bits, uint8 [n].
+def neuron_width(values: Iterable[int]) -> int:
+    """`neuron_bits`: what every bias and threshold of a layer fits, at least 1."""
+    return max((fold(int(value)).bit_length() for value in values), default=0) or 1
 
-    header: fields of `hw.program.ROW_HEADER`. row: stream indices of the surviving weights,
-    values: their weights. total: stream indices of the row. Raises ValueError if a header field
-    does not fit.
+
+def channel_gaps(rows: Sequence[int]) -> list[int]:
+    """How many channels lie between an engine's rows, and before the first."""
+    return (np.diff(rows, prepend=-1) - 1).tolist()
+
+
+def header_bits(gap: int, bias: int, threshold: int, channel_bits: int,
+                neuron_bits: int) -> np.ndarray:
+    """Header of a row, uint8 [channel_bits + 2 neuron_bits]. gap: see `channel_gaps`. Raises
+    ValueError if a field does not fit."""
+    fields = (("gap", channel_bits), ("bias", neuron_bits), ("threshold", neuron_bits))
+    word = program.pack(fields, {
+        "gap": gap, "bias": fold(int(bias)), "threshold": fold(int(threshold))})
+    return np.array([word >> n & 1 for n in range(channel_bits + 2 * neuron_bits)], np.uint8)
+
+
+def encode_row(row: np.ndarray, values: np.ndarray, total: int, width: int, k: int) -> np.ndarray:
+    """Codes of one row as bits, uint8 [n].
+
+    row: stream indices of the surviving weights, values: their weights. total: stream indices of
+    the row.
     """
     gaps = np.diff(row, prepend=-1) - 1
     skips = gaps >> k
     lengths = skips + 1 + width + k
     rest = total - 1 - (int(row[-1]) if row.size else -1)
-    head = program.row_header_bits()
-    bits = np.zeros(head + int(lengths.sum()) + -(-rest >> k) + 1, np.uint8)  # + the filler
-    bits[:head] = header_bits(header)
-    mark = head + np.cumsum(lengths) - lengths + skips
+    bits = np.zeros(int(lengths.sum()) + -(-rest >> k) + 1, np.uint8)   # + the filler
+    mark = np.cumsum(lengths) - lengths + skips
     bits[mark] = 1
     stored = (values < 0).astype(np.int64) if width == 1 else values.astype(np.int64)
     for n in range(width):

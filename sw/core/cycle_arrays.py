@@ -106,13 +106,15 @@ def _walk(h: Mapping[str, int],
 
 def _channels(code: LayerCode, weights: list[np.ndarray]) -> np.ndarray:
     """Output channels of an attention layer's rows, whose streams are headers only."""
-    channels, bits = [], program.row_header_bits()
+    channels, width = [], code.header["channel_bits"]
+    bits = width + 2 * code.header["neuron_bits"]
     for engine, place in enumerate(code.engines):
-        stream = weights[engine // 2]
+        stream, channel = weights[engine // 2], -1
         for row in range(place["rows"]):
             word, bit = divmod(place["start"] * 32 + row * bits, 32)
-            both = int(stream[word]) | int(stream[word + 1]) << 32
-            channels.append(both >> bit & 0xFFF)
+            both = int(stream[word]) | int(stream[min(word + 1, len(stream) - 1)]) << 32
+            channel += 1 + (both >> bit & (1 << width) - 1)
+            channels.append(channel)
     return np.array(channels, np.int64)
 
 
@@ -128,7 +130,8 @@ def _streams(code: LayerCode, weights: list[np.ndarray],
             continue
         lengths, tap, channel = _decode(
             weights[engine // 2], place["start"] * 32, place["rows"], channels,
-            code.header["rice_k"], code.header["value_bits"], program.row_header_bits())
+            code.header["rice_k"], code.header["value_bits"],
+            code.header["channel_bits"] + 2 * code.header["neuron_bits"])
         starts.append(lengths)
         taps.append(tap)
         chans.append(channel)

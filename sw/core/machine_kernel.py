@@ -38,7 +38,7 @@ _LEAK, _VRESET = _H["leak"], _H["v_reset"]
  _ROWWORDS, _PPG, _STRIPS, _SW, _SWL, _POS, _POSL, _PITCHMASK, _ROWVALID, _OUTPITCH, _CKX, _CKY,
  _COX, _COY, _COYL, _CPX, _CPY, _IKX, _IKY, _IOX, _IOY, _IPX, _IPY, _OBASE, _OCH, _OGR, _OPH,
  _OSTRIP, _STEP, _ATTENTION, _KEY, _VALUE, _KEYWORDS, _KEYGROUP, _HEAD, _LISTED, _SCORE,
- _OVERLAP, _PLANES) = (_H[name] for name in (
+ _OVERLAP, _PLANES, _CHANNELBITS, _NEURONBITS) = (_H[name] for name in (
      "rice_k", "value_bits", "readout", "soft_reset", "pool_max", "pair", "pair_merge",
      "flush_strip", "n_groups", "last_mask", "row_words_mask", "planes_per_group", "n_strips",
      "strip_words", "strip_words_last", "positions", "positions_last", "pitch_mask", "row_valid",
@@ -46,7 +46,7 @@ _LEAK, _VRESET = _H["leak"], _H["v_reset"]
      "count_py", "inc_kx", "inc_ky", "inc_ox", "inc_oy", "inc_px", "inc_py", "out_base",
      "out_channel_stride", "out_group_stride", "out_phase_stride", "strip_out_words", "strip_step",
      "attention", "key", "value", "key_words", "key_group_stride", "head_width", "listed", "score",
-     "pool_overlap", "bit_planes"))
+     "pool_overlap", "bit_planes", "channel_bits", "neuron_bits"))
 
 
 @njit
@@ -62,6 +62,12 @@ def _bits(stream, at, count):
 @njit
 def _signed(value, width):
     return value - (1 << width) if value >> (width - 1) else value
+
+
+@njit
+def _unfold(value):
+    """Inverse of `sw.compile.rice.fold`."""
+    return -(value >> 1) - 1 if value & 1 else value >> 1
 
 
 @njit
@@ -352,11 +358,13 @@ def run_engine(lanes, stream, start, rows, h, taps, planes, units, window, tile_
     membranes = np.zeros(2 * tile_words * window, np.int64)
     word = np.zeros(window, np.uint8)
     packer = np.zeros(3, np.int64)
+    channel, width = -1, h[_NEURONBITS]
     for _ in range(rows):
-        channel = _bits(stream, at, 12)
-        bias = _signed(_bits(stream, at + 12, 18), 18)
-        threshold = _signed(_bits(stream, at + 30, 24), 24)
-        codes = at + 54
+        channel = channel + 1 + _bits(stream, at, h[_CHANNELBITS])
+        at += h[_CHANNELBITS]
+        bias = _unfold(_bits(stream, at, width))
+        threshold = _unfold(_bits(stream, at + width, width))
+        codes = at + 2 * width
         total = threshold
         packer[:] = 0
         word[:] = 0
