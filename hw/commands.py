@@ -34,6 +34,7 @@ class Commands(wiring.Component):
     bus: memories. start, first_layer_address, stop_after, done: of the core.
     core_reset: a pulse that resets the core (its memories keep their content); 1 in reset too.
     timeout: a pulse when a run is stopped at its cycle limit.
+    run_fault: with DRAM, of the core: OK, or why a run cannot go on.
 
     After a reset every request is refused until one with `sync`. A request answered with an error
     has had no effect, except a run that timed out or was stopped. The request before the expected
@@ -57,7 +58,7 @@ class Commands(wiring.Component):
             "start": Out(1), "first_layer_address": Out(range(config.program_words)),
             "stop_after": Out(8), "done": In(1), "core_reset": Out(1, init=1),
             "timeout": Out(1), "idle": Out(1),
-        })
+        } | ({"run_fault": In(Status)} if config.dram_words else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -104,6 +105,12 @@ class Commands(wiring.Component):
 
         def next_address():
             return header.read_addr.eq(header.read_addr + header.read_stride)
+
+        # A write to DRAM takes as long as that likes.
+        dram, slow = self._config.dram_words > 0, Signal()
+        if dram:
+            m.d.sync += slow.eq((slow & ~self.bus.w_done)
+                                | (self.bus.w_en & (self.bus.space == Space.DRAM)))
 
         # Worked out all the time, a cycle for each step: right from DECIDE on, `end` from CHECK on.
         end = Signal(26)
@@ -187,9 +194,9 @@ class Commands(wiring.Component):
 
             with m.State("WRITE"):
                 m.d.comb += writing.eq(1)
-                with m.If(~more | (status != Status.OK) | repeat):
+                with m.If((~more & ~slow) | (status != Status.OK) | repeat):
                     m.next = "DROP"
-                with m.Elif(Mux(coded, unpacker.o.valid, self.requests.valid)):
+                with m.Elif(Mux(coded, unpacker.o.valid, self.requests.valid) & ~slow):
                     m.d.comb += [self.bus.w_en.eq(1), unpacker.o.ready.eq(coded)]
                     m.d.sync += header.write_addr.eq(after)
                 with m.If(coded):
@@ -223,6 +230,11 @@ class Commands(wiring.Component):
                 m.d.sync += cycles.eq(cycles + 1)
                 with m.If(self.done):
                     m.next = "READ OR NOT"
+                if dram:
+                    with m.Elif(self.run_fault != Status.OK):
+                        m.d.sync += [self.core_reset.eq(1), status.eq(self.run_fault),
+                                     last_status.eq(self.run_fault)]
+                        m.next = "READ OR NOT"
                 with m.Elif(void | (cycles >= header.max_cycles)):
                     ended = Mux(void, Status.STOPPED, Status.TIMEOUT)
                     m.d.comb += self.timeout.eq(~void)
@@ -302,16 +314,17 @@ class Commands(wiring.Component):
         """Status of a request that is due: OK, or why it cannot be done; `end` of its write."""
         verdict = Signal(Status)
         size = Signal(26)
+        spaces = registers.space_words(self._config)
         with m.Switch(header.write_space):
-            for space, words in registers.space_words(self._config).items():
+            for space, words in spaces.items():
                 if space != Space.COUNTER:
                     with m.Case(space):
                         m.d.comb += size.eq(words)
         unknown = (
             (header.unused != 0) | (~header.write & (header.packed | (payload != 0)))
             | no_number | (header.digest & ~header.read)
-            | (header.read & (header.read_space > max(Space)))
-            | (header.write & ((header.write_space > max(Space))
+            | (header.read & (header.read_space > max(spaces)))
+            | (header.write & ((header.write_space > max(spaces))
                                | (header.write_space == Space.COUNTER))))
         with m.If(unknown):
             m.d.comb += verdict.eq(Status.BAD_REQUEST)

@@ -32,6 +32,12 @@ KEY_WORDS = 8
 GATE_TOKENS = 256
 """Flat positions that a patch gate can choose from, at most."""
 
+STREAM_BLOCK = 64
+"""Words of a block in DRAM; the last one is the check of the others."""
+
+STREAM_WORDS = STREAM_BLOCK - 1
+"""Words of a stream in a block."""
+
 SCORE_LATENCY = 2
 """Cycles from `gate.Scores.token` to `gate.Scores.score`."""
 
@@ -81,6 +87,9 @@ class CoreConfig:
     weight_words: depth of the weight memory of a pair of engines, in 32-bit words: a power of two,
         or a multiple of 1,024 (a BRAM36).
     program_words: depth of the program memory, in 32-bit words.
+    dram_words: 32-bit words of the DRAM behind the core, from which weights can stream; 0 without.
+    ring_words: of a network whose weights stream, what each engine has of its pair's weight memory
+        for them, in 32-bit words: a power of two; the rings are the memory's last words.
     taps, planes: entries of an engine's tap and plane tables.
     attention: with units that compute spiking attention (about 415 LUTs an engine).
     gate: with the patch gate (about 110 LUTs a drain and 220 once).
@@ -99,6 +108,8 @@ class CoreConfig:
     map_words: int = 2048
     weight_words: int = 8192
     program_words: int = 1024
+    dram_words: int = 0
+    ring_words: int = 0
     taps: int = 32
     planes: int = 32
     attention: bool = False
@@ -127,6 +138,7 @@ class CoreConfig:
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} {getattr(self, name)} is outside {low}..{high}")
+        self._check_stream()
         if self.window % self.units:
             raise ValueError(f"window {self.window} is not a multiple of units {self.units}")
         if not 1 <= self.tile_words <= 8:
@@ -135,6 +147,38 @@ class CoreConfig:
         if self.gate and self.gate_tokens > GATE_TOKENS:
             raise ValueError(f"gate: acc_depth {self.acc_depth} x units {self.units} is above "
                              f"{GATE_TOKENS} positions")
+
+    def _check_stream(self):
+        """What DRAM and rings must be."""
+        if not self.dram_words and not self.ring_words:
+            return
+        if not is_power_of_two(self.dram_words) or not 1 << 12 <= self.dram_words <= 1 << 24:
+            raise ValueError("dram_words must be 0 or a power of two from 4,096 to 16,777,216, "
+                             f"not {self.dram_words}")
+        if not is_power_of_two(self.ring_words) or self.ring_words < 2 * STREAM_BLOCK:
+            raise ValueError(f"ring_words must be a power of two, {2 * STREAM_BLOCK} or more, not "
+                             f"{self.ring_words}")
+        if min(self.ring_bases) < 0 or any(base % self.ring_words for base in self.ring_bases):
+            raise ValueError(f"ring_words {self.ring_words}: a weight memory of "
+                             f"{min(self.weight_depths)} words does not hold whole rings")
+
+    @property
+    def resident_depths(self) -> tuple[int, ...]:
+        """Words of every pair's weight memory that rings leave."""
+        return tuple(min(base for engine, base in enumerate(self.ring_bases) if engine // 2 == pair)
+                     for pair in range(self.pairs)) if self.dram_words else self.weight_depths
+
+    @property
+    def ring_bases(self) -> tuple[int, ...]:
+        """First word of every engine's ring in its pair's weight memory."""
+        behind = [min(2 * pair + 2, self.engines) for pair in range(self.pairs)]
+        return tuple(self.weight_depths[n // 2] - (behind[n // 2] - n) * self.ring_words
+                     for n in range(self.engines))
+
+    @property
+    def stream_stride(self) -> int:
+        """Words of DRAM from one engine's stream to the next one's: a power of two."""
+        return self.dram_words >> (self.engines - 1).bit_length()
 
     @property
     def current_bits(self) -> int:
@@ -211,6 +255,12 @@ PRESETS: dict[str, CoreConfig] = {
                         dsp_adders=True),
     "a35tf": CoreConfig(engines=4, drain_engines=2, map_words=2048, weight_words=8192,
                         dsp_adders=True, attention=True, gate=True),
+    "tinyd": CoreConfig(engines=3, drain_engines=2, units=4, window=16, acc_depth=16,
+                        map_words=2048, weight_words=512, attention=True, gate=True,
+                        dram_words=1 << 15, ring_words=128),
+    "a35td": CoreConfig(engines=4, drain_engines=2, map_words=4096, weight_words=6144,
+                        program_words=2048, acc_bits=12, dsp_adders=True, dram_words=1 << 24,
+                        ring_words=512),
     "a100t": CoreConfig(engines=12, map_words=1024, weight_words=8192),
     "a100tf": CoreConfig(engines=10, map_words=4096, weight_words=8192, attention=True, gate=True),
     "micro": CoreConfig(engines=1, units=2, window=8, acc_depth=8, queue_depth=16, lanes=1,
@@ -224,6 +274,7 @@ PRESETS: dict[str, CoreConfig] = {
     "e85": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=16384),
 }
 """Named cores; hw.build maps boards to them. An f at the end: for Spikeformers, with attention and
-patch gate. A w at the end: with the wider accumulators that a network's weights may need. "tiny"
-and "micro" are for tests and quick simulation; "large" is "a35tf" with memories that no board here
-has, for simulating what does not fit."""
+patch gate. A w at the end: with the wider accumulators that a network's weights may need. A d: with
+DRAM, for weights that do not fit on chip; so far in simulation only. "tiny", "tinyd" and "micro"
+are for tests and quick simulation; "large" is "a35tf" with memories that no board here has, for
+simulating what does not fit."""

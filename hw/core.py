@@ -13,8 +13,9 @@ from .config import WORD_BITS, CoreConfig
 from .copies import own_copy
 from .gate import TopK
 from .memories import PairMemory
-from .registers import COUNTER_LAYERS, COUNTER_WORDS, COUNTERS, Space
+from .registers import COUNTER_LAYERS, COUNTER_WORDS, COUNTERS, Space, Status
 from .sequencer import Sequencer
+from .stream import DramPort, Streamer
 
 
 class HostBus(wiring.Signature):
@@ -22,13 +23,14 @@ class HostBus(wiring.Signature):
 
     space: a `registers.Space`. addr: 32-bit word address in the space. In the map space a map word
     is map_bits / 32 consecutive addresses; a write is carried out with its last one.
-    r_valid follows r_en after 4 cycles, in order.
+    r_valid follows r_en after 4 cycles, in order; in the DRAM's space after any number, and there
+    one access at a time: the next one waits for r_valid, or after a write for w_done.
     """
 
     def __init__(self):
         super().__init__({
             "space": Out(3), "addr": Out(24), "w_data": Out(WORD_BITS), "w_en": Out(1),
-            "r_en": Out(1), "r_data": In(WORD_BITS), "r_valid": In(1),
+            "r_en": Out(1), "r_data": In(WORD_BITS), "r_valid": In(1), "w_done": In(1),
         })
 
 
@@ -85,6 +87,7 @@ class Core(wiring.Component):
     busy, done, layer: busy while running; done pulses at the end; index of the running layer.
     next_layer_address: where a stopped run goes on.
     bus: memories, for the host.
+    dram, fault: with DRAM, the memory, and why the run cannot go on, from then until a reset.
     """
 
     def __init__(self, config: CoreConfig):
@@ -96,7 +99,7 @@ class Core(wiring.Component):
             "busy": Out(1), "done": Out(1), "layer": Out(8),
             "next_layer_address": Out(program_bits),
             "bus": In(HostBus()),
-        })
+        } | ({"dram": Out(DramPort()), "fault": Out(Status)} if config.dram_words else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -179,10 +182,18 @@ class Core(wiring.Component):
             m.d.comb += [
                 ram.write.eq(write & (space == Space.WEIGHT) & (address >> weight_bits == i)),
                 ram.write_data.eq(write_data), even.weight_data.eq(ram.a_data),
-                ram.a_address.eq(Mux(running, even.weight_address, address)),
+                ram.a_address.eq(Mux(running, self._place(even, 2 * i), address)),
             ]
             if odd is not None:
-                m.d.comb += [ram.b_address.eq(odd.weight_address), odd.weight_data.eq(ram.b_data)]
+                m.d.comb += [ram.b_address.eq(self._place(odd, 2 * i + 1)),
+                             odd.weight_data.eq(ram.b_data)]
+        host_read = Signal()    # a word from DRAM
+        if cfg.dram_words:
+            streamer = self._stream(m, sequencer, engines, weights, reset)
+            m.d.comb += [
+                bus.w_done.eq(streamer.host_done & streamer.host_write),
+                host_read.eq(streamer.host_done & ~streamer.host_write),
+            ]
 
         # Program memory.
         m.submodules.program = program = Memory(
@@ -226,8 +237,8 @@ class Core(wiring.Component):
         # Host reads: the address was registered above, the memories answer one cycle later. One
         # register behind each memory, one behind the choice of the space.
         reading = Signal(4)
-        m.d.sync += [reading.eq(Cat(bus.r_en & ~sequencer.busy, reading)),
-                     bus.r_valid.eq(reading[2])]
+        m.d.sync += [reading.eq(Cat(bus.r_en & ~sequencer.busy & ~self._in_dram(), reading)),
+                     bus.r_valid.eq(reading[2] | host_read)]
         with m.If(reset):
             m.d.sync += reading.eq(0)
         old_address, spaces = Signal.like(address), [Signal.like(space) for _ in range(2)]
@@ -246,7 +257,73 @@ class Core(wiring.Component):
             for which, word in got.items():
                 with m.Case(which):
                     m.d.sync += bus.r_data.eq(word)
+        if cfg.dram_words:
+            with m.If(host_read):
+                m.d.sync += bus.r_data.eq(streamer.host_read)
         return m
+
+    def _in_dram(self):
+        """Whether the host's access is to the DRAM."""
+        return self.bus.space == Space.DRAM if self.config.dram_words else Const(0)
+
+    def _place(self, engine, number: int):
+        """Where an engine reads in its weight memory: of a stream, in its ring."""
+        cfg, address = self.config, engine.weight_address
+        if not cfg.dram_words:
+            return address
+        return Mux(engine.stream.streaming, self._in_ring(address, number), address)
+
+    def _in_ring(self, word, number: int):
+        """Place of a stream's word in the weight memory of an engine's pair."""
+        bits = (self.config.ring_words - 1).bit_length()
+        return Cat(word[:bits], Const(self.config.ring_bases[number] >> bits))
+
+    def _stream(self, m, sequencer, engines, weights, reset):
+        """The streamer, between DRAM, rings, engines and host; all of it goes on in a reset, which
+        ends the streams as a write of the host's to weights does."""
+        m.submodules.streamer = streamer = Streamer(self.config)
+        bus = self.bus
+        wiring.connect(m, streamer.port, wiring.flipped(self.dram))
+        m.d.comb += [
+            streamer.restart.eq(sequencer.restart_streams), streamer.go.eq(sequencer.stream),
+            sequencer.settled.eq(streamer.quiet),
+            streamer.stop.eq(reset | (bus.w_en & ~sequencer.busy & (
+                (bus.space == Space.WEIGHT) | (bus.space == Space.DRAM)))),
+        ]
+        restarted = Signal()    # a cycle late: the engines have the layer only then
+        m.d.sync += restarted.eq(sequencer.restart_streams)
+        for n, engine in enumerate(engines):
+            ring, ram = engine.stream, weights[n // 2]
+            writes = streamer.write & (streamer.write_engine == n)
+            m.d.comb += [
+                ring.limit.eq(streamer.limit[n]), streamer.freed[n].eq(ring.freed),
+                ring.restart.eq(restarted),
+            ]
+            with m.If(writes):
+                m.d.comb += [
+                    ram.write.eq(1), ram.write_data.eq(streamer.write_data),
+                    ram.a_address.eq(self._in_ring(streamer.write_word, n)),
+                    engines[n - n % 2].stream.blocked.eq(1),    # it reads by that port
+                ]
+        # A layer that is not where the streams are: nobody ran those before, or somebody wrote.
+        misplaced = Signal()
+        m.d.sync += [
+            misplaced.eq(Cat(engine.stream.misplaced for engine in engines).any()
+                         | (sequencer.run & sequencer.layer.streamed
+                            & ~(streamer.restarting | streamer.active))),
+            self.fault.eq(Mux(misplaced, Status.OUT_OF_TURN,
+                              Mux(self.fault != Status.OK, self.fault, streamer.fault))),
+        ]
+        with m.If(reset | self.start):
+            m.d.sync += self.fault.eq(Status.OK)
+        # One access of the host's, held until it is done.
+        m.d.sync += streamer.host_request.eq(streamer.host_request & ~streamer.host_done)
+        with m.If((bus.w_en | bus.r_en) & self._in_dram()):
+            m.d.sync += [
+                streamer.host_request.eq(1), streamer.host_write.eq(bus.w_en),
+                streamer.host_address.eq(bus.addr), streamer.host_data.eq(bus.w_data),
+            ]
+        return streamer
 
     def _gate(self, m, clusters, sequencer, busy, address, mask_write, mask_data, reset):
         """Scores of all clusters to the gate, its list to them. Returns the mask's read data."""

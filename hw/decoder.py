@@ -28,7 +28,8 @@ class BitReader(wiring.Component):
     that depends on `bits` comes after both sums; `long_count` stays the same). `seek` restarts at
     (`seek_word`, `seek_bit`), ready 4 cycles later. `word`, `bit` is the place of the next bit.
     Sustains 32 bits a cycle. Reads ahead up to 4 words past the end of the stream; what it finds
-    there is never used.
+    there is never used. With `hold` the word at `address` is not taken in this cycle: it is not
+    there yet, or another has the memory's port; so `ready` may come later, and go.
 
     The memory answers `address` one cycle later.
     """
@@ -36,7 +37,7 @@ class BitReader(wiring.Component):
     def __init__(self, address_bits: int):
         self._address_bits = address_bits
         super().__init__({
-            "address": Out(address_bits), "data": In(WORD_BITS),
+            "address": Out(address_bits), "data": In(WORD_BITS), "hold": In(1),
             "seek": In(1), "seek_word": In(address_bits), "seek_bit": In(5),
             "ready": Out(1), "bits": Out(FIELD_BITS), "first": Out(1),
             "take": In(1), "count": In(5),
@@ -57,7 +58,7 @@ class BitReader(wiring.Component):
 
         # Read ahead while there is room for what is stored and what is on its way.
         fetch = Signal()
-        m.d.comb += fetch.eq((level + arriving) < depth)
+        m.d.comb += fetch.eq(((level + arriving) < depth) & ~self.hold)
         m.d.sync += arriving.eq(fetch)
         with m.If(fetch):
             m.d.sync += self.address.eq(self.address + 1)
@@ -106,6 +107,22 @@ class BitReader(wiring.Component):
         return m
 
 
+class StreamPort(wiring.Signature):
+    """An engine and its weights from DRAM, seen from the engine. Words count from the beginning of
+    its stream, modulo the depth of the weight memory.
+
+    limit: first word that is not there yet. freed: first one that is still needed. streaming: the
+    address is one of the stream. blocked: somebody else has the memory's port. restart: the stream
+    begins anew; no layer is at work. misplaced: a layer starts elsewhere than where the stream is.
+    """
+
+    def __init__(self, address_bits: int):
+        super().__init__({
+            "limit": In(address_bits), "freed": Out(address_bits), "streaming": Out(1),
+            "blocked": In(1), "restart": In(1), "misplaced": Out(1),
+        })
+
+
 class RowDecoder(wiring.Component):
     """Decodes rows pass by pass.
 
@@ -121,6 +138,7 @@ class RowDecoder(wiring.Component):
     channels_tap, channels: asks the tap table for the number of channels of a tap (combinational).
     address, data: weight memory port, data one cycle after the address.
     code: a code was consumed in this cycle.
+    stream: what a core with DRAM has besides, see `StreamPort`.
     attend, channel, group: begins a pass of `attention.AttentionSource` (if config.attention).
     sums, attended: its items; a cycle in which the last one has been taken.
     """
@@ -141,7 +159,8 @@ class RowDecoder(wiring.Component):
             "header": Out(stream.Signature(layouts.pass_header())),
             "items": Out(stream.Signature(layouts.weight_item(config))),
             "code": Out(1),
-        } | (attention if config.attention else {}))
+        } | (attention if config.attention else {})
+          | ({"stream": Out(StreamPort(self._address_bits))} if config.dram_words else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -344,6 +363,10 @@ class RowDecoder(wiring.Component):
                         with m.If(ends_rows):
                             m.next = "IDLE"
 
+        if self._config.dram_words:
+            begins = reader.ready & fsm.ongoing("CHANNEL") & next_field
+            self._follow_stream(m, reader, begins, ends_pass & ends_rows)
+
         with m.If(ends_pass):
             m.d.sync += [
                 item_valid.eq(1), item.end.eq(1), first_pass.eq(0), group.eq(group + 1),
@@ -362,3 +385,21 @@ class RowDecoder(wiring.Component):
                     strip.eq(0), strip_word.eq(0), first_pass.eq(1), rows_left.eq(rows_left - 1),
                 ]
         return m
+
+    def _follow_stream(self, m, reader, begins, ends):
+        """Where the engine is in its stream. begins: a pass, with its row's first bit; ends: the
+        layer."""
+        layer, port = self.layer, self.stream
+        behind = Signal(self._address_bits)     # the layer before
+        m.d.comb += [
+            port.streaming.eq(layer.streamed),
+            reader.hold.eq(port.blocked | (layer.streamed & (reader.address == port.limit))),
+        ]
+        m.d.sync += port.misplaced.eq(
+            self.start & layer.streamed & (self.start_word != behind))
+        with m.If(layer.streamed & begins):
+            m.d.sync += port.freed.eq(reader.word)
+        with m.If(layer.streamed & ends):
+            m.d.sync += behind.eq(reader.word + (reader.bit != 0))
+        with m.If(port.restart):
+            m.d.sync += [behind.eq(0), port.freed.eq(0)]

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from . import layouts
 from .attention import AttentionSource
 from .config import WORD_BITS, CoreConfig
-from .decoder import RowDecoder
+from .decoder import RowDecoder, StreamPort
 from .fetch import Fetch
 from .passes import DrainPort
 from .unit import AccumulateUnit
@@ -46,18 +46,19 @@ class Setup(wiring.Signature):
 class MemoryPort(wiring.Signature):
     """An engine's share of a layer's rows, and its ports to the memories, from the engine's side.
 
-    port_blocked: the map port is taken in the next cycle.
+    port_blocked: the map port is taken in the next cycle. stream: with DRAM only.
     """
 
     def __init__(self, config: CoreConfig):
+        weight_bits = (config.weight_words - 1).bit_length()
         super().__init__({
             "rows": In(layouts.ENGINE),
-            "weight_address": Out((config.weight_words - 1).bit_length()),
+            "weight_address": Out(weight_bits),
             "weight_data": In(WORD_BITS),
             "map_address": Out((config.map_words - 1).bit_length()),
             "map_data": In(config.map_bits), "port_blocked": In(1),
             "events": Out(EngineEvents(config)),
-        })
+        } | ({"stream": Out(StreamPort(weight_bits))} if config.dram_words else {}))
 
 
 class Engine(wiring.Component):
@@ -100,6 +101,8 @@ class Engine(wiring.Component):
         m.d.sync += fetch.almost_full.eq(Cat(u.almost_full for u in units).any())
         if cfg.attention:
             self._attend(m, decoder, fetch)
+        if cfg.dram_words:
+            wiring.connect(m, decoder.stream, wiring.flipped(memory.stream))
         wiring.connect(m, decoder.items, fetch.items)
         wiring.connect(m, decoder.header, wiring.flipped(drain.headers))
         for i, unit in enumerate(units):

@@ -85,6 +85,7 @@ class Link(wiring.Component):
     bus: memories of the core. start, first_layer_address, stop_after, done: see the core.
     core_reset: a pulse that resets the core (its memories keep their content); 1 in reset too.
     busy: a request is at work or a reply on its way.
+    run_fault: with DRAM, of the core.
     error: a pulse when a frame is damaged or lost, or a run is stopped at its cycle limit.
     divisor: bit time of the UART in 1/16 cycles; `restore_divisor` brings the default back.
     ip: address of the board, `first_ip` after a reset; 0 where that is 0.
@@ -100,7 +101,7 @@ class Link(wiring.Component):
             "stop_after": Out(8), "done": In(1), "core_reset": Out(1),
             "busy": Out(1), "error": Out(1), "divisor": Out(20), "restore_divisor": In(1),
             "ip": Out(32),
-        })
+        } | ({"run_fault": In(Status)} if config.dram_words else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -138,6 +139,8 @@ class Link(wiring.Component):
             commands.done.eq(self.done), file.good.eq(receiver.good), file.bad.eq(receiver.bad),
             file.overrun.eq(receiver.overrun),
         ]
+        if self._config.dram_words:
+            m.d.sync += commands.run_fault.eq(self.run_fault)
         # A register on the way to both: the memories are far from the block RAM of the requests.
         own = commands.bus.space == Space.REGISTER
         for bus, chosen in ((self.bus, ~own), (file.bus, own)):
@@ -148,6 +151,7 @@ class Link(wiring.Component):
             ]
         m.d.comb += [
             commands.bus.r_valid.eq(file.bus.r_valid | self.bus.r_valid),
+            commands.bus.w_done.eq(self.bus.w_done),
             commands.bus.r_data.eq(Mux(file.bus.r_valid, file.bus.r_data, self.bus.r_data)),
         ]
         return m

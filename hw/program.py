@@ -33,7 +33,8 @@ HEADER: tuple[Fields, ...] = (
     (("step_ox", 10), ("step_oy", 10), ("step_px", 10), ("flush_strip", 1), ("listed", 1)),
     (("step_py", 10), ("out_base", 14), ("out_channel_stride", 8)),
     (("out_group_stride", 14), ("out_phase_stride", 12), ("strip_step", 5), ("last_layer", 1)),
-    (("strip_out_words", 8), ("value", 14), ("head_width", 7), ("attention", 1)),
+    (("strip_out_words", 8), ("value", 14), ("head_width", 7), ("attention", 1),
+     ("streamed", 1), ("stream_begin", 1)),
     (("key", 14), ("key_words", 4), ("key_group_stride", 14)),
 )
 ENGINE: Fields = (("start", 16), ("rows", 12))
@@ -49,6 +50,9 @@ TAP_WORDS = len(TAP)
 ROW_HEADER: Fields = (("channel", 12), ("bias-", 18), ("threshold-", 24))
 """What a row says besides its weights. In the weight stream these fields are as wide as the layer
 needs: `channel_bits`, and `neuron_bits` for each of the other two (`sw.compile.rice`)."""
+
+STREAM_FIELDS = ("streamed", "stream_begin")
+"""Fields of HEADER that only a core with DRAM reads (`CoreConfig.dram_words`)."""
 
 EDGE_ALWAYS, EDGE_FIRST, EDGE_LAST = 0, 1, 2
 """TAP.edge: apply the mask to every word, or only to the first/last word of an image row."""

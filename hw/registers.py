@@ -85,6 +85,9 @@ FRAME_WORDS = 512
 BUFFER_WORDS = 1024
 """Frames waiting in the board take their words and one more each of this buffer."""
 
+MAX_DIGEST = (1 << 16) - 1
+"""Most words that a digest can cover."""
+
 MAX_READ = 1024
 """Most words the host asks for in one frame (a larger count works, but costs more to repeat)."""
 
@@ -102,6 +105,8 @@ class Space(IntEnum):
     REGISTER = 4
     GATE = 5
     """Mask of the patch gate: flat position n is bit n mod 32 of word n / 32."""
+    DRAM = 6
+    """Of a core with the tier: engine * stream_stride + word."""
 
 
 class Status(IntEnum):
@@ -116,6 +121,8 @@ class Status(IntEnum):
     TIMEOUT = 6
     BAD_REQUEST = 7
     STOPPED = 8
+    DAMAGED = 9
+    OUT_OF_TURN = 10
 
 
 STATUS_TEXT = {
@@ -127,6 +134,8 @@ STATUS_TEXT = {
     Status.TIMEOUT: "the run did not end within its cycle limit, the core was reset",
     Status.BAD_REQUEST: "the board does not know this request",
     Status.STOPPED: "a request to start anew ended this one",
+    Status.DAMAGED: "weights in DRAM are damaged, or the memory does not answer",
+    Status.OUT_OF_TURN: "a layer was run whose weights have not come, or have gone, from DRAM",
 }
 
 
@@ -189,7 +198,7 @@ def space_words(config: CoreConfig) -> dict[Space, int]:
         Space.COUNTER: COUNTER_WORDS * COUNTER_LAYERS,
         Space.REGISTER: len(Register),
         Space.GATE: config.gate_tokens // 32 if config.gate else 0,
-    }
+    } | ({Space.DRAM: config.dram_words} if config.dram_words else {})
 
 
 def build_number(build_id: str) -> int:
@@ -206,13 +215,15 @@ def build_number(build_id: str) -> int:
 def identity(config: CoreConfig) -> int:
     """64-bit identity of a board: a hash of everything the host must agree on with it.
 
-    What adds up the accumulators is not the host's concern, and a drain for every engine is what
-    boards had before there was a choice.
+    What adds up the accumulators is not the host's concern; a drain for every engine and no DRAM
+    are what boards had before there was a choice.
     """
-    agreed = {name: value for name, value in config.as_dict().items()
-              if name != "dsp_adders" and (name, value) != ("drain_engines", 1)}
+    agreed = {name: value for name, value in config.as_dict().items() if name != "dsp_adders"
+              and (name, value) not in (("drain_engines", 1), ("dram_words", 0), ("ring_words", 0))}
+    header = [[field for field in word if config.dram_words
+               or field[0] not in program.STREAM_FIELDS] for word in program.HEADER]
     contract = {"protocol": PROTOCOL, "config": agreed, "request": REQUEST,
-                "reply": REPLY, "program": [program.HEADER, program.ENGINE, program.PLANE,
+                "reply": REPLY, "program": [header, program.ENGINE, program.PLANE,
                                             program.TAP, program.ROW_HEADER],
                 "counters": COUNTERS}
     text = json.dumps(contract, sort_keys=True, separators=(",", ":"))

@@ -24,6 +24,8 @@ class Sequencer(wiring.Component):
     run: start of the engines, and in a gate step of the gate. engines_done: all are done, the gate
         too, and every word is written.
     clear_scores, scores_busy: clears the gate's scores; the engines wait for it.
+    restart_streams, stream: the streams begin anew; may run ahead: while a layer is at work.
+    settled: nothing is on its way from DRAM; waited for at the end of a run.
     begin: a layer starts (counters clear). log: its counters are stored, until `logged`.
     index: index of the running layer.
     next_address: program address after the last layer that was run.
@@ -43,7 +45,8 @@ class Sequencer(wiring.Component):
             "begin": Out(1), "run": Out(1), "engines_done": In(1),
             "clear_scores": Out(1), "scores_busy": In(1),
             "log": Out(1), "logged": In(1),
-        })
+        } | ({"restart_streams": Out(1), "stream": Out(1), "settled": In(1)}
+             if config.dram_words else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -68,6 +71,7 @@ class Sequencer(wiring.Component):
         last_tap, planes_left = Signal(), Signal(7)
         m.d.sync += last_tap.eq(self.tap_index + 1 == self.layer.n_taps)
 
+        settled = self.settled if cfg.dram_words else 1
         position = Signal(8)
         remaining = Signal(8)
         m.d.comb += self.busy.eq(1)
@@ -78,7 +82,9 @@ class Sequencer(wiring.Component):
         with m.Elif(sweep_left != 0):
             m.d.sync += sweep_left.eq(sweep_left - 1)
 
-        with m.FSM():
+        with m.FSM() as fsm:
+            if cfg.dram_words:
+                m.d.comb += self.stream.eq(self.busy & ~(self.log | fsm.ongoing("SETTLE")))
             with m.State("IDLE"):
                 m.d.comb += self.busy.eq(0)
                 with m.If(self.start):
@@ -101,6 +107,8 @@ class Sequencer(wiring.Component):
                         m.d.sync += word.eq(self.data)
                 # As soon as the layer's second word is there.
                 m.d.comb += self.clear_scores.eq(self.layer.score_clear & (position == 2))
+                if cfg.dram_words:  # likewise; nothing is decoded until all words are there
+                    m.d.comb += self.restart_streams.eq(self.layer.stream_begin & (position == 11))
                 with m.If(position == header_words - 1):
                     m.d.sync += position.eq(0)
                     m.next = "ENGINES"
@@ -146,9 +154,17 @@ class Sequencer(wiring.Component):
                 with m.If(self.logged):
                     m.d.sync += [self.index.eq(self.index + 1), remaining.eq(remaining - 1)]
                     with m.If(self.layer.last_layer | (remaining == 1)):
-                        m.d.comb += self.done.eq(1)
+                        m.d.comb += self.done.eq(settled)
                         m.d.sync += self.next_address.eq(self.address)
                         m.next = "IDLE"
+                        if cfg.dram_words:
+                            with m.If(~settled):
+                                m.next = "SETTLE"
                     with m.Else():
                         m.next = "BEGIN"
+            if cfg.dram_words:
+                with m.State("SETTLE"):
+                    with m.If(settled):
+                        m.d.comb += self.done.eq(1)
+                        m.next = "IDLE"
         return m

@@ -14,6 +14,7 @@ from .core import Core
 from .datagrams import UDP, Datagrams
 from .link import Link
 from .registers import DEFAULT_BAUD, FIRST_IP
+from .stream import DramPort
 from .uart import UartReceiver, UartSender, divisor_for
 
 
@@ -27,6 +28,7 @@ class Top(wiring.Component):
     core: another core with the ports of `core.Core`, for tests.
     build: 64 bits that tell the build, in registers BUILD_LOW and BUILD_HIGH.
     ethernet: whether the board has an address, `ip`.
+    dram: the memory of a core with one.
     """
 
     def __init__(self, config: CoreConfig, *, core: wiring.Component | None = None,
@@ -37,7 +39,7 @@ class Top(wiring.Component):
             "rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)),
             "reset": In(1), "busy": Out(1), "error": Out(1),
             "divisor": Out(20), "restore_divisor": In(1), "ip": Out(32),
-        })
+        } | ({"dram": Out(DramPort())} if config.dram_words else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -57,6 +59,9 @@ class Top(wiring.Component):
             self.busy.eq(link.busy), self.error.eq(link.error), self.divisor.eq(link.divisor),
             self.ip.eq(link.ip), link.restore_divisor.eq(self.restore_divisor),
         ]
+        if self._config.dram_words:
+            wiring.connect(m, core.dram, wiring.flipped(self.dram))
+            m.d.comb += link.run_fault.eq(core.fault)
         return m
 
 

@@ -31,12 +31,14 @@ from hw.boards import BOARDS
 from hw.config import PRESETS, CoreConfig
 from hw.registers import build_number
 from sw.board.transport import Transport
+from sw.core.dram_timing import SIMULATED
 from sw.errors import SpikeTicketError
 
 if TYPE_CHECKING:
     from amaranth import Module, Signal
 
 HARNESS = Path(__file__).with_name("harness.cpp")
+DRAM = Path(__file__).with_name("dram.v")
 DEFAULT_PRESET = BOARDS["sim"].preset
 
 VERILATOR = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--threads", "1",
@@ -94,8 +96,10 @@ def build_key(config: CoreConfig) -> str:
     digest = hashlib.sha256()
     versions = [importlib.metadata.version(name) for name in ("amaranth", "verilator")]
     settings = [config.as_dict(), versions, VERILATOR, FAST, SLOW, sys.platform]
+    settings += [SIMULATED] if config.dram_words else []
     digest.update(json.dumps(settings).encode())
-    digest.update(HARNESS.read_bytes())
+    for path in (HARNESS, *([DRAM] if config.dram_words else [])):
+        digest.update(path.read_bytes())
     for path in sorted(_GATEWARE.glob("*.py")):
         digest.update(_code(path).encode())
     return digest.hexdigest()[:20]
@@ -153,7 +157,8 @@ def build(config: CoreConfig, *, progress: bool = True, force: bool = False) -> 
     compiler()  # complains before the message does
     if progress and not sys.stderr.isatty():
         print("building the simulated board (once; one to three minutes)", file=sys.stderr)
-    compile_verilog(lambda: {"top.v": gateware(config)}, library, progress=progress)
+    compile_verilog(lambda: {"top.v": gateware(config)} | (
+        {"dram.v": DRAM.read_text()} if config.dram_words else {}), library, progress=progress)
     keep_newest(library.parent, "board-*.so")
     return library
 
@@ -216,8 +221,8 @@ def gateware(config: CoreConfig) -> str:
 
 
 def top_level(config: CoreConfig, number: int = 0) -> tuple[Module, list[Signal]]:
-    """`Top` and `Datagrams` with registered ports and no reset input, and the ports. number: of the
-    build.
+    """`Top` and `Datagrams` with registered ports and no reset input, and the ports; where there is
+    DRAM, the memory, too (`sim/dram.v`). number: of the build.
 
     Without a combinational path from any input, Verilator evaluates the design once a cycle.
     """
@@ -226,6 +231,7 @@ def top_level(config: CoreConfig, number: int = 0) -> tuple[Module, list[Signal]
 
     from hw.datagrams import Datagrams
     from hw.top import Top
+    from sim.dram import memory
 
     m = Module()
     m.domains.sync = domain = ClockDomain(reset_less=True)
@@ -250,6 +256,8 @@ def top_level(config: CoreConfig, number: int = 0) -> tuple[Module, list[Signal]
         port("udp_tx_data", 8).eq(udp.tx.payload.data), port("udp_tx_last").eq(udp.tx.payload.last),
         port("udp_tx_ip", 32).eq(udp.tx_ip), port("udp_tx_port", 16).eq(udp.tx_port),
     ]
+    if config.dram_words:
+        m.submodules.dram = memory(top.dram, config)
     with m.If(port("udp_give")):
         m.d.sync += [
             udp.rx.valid.eq(1), udp.rx.payload.data.eq(port("udp_data", 8)),

@@ -10,8 +10,10 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from hw.registers import COUNTER_WORDS, COUNTERS, Space
+from sw.board.jobs import memories
 from sw.compile.coding import encode_input, gate_input
 from sw.compile.image import Image
+from sw.core.dram_timing import SIMULATED
 
 CLOCK_NS = 10
 
@@ -53,6 +55,11 @@ class CoreBus:
             dut.bus__addr.value = address + offset
             dut.bus__w_data.value = int(word)
             await FallingEdge(dut.clk)
+            if space == Space.DRAM:
+                dut.bus__w_en.value = 0
+                await RisingEdge(dut.bus__w_done)
+                await FallingEdge(dut.clk)
+                dut.bus__w_en.value = 1
         dut.bus__w_en.value = 0
 
     async def read(self, space: int, address: int, count: int) -> list[int]:
@@ -68,11 +75,14 @@ class CoreBus:
         assert len(words) == count, f"asked for {count} words, got {len(words)}"
         return words
 
-    async def write_program(self, words) -> None:
-        await self.write(Space.PROGRAM, 0, words)
-
-    async def write_weights(self, pair: int, words) -> None:
-        await self.write(Space.WEIGHT, pair * self.config.weight_stride, words)
+    async def load(self, image: Image) -> None:
+        """A network's program, weights and streams."""
+        for space, address, words in memories(image):
+            if space != Space.GATE:     # written with the input
+                await self.write(space, address, words)
+        # The memory comes to rest, as it does in the time that a request takes on any line.
+        await ClockCycles(self.dut.clk, SIMULATED.rest + SIMULATED.pause)
+        await FallingEdge(self.dut.clk)
 
     async def write_map(self, address: int, data: bytes) -> None:
         """Map words from word `address`, as bytes, least significant first."""

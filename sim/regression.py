@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from hw import program
-from hw.config import PRESETS
+from hw.config import PRESETS, CoreConfig
 from sim.samples.networks import random_input, random_network
 from sim.samples.spikeformers import random_masks, random_spikeformer
 from sw.compile import image_file
@@ -36,6 +36,7 @@ from sw.compile.compiler import compile_network
 from sw.compile.image import Image
 from sw.compile.listing import LayerCode, read_program
 from sw.core import cycles, machine
+from sw.core.weights import Weights
 from sw.errors import Difference, SpikeTicketError
 from sw.integer import reference
 from sw.integer.gate import Gate
@@ -43,6 +44,9 @@ from sw.integer.network import INPUT, Layer, Network
 
 CONFIG = replace(PRESETS["tiny"], engines=3, drain_engines=2, lanes=2, map_words=1024)
 """Small, with two engines that share a drain and one with its own, and two neuron lanes."""
+
+STREAMED = replace(CONFIG, weight_words=512, dram_words=1 << 14, ring_words=128)
+"""The same with all weights in DRAM."""
 
 SEEDS = (603, 928, 637, 1200, 891, 54, 348, 68, 527, 1116, 860, 630, 100015, 100024, 107, 628,
          100120, 386, 100091, 109, 100235, 517, 1030, 417, 794, 100057, 678, 828, 1115, 247, 257,
@@ -77,15 +81,19 @@ class Case:
         return reference.run(self.network, self.array[None], masks=masks)
 
 
-def make_case(seed: int) -> Case:
-    """The network and input of a seed. Raises SpikeTicketError where it does not fit."""
+def make_case(seed: int, config: CoreConfig = CONFIG) -> Case:
+    """The network and input of a seed. Raises SpikeTicketError where it does not fit.
+
+    All weights stream if the core has DRAM.
+    """
+    stream = config.dram_words > 0
     rng = np.random.default_rng(seed)
     if seed >= SPIKEFORMERS:
         network = random_spikeformer(rng, max_side=int(rng.choice([4, 8, 10])), max_heads=2,
                                      max_head_width=9, max_blocks=1, max_timesteps=8,
                                      column=False, name=f"seed{seed}")
         masks = random_masks(rng, network, 1)
-        return Case(seed, network, compile_network(network, CONFIG, keep_all=True),
+        return Case(seed, network, compile_network(network, config, keep_all=True, stream=stream),
                     random_input(rng, network), None if masks is None else masks[0])
     size = int(rng.choice([4, 7, 10, 20]))
     shape: dict[str, int] = {"max_size": size}
@@ -95,7 +103,7 @@ def make_case(seed: int) -> Case:
         shape = {"max_size": 2, "width": 2 * CONFIG.window + 3}
     network = random_network(rng, max_channels=int(rng.choice([2, 4, 6])), max_layers=2,
                              name=f"seed{seed}", **shape)
-    image = compile_network(network, CONFIG, keep_all=True)
+    image = compile_network(network, config, keep_all=True, stream=stream)
     return Case(seed, network, image, random_input(rng, network))
 
 
@@ -107,7 +115,8 @@ def check_software(case: Case) -> dict[str, np.ndarray]:
     """
     run = case.reference()
     # As on a board, too: words are used again as soon as nobody needs what is in them.
-    reusing = compile_network(case.network, CONFIG)
+    config = case.image.config
+    reusing = compile_network(case.network, config, stream=config.dram_words > 0)
     for image in (reusing, case.image):
         expected = {"logits": run.logits[0]}
         for name, layout in image.maps.items():
@@ -158,13 +167,15 @@ COUNTED = {"weights": "weights", "updates": "updates", "writes": "written"}
 """Counters that software core and gateware share: names in the one and in the other."""
 
 
-def run_gateware(folder: Path) -> None:
+def run_gateware(folder: Path, config: CoreConfig = CONFIG) -> None:
     """The core in Icarus on written cases. Raises Mismatch."""
     from hw.core import Core
+    from sim.dram import VERILOG, CoreWithDram
     from sim.runner import run_bench
 
+    core, cells = (CoreWithDram(config), [VERILOG]) if config.dram_words else (Core(config), [])
     try:
-        run_bench(Core(CONFIG), "sim.benches.regression_bench", cases=str(folder))
+        run_bench(core, "sim.benches.regression_bench", cells=cells, cases=str(folder))
     except AssertionError as error:
         lines = str(error).splitlines()
         found = [line.strip() for line in lines if "Error: " in line or "Mismatch" in line]
@@ -311,9 +322,10 @@ def matters(case: Case, alter: Callable[[LayerCode], LayerCode]) -> bool:
         for address, words in encode_input(image, array):
             memory[address:address + len(words)] = words
         lanes, gate = words_to_lanes(memory), machine.GateState.begin(CONFIG, mask)
+        weights = Weights.of(image)
         try:
             for code in program_codes:
-                machine.run_layer(code, image.weights, lanes, CONFIG, gate)
+                machine.run_layer(code, weights.of_layer(code), lanes, CONFIG, gate)
         except RuntimeError:
             return False
         memories.append(lanes_to_words(lanes))

@@ -1,7 +1,9 @@
-"""SpikingJelly's Spikformer with drawn weights as a ticket: what would such a network need?
+"""SpikingJelly's Spikformer, or a network of `sw.nets`, with drawn weights as a ticket: what would
+such a network need?
 
     spiketicket import drawn --sparsity 0.95 --out spikformer-4-384.safetensors
     spiketicket plan spikformer-4-384.safetensors --board arty_a7_100
+    spiketicket import drawn --model vgg9 --bits 1 --sparsity 0.5 --out vgg9.safetensors
 
 Nothing is trained: the weights are SpikingJelly's initial ones, the smallest magnitudes of every
 layer removed; the batch norms have seen some images (noise, or --data), so that the neurons fire.
@@ -17,12 +19,13 @@ from spikingjelly.activation_based import functional, neuron
 from spikingjelly.activation_based.model import spikformer
 from torch import Tensor, nn
 
-from . import ticket
+from . import nets, ticket
 from .data import datasets
 from .errors import BadInput
 from .imports import from_spikingjelly
 from .integer import reference
 from .integer.network import Network
+from .nets.config import NetConfig
 from .nets.token_gate import TokenGate
 from .tickets.masks import by_score
 from .tickets.scores import connections
@@ -34,38 +37,50 @@ CALIBRATION = 16
 def drawn_network(depth: int = 4, width: int = 384, heads: int = 12, side: int = 32,
                   channels: int = 3, classes: int = 10, timesteps: int = 4, patch: int = 4,
                   sparsity: float = 0.95, bits: int = 4, keep: int | None = None,
-                  images: Tensor | None = None, seed: int = 0) -> Network:
+                  images: Tensor | None = None, seed: int = 0,
+                  model: str | None = None, theta: float = 1.0) -> Network:
     """A Spikformer of SpikingJelly with drawn weights as an integer network.
 
-    patch: 4 or 16, pixels of a token's side. sparsity: fraction removed in every layer. keep:
-    tokens behind a gate of mode "count", None for no gate. images: uint8 [B, channels, side, side]
+    model: a network of `sw.nets` instead, for which depth, width, heads, patch and keep do not
+    matter; theta: its threshold, where currents have variance 1. patch: 4 or 16, pixels of a
+    token's side. sparsity: fraction removed in every layer. bits: of the weights; with 1 those of
+    a layer are plus or minus one number before the batch norms see them. keep: tokens behind a gate
+    of mode "count", None for no gate. images: uint8 [B, channels, side, side]
     for the batch norms, None for noise. Raises SpikeTicketError for shapes that do not exist.
     """
     torch.manual_seed(seed)
+    shape, name = (channels, side, side), model or f"spikformer-{depth}-{width}"
     try:
-        model = spikformer.Spikformer(
-            T=timesteps, in_channels=channels, img_size_h=side, img_size_w=side, patch_size=patch,
-            num_classes=classes, embed_dims=width, num_heads=heads, depths=depth,
-            spiking_neuron=lambda **more: neuron.LIFNode(tau=2.0, **more))
+        made = nets.build(NetConfig(model, shape, classes, timesteps, 0.5, theta)) if model else (
+            spikformer.Spikformer(
+                T=timesteps, in_channels=channels, img_size_h=side, img_size_w=side,
+                patch_size=patch, num_classes=classes, embed_dims=width, num_heads=heads,
+                depths=depth, spiking_neuron=lambda **more: neuron.LIFNode(tau=2.0, **more)))
     except (ValueError, AssertionError) as error:
         raise BadInput(f"SpikingJelly has no such Spikformer ({error})") from error
+    if images is None:
+        images = torch.randint(0, 256, (CALIBRATION, *shape))
+    _prepare(made, sparsity, bits, images)
+    if keep is not None and model is None:
+        made.token_gate = TokenGate("count", keep, (side // patch, side // patch), (-2, -1))
+        made.patch_embed.register_forward_hook(made.token_gate.behind)
+    return from_spikingjelly(made, shape, timesteps, bits=bits, check=False, name=name).network
+
+
+def _prepare(model: nn.Module, sparsity: float, bits: int, images: Tensor) -> None:
+    """Prune it, and show its batch norms the images."""
     weights = {name: m.weight for name, m in connections(model).items()}
     with torch.no_grad():
         for name, mask in by_score(weights, sparsity, "layer").items():
-            weights[name].mul_(mask)
-        if images is None:
-            images = torch.randint(0, 256, (CALIBRATION, channels, side, side))
+            weight = weights[name].mul_(mask)
+            if bits == 1:
+                weight.copy_(weight.sign() * weight.abs().sum() / mask.sum().clamp(min=1))
         for m in model.modules():
             if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
                 m.momentum = None                           # the mean of what they see
         model.train()(images.float() / 255)
         functional.reset_net(model)
     model.eval()
-    if keep is not None:
-        model.token_gate = TokenGate("count", keep, (side // patch, side // patch), (-2, -1))
-        model.patch_embed.register_forward_hook(model.token_gate.behind)
-    return from_spikingjelly(model, (channels, side, side), timesteps, bits=bits, check=False,
-                             name=f"spikformer-{depth}-{width}").network
 
 
 def write(out: Path, data: str | None = None, *, side: int = 32, channels: int = 3,

@@ -83,6 +83,7 @@ def _ulx3s(tmp_path, *more):
     (["--board", "arty_a7", "--baud", "13000000"], r"--baud 13000000 is outside 9600..12000000"),
     (["--board", "ulx3s_85f", "--baud", "4000000"], r"outside 9600..3000000, what ulx3s_85f"),
     (["--board", "ulx3s_85f", "--ethernet"], r"ulx3s_85f has no Ethernet PHY.*: arty.*, versa"),
+    (["--board", "arty_a7", "--preset", "a35td"], r"arty_a7's memory has no controller yet"),
     (["--board", "arty_a7", "--ethernet", "--clock", "40"], r"--clock 40 is too slow .* 50 MHz"),
     (["--board", "arty_a7", "--seed", "1", "--seeds", "2"], "exclude each other"),
     (["--board", "arty_a7", "--seeds", "0"], r"--seeds 0 is outside 1..100"),

@@ -19,6 +19,7 @@ from sw.compile.image import Image, MapLayout
 from sw.compile.layout import allocate
 from sw.compile.listing import read_program
 from sw.core import machine
+from sw.core.weights import Weights
 from sw.errors import SpikeTicketError
 from sw.integer import reference
 from sw.integer.network import INPUT, InputSpec, Layer, Network, Neuron, Pool, Synapses
@@ -256,7 +257,7 @@ def test_a_program_can_stop_after_any_layer():
         memory = np.zeros((image.config.map_words, image.config.window // 2), np.uint8)
         for address, data in encode_input(image, array):
             memory[address:address + len(data)] = data
-        result = machine.execute(words, image.weights, memory, image.config)
+        result = machine.execute(words, Weights.of(image), memory, image.config)
         assert len(result.layers) == layout.born + 1
         assert np.array_equal(decode_map(image, result.memory, name), expected[name][:, 0])
 

@@ -172,6 +172,7 @@ from sw.compile.listing import read_program
 import sys
 from tests import test_cycles, test_cycles_spikeformer as here
 from sw.core import cycles, machine
+from sw.core.weights import Weights
 for network, image, array in test_cycles.compiled(8, here.CONFIGS["two_lanes"], 1):
     machine.run(image, array), cycles.simulate(image, array)
 for name in here.CONFIGS:
@@ -188,7 +189,7 @@ for network, image, array, mask in here.compiled(4, here.CONFIGS["tiny"], 6, max
             shape = image.config.map_words, image.config.window
             lanes = rng.integers(0, 16, shape).astype(np.uint8)
             try:
-                machine.run_layer(wrong, image.weights, lanes, image.config)
+                machine.run_layer(wrong, Weights.of(image).of_layer(code), lanes, image.config)
             except RuntimeError:
                 pass
 print("done")

@@ -68,6 +68,9 @@ def request(board: str, *, preset: str | None = None, clock_mhz: float | None = 
         config = replace(PRESETS[chosen], **({"clock_hz": hertz} | (changes or {})))
     except ValueError as error:
         raise BadInput(f"--set: {error}") from None
+    if config.dram_words:
+        raise BadInput(f"a core with DRAM (dram_words {config.dram_words}) is for simulation only: "
+                       f"{board}'s memory has no controller yet; choose another --preset")
     family = DEVICES[found.device].family
     _check_toolchain(toolchain, family)
     parameters(family, round(platform_of(found).default_clk_frequency), config.clock_hz)

@@ -26,9 +26,7 @@ async def run_cases(dut):
     for folder in map(Path, settings()["cases"]):
         image = image_file.load(folder / "image.npz")
         bus = CoreBus(dut, image.config)
-        await bus.write_program(image.program)
-        for pair, words in enumerate(image.weights):
-            await bus.write_weights(pair, words)
+        await bus.load(image)
         dumps, counters = [], []
         inputs, masks = np.load(folder / "inputs.npy"), folder / "masks.npy"
         masks = np.load(masks) if masks.exists() else [None] * len(inputs)

@@ -88,9 +88,7 @@ async def locked_while_busy(dut):
         for address, data in encode_input(image, array):
             await bus.write_map(address, data.tobytes())
 
-    await bus.write_program(image.program)
-    for pair, words in enumerate(image.weights):
-        await bus.write_weights(pair, words)
+    await bus.load(image)
     mask = rng.integers(0, 1 << 32, config.gate_tokens // 32).tolist()
     await bus.write(Space.GATE, 0, mask)
     await load_input()

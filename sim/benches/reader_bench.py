@@ -16,6 +16,12 @@ SEEK_CYCLES = 4
 """Cycles between a seek and the first one that is ready."""
 
 
+def silence(dut) -> None:
+    for name in ("seek", "take", "count", "long", "long_count", "data", "seek_word", "seek_bit",
+                 "hold"):
+        getattr(dut, name).value = 0
+
+
 @cocotb.test()
 @cocotb.parametrize(mode=MODES)
 async def reads(dut, mode):
@@ -23,9 +29,7 @@ async def reads(dut, mode):
     rng = seeded(settings()["seed"], mode)
     words = rng.integers(0, 1 << 32, 1 << address_bits).tolist()
     stream = sum(word << 32 * n for n, word in enumerate(words))
-    for name in ("seek", "take", "count", "long", "long_count", "data", "seek_word",
-                 "seek_bit"):
-        getattr(dut, name).value = 0
+    silence(dut)
     await start(dut, 20_000)
     stalls = Stalls(mode, rng)
     address = place = 0
@@ -62,3 +66,40 @@ async def reads(dut, mode):
             want = stream >> place & (1 << FIELD_BITS) - 1
             assert int(dut.bits.value) == want, f"bits at {place}"
             place += take
+
+
+@cocotb.test()
+@cocotb.parametrize(chance=(0.1, 0.5, 0.95))
+async def reads_what_comes_late(dut, chance):
+    """Words that are not there, or not to be had in this cycle: none is skipped or read twice, and
+    what was held comes as soon as after a seek."""
+    address_bits = settings()["address_bits"]
+    rng = seeded(settings()["seed"], f"late{chance}")
+    words = rng.integers(0, 1 << 32, 1 << address_bits).tolist()
+    stream = sum(word << 32 * n for n, word in enumerate(words))
+    silence(dut)
+    await start(dut, 60_000)
+    answer = 0
+    for _ in range(30):
+        place = int(rng.integers(0, 32 * len(words) - 2000))
+        end, free, begin = place + int(rng.integers(100, 1500)), 0, True
+        while place < end:
+            await FallingEdge(dut.clk)
+            hold, ready = bool(rng.random() < chance), bool(dut.ready.value)
+            take = int(rng.integers(0, FIELD_BITS + 1)) if ready and not begin else 0
+            # The answer to a word that was not taken is another's.
+            dut.data.value = answer
+            dut.hold.value, dut.take.value, dut.count.value = hold, take > 0, take
+            dut.seek.value = begin
+            dut.seek_word.value, dut.seek_bit.value = divmod(place, 32)
+            await ReadOnly()
+            taken = not hold
+            answer = words[int(dut.address.value)] if taken else int(rng.integers(0, 1 << 32))
+            if ready and not begin:
+                assert int(dut.word.value) * 32 + int(dut.bit.value) == place
+                assert int(dut.bits.value) == stream >> place & (1 << FIELD_BITS) - 1, place
+            # Counted from the seek, or from the last cycle that was held.
+            free = 0 if hold or begin else free + 1
+            assert ready or begin or free <= SEEK_CYCLES, "not ready, with nothing held"
+            place += take
+            begin = False

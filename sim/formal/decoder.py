@@ -20,12 +20,29 @@ def taken_bits(reader: BitReader):
     return Mux(reader.long, reader.long_count, reader.count)
 
 
+@proof("decoder.BitReader/late_words", depth=4, reach=16, induction=True, quick=True,
+       scope="16 words of 32 bits with arbitrary content; any seeks, takes and holds")
+def reader_late_words(f: Bench):
+    """Whenever words are held, `bits` shows the stream from the reader's place on, the place is
+    where the takes have led, and no word is fetched while it is held: nothing of the stream is
+    skipped or repeated."""
+    reader = _window(f)
+    f.claim("held", implies(f.past(reader.hold) & ~f.past(reader.seek) & f.started,
+                            reader.address == f.past(reader.address)))
+    f.cover("ready_after_a_hold", f.past(reader.hold, 3) & reader.ready)
+
+
 @proof("decoder.BitReader/window", depth=4, reach=12, induction=True, quick=True,
        scope="16 words of 32 bits with arbitrary content; any seeks and takes")
 def reader_window(f: Bench):
     """`bits` shows the stream from the reader's place on, the place is where the takes have led,
     and the reader is ready 4 cycles after a seek and from then on, whatever is taken: nothing of
     the stream is skipped or repeated."""
+    f.assume(~_window(f, keeps_up=True).hold)
+
+
+def _window(f: Bench, keeps_up: bool = False) -> BitReader:
+    """A reader and what is claimed of it; keeps_up: no word is ever held."""
     reader = BitReader(4)
     inner = f.open("reader", reader)
     count = taken_bits(reader)
@@ -33,7 +50,8 @@ def reader_window(f: Bench):
     f.assume(implies(f.started, reader.long_count == f.past(reader.long_count)))
     # An arbitrary word of the memory; the claims about it hold for each.
     place, content = f.constant("some_place", 4), f.constant("content", 32)
-    f.assume(implies(f.past(reader.address) == place, ~f.started | (reader.data == content)))
+    f.assume(implies((f.past(reader.address) == place) & ~f.past(reader.hold),
+                     ~f.started | (reader.data == content)))
     f.assume(f.started | reader.seek)
 
     age, word, bit = Signal(range(READY + 1)), Signal(4), Signal(5)
@@ -46,7 +64,8 @@ def reader_window(f: Bench):
             f.m.d.comb += end.eq(bit + count)
             f.m.d.sync += [bit.eq(end[:5]), word.eq(word + end[5:])]
     f.claim("place", implies(f.started, (reader.word == word) & (reader.bit == bit)))
-    f.claim("ready_after_seek", implies(f.started, reader.ready == (age == READY)))
+    if keeps_up:
+        f.claim("ready_after_seek", implies(f.started, reader.ready == (age == READY)))
     here, shown = Signal(4), Signal(24)
     f.m.d.comb += [here.eq(place - reader.word),
                    shown.eq(Cat(Mux(here == 0, content, inner["low"]),
@@ -72,12 +91,17 @@ def reader_window(f: Bench):
     f.lemma("window_low", implies(f.started & (filled == 2) & (here == 0), low == content))
     f.lemma("window_high", implies(f.started & (filled != 0) & (here == filled - 1),
                                    high == content))
+    f.lemma("stored_is_not_empty", inner["stored"] == (level != 0))
+    if not keeps_up:
+        f.lemma("two_in_the_window", filled != 3)
+        return reader
     for when, state in ((1, (0, 0, 0)), (2, (0, 0, 1)), (3, (0, 1, 1)), (4, (1, 1, 1))):
         f.lemma(f"state_{when}_after_seek", implies(age == when, Cat(
             filled == state[0], level == state[1], arriving == state[2]).all()))
     f.lemma("keeps_up", implies(age == READY, (filled == 2) & (level != 0)
                                 & (level + arriving >= 2)))
     f.cover("full_speed", (age == READY) & (word == 3) & reader.take & (count == 24))
+    return reader
 
 
 @proof("decoder.RowDecoder/streams", depth=4, reach=16, quick=True, induction=True,

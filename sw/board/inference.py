@@ -109,7 +109,7 @@ class Identity:
 
     id: `hw.registers.identity`; build: first 64 bits of the build's ID. board, preset: what is
     known under these numbers (`sw.board.identities`), "" if nothing is. simulated: as the
-    transport knows it; gateware cannot tell.
+    transport knows it; gateware cannot tell. dram_bytes: of the memory behind the core, 0 without.
     """
 
     protocol: int
@@ -122,3 +122,4 @@ class Identity:
     board: str = ""
     preset: str = ""
     simulated: bool = False
+    dram_bytes: int = 0

@@ -31,6 +31,8 @@ def memories(image: Image) -> list[tuple[Space, int, np.ndarray]]:
     parts = [(Space.PROGRAM, 0, image.program)]
     for pair, words in enumerate(image.weights):
         parts.append((Space.WEIGHT, pair * image.config.weight_stride, words))
+    for engine, words in enumerate(image.streams):
+        parts.append((Space.DRAM, engine * image.config.stream_stride, words))
     if image.gate is not None:
         parts.append((Space.GATE, 0, np.array(image.gate.mask, np.uint32)))
     return [part for part in parts if len(part[2])]

@@ -50,7 +50,7 @@ def identify(session: Session, config: CoreConfig | None) -> tuple[Identity, Cor
         int(got[Register.PROTOCOL]), identity, int(got[Register.CLOCK_HZ]),
         *(int(got[r]) for r in (Register.FRAMES, Register.BAD_FRAMES, Register.OVERRUNS)),
         build, known.board if known else "", known.preset if known else "",
-        session.transport.simulated), config
+        session.transport.simulated, 4 * config.dram_words), config
 
 
 def address(session: Session) -> str:
@@ -82,7 +82,9 @@ def write_image(session: Session, image: Image,
 
 def holds(session: Session, image: Image) -> bool:
     """Whether the board holds a network (it computes CRCs of its memories)."""
-    parts = memories(image)
+    parts = [(space, address + start, words[start:start + count])
+             for space, address, words in memories(image)
+             for start, count in chunks(0, len(words), registers.MAX_DIGEST)]
     jobs: list[Job] = [[Request(read=Read(space, address, len(words), digest=True))]
                        for space, address, words in parts]
     return all(int(reply.words[0]) == digest(words)

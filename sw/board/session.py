@@ -29,6 +29,13 @@ Job = Sequence[Request]
 _AGAIN = {Status.BAD_FRAME, Status.OVERRUN, Status.ORDER, Status.STOPPED}
 """Answers after which the same request may well succeed."""
 
+_REMEDIES = {
+    Status.TIMEOUT: "load the network again",
+    Status.DAMAGED: "load the network again, and suspect the memory if that fails too",
+    Status.OUT_OF_TURN: "run the network from its first layer",
+}
+"""What helps against other answers than OK, where it is not another version."""
+
 _MAX_STALE = 1000
 """Answers to nothing that was asked, in a row, before the line counts as disturbed."""
 
@@ -275,11 +282,10 @@ class Session:
             if reply.epoch != self._sent[place].epoch:
                 return None, "an answer belongs to something else"
             if reply.status != Status.OK:
-                remedy = (f" ({reply.cycles} cycles); load the network again"
-                          if reply.status == Status.TIMEOUT
-                          else "; use a board and a host of one version")
+                remedy = _REMEDIES.get(reply.status, "use a board and a host of one version")
+                cycles = f" ({reply.cycles} cycles)" if reply.status == Status.TIMEOUT else ""
                 raise BoardError(
-                    f"{self.transport.name}: {STATUS_TEXT[reply.status]}{remedy}")
+                    f"{self.transport.name}: {STATUS_TEXT[reply.status]}{cycles}; {remedy}")
             if place > 0 or len(reply.words) != self._sent[0].request.reply_words:
                 return None, "answers are missing"
             self._epochs = {reply.epoch}

@@ -186,6 +186,9 @@ def typical(ticket: Ticket, *, data: Annotated[str, Parameter(
 
 @app.command
 def drawn(*, out: Annotated[Path, out_file("the ticket")],
+          model: Annotated[str | None, Parameter(
+              help="a network of ours, as vgg9 or 32p-64p-128 (default: a Spikformer)")] = None,
+          theta: Annotated[float, number("threshold of such a network", 0)] = 1.0,
           depth: Annotated[int, number("encoder blocks", 1)] = 4,
           width: Annotated[int, number("channels of a token", 1)] = 384,
           heads: Annotated[int, number("heads of the attention", 1)] = 12,
@@ -201,19 +204,20 @@ def drawn(*, out: Annotated[Path, out_file("the ticket")],
               "fraction of every layer's weights removed", 0, 1)] = 0.95,
           data: Annotated[str | None, Parameter(
               help="images for the batch norms and the activity (default: noise)")] = None) -> None:
-    """SpikingJelly's Spikformer with drawn weights as a ticket: what would such a network need?
+    """SpikingJelly's Spikformer with drawn weights, or another network, as a ticket.
 
-    Nothing is trained: the weights are SpikingJelly's initial ones, the smallest
-    magnitudes of every layer removed; the batch norms have seen some images, so
-    that the neurons fire. For sizes, cycles and exactness, never for accuracy.
+    What would such a network need? Nothing is trained: the weights are the initial ones,
+    the smallest magnitudes of every layer removed; the batch norms have seen some images,
+    so that the neurons fire. For sizes, cycles and exactness, never for accuracy.
 
     examples:
       spiketicket import drawn --sparsity 0.95 --out spikformer-4-384.safetensors
       spiketicket plan spikformer-4-384.safetensors --board arty_a7_100
+      spiketicket import drawn --model vgg9 --bits 1 --sparsity 0.5 --out vgg9.safetensors
       spiketicket import drawn --depth 2 --width 96 --heads 6 --keep 44 --out small.safetensors
     """
     from .. import drawn_spikformer
     print(drawn_spikformer.write(
         out, data, depth=depth, width=width, heads=heads, side=side, channels=channels,
-        classes=classes, timesteps=timesteps, patch=patch, bits=bits, seed=seed, keep=keep,
-        sparsity=sparsity))
+        model=model, theta=theta, classes=classes, timesteps=timesteps, patch=patch, bits=bits,
+        seed=seed, keep=keep, sparsity=sparsity))

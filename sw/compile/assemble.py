@@ -14,6 +14,7 @@ from hw.config import WORD_BITS, CoreConfig
 from ..integer.network import INPUT, entropy_bits
 from . import rice
 from .bounds import accumulator_bounds, bits_needed, check_layer
+from .dram import Tier, blocks, choose_streamed
 from .fit import LayoutError, Memory
 from .header import header_fields
 from .image import LayerInfo, MapLayout
@@ -247,63 +248,127 @@ def step_words(plan: Plan, step: Step, taps: Sequence[Sequence[Tap]], header: di
 
 @dataclass(frozen=True, eq=False)
 class Assembly:
-    """What the last pass makes: program words, weight words per pair and what each step took."""
+    """What the last pass makes: program words, weight words per pair, streams in DRAM per engine
+    (none if no weights stream), and what each step took."""
 
     program: np.ndarray
     weights: tuple[np.ndarray, ...]
+    streams: tuple[np.ndarray, ...]
     layers: tuple[LayerInfo, ...]
     memories: tuple[Memory, ...]
 
 
-def encode(plan: Plan, config: CoreConfig, activity: Activity, slack: float) -> Assembly:
+@dataclass(frozen=True, eq=False)
+class _Dealt:
+    """A step's rows, encoded and dealt to the engines. sizes: bits of each row. words: of each
+    engine's rows. cycles: estimated, of the busiest engine."""
+
+    step: Step
+    uses: Sequence[Sequence[Tap]]
+    taps: Sequence[Tap]
+    stream: Stream
+    engines: list[list[int]]
+    channel_bits: int
+    sizes: np.ndarray
+    words: list[np.ndarray]
+    cycles: float
+
+
+def _deal(plan: Plan, config: CoreConfig, activity: Activity, slack: float) -> list[_Dealt]:
+    used = [0] * config.pairs
+    dealt = []
+    for step, uses in zip(plan.steps, plan.taps, strict=True):
+        taps = [tap for use in uses for tap in use]
+        stream = make_stream(plan, step, taps, config, slack)
+        sizes = np.array([len(bits) + 2 * stream.neuron_bits for bits in stream.codes])
+        work = row_work(plan, step, uses, config, activity)
+        engines = deal_rows(work, sizes, used, config)
+        channel_bits = max((gap.bit_length() for rows in engines
+                            for gap in rice.channel_gaps(rows)), default=0)
+        words = [stream.words(rows, channel_bits) for rows in engines]
+        for engine, block in enumerate(words):
+            used[engine // 2] += len(block)
+        dealt.append(_Dealt(step, uses, taps, stream, engines, channel_bits, sizes + channel_bits,
+                            words,
+                            max(float(work[0, rows].sum()) for rows in engines)))
+    return dealt
+
+
+def _streamed(dealt: Sequence[_Dealt], config: CoreConfig, tier: Tier) -> frozenset[int]:
+    """Steps whose weights stream."""
+    if tier == Tier.ON_CHIP:
+        return frozenset()
+    free = np.array(config.resident_depths) * (tier != Tier.ALL_STREAM)
+    return choose_streamed(
+        [one.step.layer.name for one in dealt],
+        np.array([[len(words) for words in one.words] for one in dealt]),
+        [int(one.sizes.max(initial=0)) for one in dealt],
+        [one.cycles for one in dealt], free, config)
+
+
+def encode(plan: Plan, config: CoreConfig, activity: Activity, slack: float,
+           tier: Tier = Tier.ON_CHIP) -> Assembly:
     """Encode, deal and place everything; memories may be overfull (the caller checks).
 
     slack: see `make_stream`.
     """
+    dealt = _deal(plan, config, activity, slack)
+    streamed = _streamed(dealt, config, tier)
+    depths = config.resident_depths if streamed else config.weight_depths
     words: list[int] = []
-    streams: list[list[np.ndarray]] = [[] for _ in range(config.pairs)]
-    used = [0] * config.pairs
+    resident: list[list[np.ndarray]] = [[] for _ in range(config.pairs)]
+    streams: list[list[np.ndarray]] = [[] for _ in range(config.engines)]
+    used, run_to = [0] * config.pairs, [0] * config.engines
     layers = []
     most_taps = most_planes = 0
-    for index, (step, uses) in enumerate(zip(plan.steps, plan.taps, strict=True)):
-        taps = [tap for use in uses for tap in use]
-        stream = make_stream(plan, step, taps, config, slack)
-        sizes = np.array([len(bits) + 2 * stream.neuron_bits for bits in stream.codes])
-        engines = deal_rows(row_work(plan, step, uses, config, activity), sizes, used, config)
-        channel_bits = max((gap.bit_length() for rows in engines
-                            for gap in rice.channel_gaps(rows)), default=0)
-        header = header_of(plan, step, taps, stream, channel_bits, config,
-                           index == len(plan.steps) - 1)
+    for index, one in enumerate(dealt):
+        header = header_of(plan, one.step, one.taps, one.stream, one.channel_bits, config,
+                           index == len(dealt) - 1)
+        header |= {"streamed": int(index in streamed),
+                   "stream_begin": int(bool(streamed) and index == 0)}
         places, padding = [], 0
-        for engine, rows in enumerate(engines):
-            pair = engine // 2
-            block = stream.words(rows, channel_bits)
-            places.append((used[pair], len(rows)))
-            padding += 32 * len(block) - int(sizes[rows].sum()) - len(rows) * channel_bits
-            streams[pair].append(block)
-            used[pair] += len(block)
-        most_taps, most_planes = max(most_taps, len(taps)), max(most_planes, header["n_planes"])
-        if len(taps) <= config.taps and header["n_planes"] <= config.planes \
-                and all(map(le, used, config.weight_depths)) and plan.map_words <= config.map_words:
-            words += step_words(plan, step, uses, header, places, config)
+        for engine, (rows, block) in enumerate(zip(one.engines, one.words, strict=True)):
+            padding += WORD_BITS * len(block) - int(one.sizes[rows].sum())
+            if index in streamed:
+                places.append((run_to[engine] % config.weight_stride, len(rows)))
+                streams[engine].append(block)
+                run_to[engine] += len(block)
+            else:
+                pair = engine // 2
+                places.append((used[pair], len(rows)))
+                resident[pair].append(block)
+                used[pair] += len(block)
+        taps = len(one.taps)
+        most_taps, most_planes = max(most_taps, taps), max(most_planes, header["n_planes"])
+        if taps <= config.taps and header["n_planes"] <= config.planes \
+                and all(map(le, used, depths)) and plan.map_words <= config.map_words:
+            words += step_words(plan, one.step, one.uses, header, places, config)
         else:       # refused below; only the size still matters
             words += [0] * (len(program.HEADER) + config.engines + header["n_planes"]
-                            + program.TAP_WORDS * len(taps))
-        layers.append(_info(plan, step, taps, stream, header, engines, padding))
+                            + program.TAP_WORDS * taps)
+        layers.append(_info(plan, one, header, padding))
+    stored = tuple(blocks(_joined(rows), engine, config)
+                   for engine, rows in enumerate(streams)) if streamed else ()
+    rings = [whole - left for whole, left in zip(config.weight_depths, depths, strict=True)]
     memories = (
         Memory("map memory", plan.map_words, config.map_words, "words"),
-        *(Memory(f"weight memory {pair}", used[pair], depth, "words")
+        *(Memory(f"weight memory {pair}", used[pair] + rings[pair], depth, "words")
           for pair, depth in enumerate(config.weight_depths)),
+        *([Memory("DRAM of an engine", max(map(len, stored), default=0), config.stream_stride,
+                  "words")] if config.dram_words else []),
         Memory("program memory", len(words), config.program_words, "words"),
         Memory("tap table", most_taps, config.taps, "entries"),
         Memory("plane table", most_planes, config.planes, "entries"))
-    return Assembly(np.array(words, np.uint32),
-                    tuple(np.concatenate([np.zeros(0, np.uint32), *blocks]) for blocks in streams),
+    return Assembly(np.array(words, np.uint32), tuple(map(_joined, resident)), stored,
                     tuple(layers), memories)
 
 
-def _info(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, header: dict[str, int],
-          engines: list[list[int]], padding: int) -> LayerInfo:
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.uint32), *parts])
+
+
+def _info(plan: Plan, dealt: _Dealt, header: dict[str, int], padding: int) -> LayerInfo:
+    step, stream = dealt.step, dealt.stream
     bits = 0 if step.kind == "gate" else 2     # a copy adds up one spike
     if step.kind in ("synapses", "attention"):
         bounds = accumulator_bounds(plan.network, step.layer, plan.bits_a_mask(step))
@@ -313,5 +378,6 @@ def _info(plan: Plan, step: Step, taps: Sequence[Tap], stream: Stream, header: d
         step.layer.name, step.kind, step.weights, step.surviving, int(stream.survivors.sum()),
         stream.width, stream.k, stream.value_bits, stream.index_bits,
         len(stream.codes) * (header["channel_bits"] + 2 * stream.neuron_bits), padding,
-        entropy_bits(density, stream.width) if step.surviving else 0.0, len(taps),
-        header["n_planes"], step.strips, plan.groups, step.pitch, engines, bits)
+        entropy_bits(density, stream.width) if step.surviving else 0.0, len(dealt.taps),
+        header["n_planes"], step.strips, plan.groups, step.pitch, dealt.engines, bits,
+        bool(header["streamed"]))

@@ -25,6 +25,7 @@ from hw.config import CoreConfig
 
 from ..integer.network import Network
 from .assemble import Activity, Assembly, count_planes, encode
+from .dram import Tier
 from .fit import DoesNotFit, LayoutError, Memory
 from .image import Image
 from .layout import (
@@ -44,6 +45,9 @@ __all__ = ["DoesNotFit", "LayoutError", "Memory", "compile_network", "run_passes
 
 RICE_SLACK = 1.05
 """Weight streams may be this much longer than the shortest for the decoder's sake, if they fit."""
+
+STREAM_SLACK = 1.15
+"""The same where weights stream from DRAM, which has room and seldom binds."""
 
 MAX_VARIANTS = 64
 """Arrangements tried at most."""
@@ -75,29 +79,30 @@ class Compilation:
 
 
 def compile_network(network: Network, config: CoreConfig, activity: Activity | None = None, *,
-                    keep_all: bool = False) -> Image:
+                    keep_all: bool = False, stream: bool = False) -> Image:
     """Compile a network for a core.
 
     activity: fraction of active positions per map (`sw.integer.reference.activity`), to balance the
         engines; None assumes 25 %.
     keep_all: never reuse the words of a layer's map, so that all maps but the input can be read
         after an inference (needs more map memory).
+    stream: all weights come from DRAM, even if they fit on chip (for tests).
 
     Raises DoesNotFit (a SpikeTicketError) when a memory is too small, SpikeTicketError when an
     integer could overflow or the core lacks an operator.
     """
-    passes = run_passes(network, config, activity, keep_all=keep_all)
+    passes = run_passes(network, config, activity, keep_all=keep_all, stream=stream)
     plan, assembly, spec = passes.chosen.plan, passes.assembly, network.input
     return Image(
         network.name, config, network.timesteps, (spec.channels, spec.height, spec.width),
         spec.bits, spec.static, network.layers[-1].channels, assembly.program,
         list(assembly.weights), input_layouts(plan), map_layouts(plan), plan.results,
         list(assembly.memories), list(assembly.layers),
-        keep_all, network.labels, gate_info(plan))
+        keep_all, network.labels, gate_info(plan), list(assembly.streams))
 
 
 def run_passes(network: Network, config: CoreConfig, activity: Activity | None = None, *,
-               keep_all: bool = False) -> Compilation:
+               keep_all: bool = False, stream: bool = False) -> Compilation:
     """The passes of `compile_network`, whose arguments and errors are these, too."""
     check_operators(network, config)
     variants = tuple(_variant(network, ways, config, keep_all)
@@ -105,15 +110,19 @@ def run_passes(network: Network, config: CoreConfig, activity: Activity | None =
     refused = [variant.refused for variant in variants if variant.refused]
     best_first = sorted((variant for variant in variants if variant.plan),
                         key=lambda variant: (not variant.fits_maps(config), variant.cycles))
-    tries = [(variant, slack) for variant in best_first for slack in (RICE_SLACK, 1.0)]
-    for number, (variant, slack) in enumerate(tries, 1):
+    tries = [(variant, slack, Tier.ALL_STREAM if stream else Tier.ON_CHIP)
+             for variant in best_first for slack in (RICE_SLACK, 1.0)]
+    if config.dram_words:
+        tries += [(variant, STREAM_SLACK, Tier.REST_STREAMS) for variant in best_first]
+    for number, (variant, slack, tier) in enumerate(tries, 1):
         try:
-            assembly = encode(variant.plan, config, activity or {}, slack)
+            assembly = encode(variant.plan, config, activity or {}, slack, tier)
             if any(memory.short for memory in assembly.memories):
                 raise DoesNotFit(network.name, assembly.memories)
             return Compilation(variants, variant, assembly, number)
         except DoesNotFit as error:
-            refused.append(error)
+            if tier != Tier.ON_CHIP or not config.dram_words:   # else DRAM is still to be tried
+                refused.append(error)
     sized = [error for error in refused if error.memories]
     raise min(sized, key=_shortage) if sized else refused[0]
 

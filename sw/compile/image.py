@@ -6,7 +6,7 @@ An image is made by `sw.compile.compiler.compile_network` for one `CoreConfig`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -117,7 +117,8 @@ class LayerInfo:
     *_bits: the streams' bits by use: `value_bits` of each value, `index_bits` (gaps),
         `header_bits` (channel, bias and threshold of the rows), `padding_bits`.
     entropy_bits: entropy bound in bits per surviving weight of this layer, value included.
-    acc_bits: bits that its accumulators need, whatever the input.
+    acc_bits: bits that its accumulators need, whatever the input. streamed: its weights come from
+        DRAM.
     """
 
     name: str
@@ -139,6 +140,7 @@ class LayerInfo:
     pitch: int
     rows_of_engine: list[list[int]]
     acc_bits: int
+    streamed: bool = False
 
     @property
     def copy(self) -> bool:
@@ -150,7 +152,8 @@ class LayerInfo:
 class Image:
     """A compiled network.
 
-    program: uint32 [n]. weights: one uint32 array per pair of engines.
+    program: uint32 [n]. weights: one uint32 array per pair of engines. streams: one per engine, as
+        they lie in DRAM (`sw.compile.dram`); none where all weights fit on chip.
     input_shape: (C, H, W) of the input at one timestep.
     inputs: layouts the host fills. maps: layout of every map that can be read back, the input
         included. results: first word of the logits, one word per class.
@@ -176,6 +179,7 @@ class Image:
     keep_all: bool = False
     labels: tuple[str, ...] = ()
     gate: GateInfo | None = None
+    streams: list[np.ndarray] = field(default_factory=list)
 
     @property
     def groups(self) -> int:

@@ -6,7 +6,7 @@ here is all that the host computes addresses and sizes from.
 
 from __future__ import annotations
 
-from hw.config import TIMESTEPS_PER_GROUP
+from hw.config import STREAM_BLOCK, TIMESTEPS_PER_GROUP
 
 from ..integer.network import INPUT
 from .image import Image, MapLayout
@@ -36,6 +36,9 @@ def check_image(image: Image) -> None:
     _need(len(image.weights) == config.pairs
           and all(len(words) <= depth for words, depth in zip(
               image.weights, config.weight_depths, strict=True)), "weights beyond their memory")
+    _need(len(image.streams) in (0, config.engines)
+          and all(len(words) <= config.stream_stride and len(words) % STREAM_BLOCK == 0
+                  for words in image.streams), "streams beyond the DRAM")
     for layout in [*image.inputs, *image.maps.values()]:
         _check_layout(layout, image)
     _need(len(image.inputs) >= 1, "no input")

@@ -23,9 +23,10 @@ FORMAT = "spiketicket-image-4"
 def save(image: Image, path: str | os.PathLike) -> None:
     """Write a file, atomically."""
     meta = asdict(image)
-    for name in ("program", "weights"):
+    for name in ("program", "weights", "streams"):
         del meta[name]
-    arrays = {f"weights{n}": words for n, words in enumerate(image.weights)}
+    arrays = {f"{name}{n}": words for name in ("weights", "streams")
+              for n, words in enumerate(getattr(image, name))}
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer, format=np.array(FORMAT), program=image.program,
@@ -45,16 +46,21 @@ def load(path: str | os.PathLike) -> Image:
             raise ValueError(f"format {form!r} is unknown")
         meta = json.loads(arrays.pop("meta").tobytes())
         hints = typing.get_type_hints(Image)
-        if set(meta) != set(hints) - {"program", "weights"}:
+        if set(meta) != set(hints) - {"program", "weights", "streams"}:
             raise ValueError(f"it holds {', '.join(sorted(meta))}")
-        image = Image(program=_words(arrays, "program"),
-                      weights=[_words(arrays, f"weights{n}") for n in range(len(arrays))],
+        image = Image(program=_words(arrays, "program"), weights=_numbered(arrays, "weights"),
+                      streams=_numbered(arrays, "streams"),
                       **{key: typed(value, hints[key], key) for key, value in meta.items()})
         check_image(image)
         return image
     except (ValueError, KeyError, TypeError, RecursionError, SpikeTicketError) as error:
         raise SpikeTicketError(f"{path}: not a network image ({error}); compile the ticket "
                                "again") from error
+
+
+def _numbered(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+    count = sum(key.startswith(name) for key in arrays)
+    return [_words(arrays, f"{name}{n}") for n in range(count)]
 
 
 def _words(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:

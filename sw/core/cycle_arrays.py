@@ -20,6 +20,7 @@ from ..compile.listing import LayerCode
 from . import attention_items
 from .jit import njit
 from .steps import inputs
+from .weights import Places
 
 MAX_LISTED = 256
 """Tokens of a listed walk whose count is given as 0."""
@@ -29,9 +30,11 @@ DRAIN_STAGES = 21
 
 NO_CODES = np.zeros(0, np.int64)
 
-def layer_arrays(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, config: CoreConfig,
-                 skip_silent: bool, tokens: np.ndarray | None) -> tuple:
-    """Arguments of `cycle_kernel.run_layer`, but for `served`; see `cycles.run_layer`."""
+
+def layer_arrays(code: LayerCode, places: Places, lanes: np.ndarray, config: CoreConfig,
+                 skip_silent: bool, tokens: np.ndarray | None) -> tuple[tuple, list[int]]:
+    """Arguments of `cycle_kernel.run_layer`, but for the state that it goes on from; see
+    `cycles.run_layer`. And the bit behind each engine's rows."""
     h = code.header
     size = inputs.Size(
         config.engines, config.units, config.window, config.queue_depth, QUEUE_MARGIN, FETCH_QUEUE,
@@ -40,20 +43,20 @@ def layer_arrays(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, 
     fields = [np.array([tap[name] for tap in code.taps], np.int64)
               for name in inputs.Taps._fields[:-1]]
     taps = inputs.Taps(*fields, _allowed(code, config))
-    codes = _streams(code, weights, config)
+    codes, ends_at = _streams(code, places)
     bits = np.uint64(1) << np.arange(config.window, dtype=np.uint64)
     spikes = np.zeros((0, TIMESTEPS_PER_GROUP), np.uint64)
     channels, (steps, item_channel, *passes) = NO_CODES, attention_items.no_items()
     if h["attention"]:
         spikes = np.stack([((lanes >> t & 1) * bits).sum(1, dtype=np.uint64)
                            for t in range(TIMESTEPS_PER_GROUP)], axis=1)
-        channels = _channels(code, weights)
+        channels = _channels(code, places)
         steps, item_channel, *passes = attention_items.prepare(spikes, channels, h)
         codes = codes._replace(tap=np.zeros_like(item_channel), channel=item_channel)
     maps = inputs.Maps(((lanes != 0) * bits).sum(1, dtype=np.uint64), spikes,
                        np.array([plane["offset"] for plane in code.planes], np.int64))
     return (size, layer, taps, codes, maps, inputs.Walk(*_walk(h, tokens)),
-            inputs.Attention(channels, steps, *passes))
+            inputs.Attention(channels, steps, *passes)), ends_at
 
 
 def _allowed(code: LayerCode, config: CoreConfig) -> np.ndarray:
@@ -104,44 +107,49 @@ def _walk(h: Mapping[str, int],
     return starts, np.concatenate(positions), np.concatenate(flags)
 
 
-def _channels(code: LayerCode, weights: list[np.ndarray]) -> np.ndarray:
+def _header_bits(code: LayerCode) -> int:
+    return code.header["channel_bits"] + 2 * code.header["neuron_bits"]
+
+
+def _channels(code: LayerCode, places: Places) -> np.ndarray:
     """Output channels of an attention layer's rows, whose streams are headers only."""
-    channels, width = [], code.header["channel_bits"]
-    bits = width + 2 * code.header["neuron_bits"]
-    for engine, place in enumerate(code.engines):
-        stream, channel = weights[engine // 2], -1
+    channels, width, bits = [], code.header["channel_bits"], _header_bits(code)
+    for (stream, start), place in zip(places, code.engines, strict=True):
+        channel = -1
         for row in range(place["rows"]):
-            word, bit = divmod(place["start"] * 32 + row * bits, 32)
+            word, bit = divmod(start * 32 + row * bits, 32)
             both = int(stream[word]) | int(stream[min(word + 1, len(stream) - 1)]) << 32
             channel += 1 + (both >> bit & (1 << width) - 1)
             channels.append(channel)
     return np.array(channels, np.int64)
 
 
-def _streams(code: LayerCode, weights: list[np.ndarray],
-             config: CoreConfig) -> inputs.Codes:
-    """All codes of the layer."""
+def _streams(code: LayerCode, places: Places) -> tuple[inputs.Codes, list[int]]:
+    """All codes of the layer, and the bit behind each engine's last row."""
     channels = np.array([tap["channels"] for tap in code.taps], np.int64)
-    row_start, starts, taps, chans = [0], [np.zeros(1, np.int64)], [], []
-    for engine, place in enumerate(code.engines):
+    row_start, starts, taps, chans, ends = [0], [np.zeros(1, np.int64)], [], [], []
+    for (stream, start), place in zip(places, code.engines, strict=True):
         row_start.append(row_start[-1] + place["rows"])
         if code.header["attention"]:
             starts.append(np.zeros(place["rows"], np.int64))
+            ends.append(start * 32 + place["rows"] * _header_bits(code))
             continue
-        lengths, tap, channel = _decode(
-            weights[engine // 2], place["start"] * 32, place["rows"], channels,
-            code.header["rice_k"], code.header["value_bits"],
-            code.header["channel_bits"] + 2 * code.header["neuron_bits"])
+        lengths, tap, channel, end = _decode(
+            stream, start * 32, place["rows"], channels,
+            code.header["rice_k"], code.header["value_bits"], _header_bits(code))
         starts.append(lengths)
+        ends.append(end)
         taps.append(tap)
         chans.append(channel)
-    return inputs.Codes(np.array(row_start, np.int64), np.cumsum(np.concatenate(starts)),
-                        np.concatenate([NO_CODES, *taps]), np.concatenate([NO_CODES, *chans]))
+    return inputs.Codes(
+        np.array([start for _, start in places], np.int64), np.array(row_start, np.int64),
+        np.cumsum(np.concatenate(starts)), np.concatenate([NO_CODES, *taps]),
+        np.concatenate([NO_CODES, *chans])), ends
 
 
 @njit
 def _decode(stream, at, rows, channels, k, width, header_bits):
-    """Codes of consecutive rows: (codes per row, tap or -1, channel)."""
+    """Codes of consecutive rows: (codes per row, tap or -1, channel), and the bit behind them."""
     taps = np.zeros(1024, np.int64)
     chans = np.zeros(1024, np.int64)
     lengths = np.zeros(rows, np.int64)
@@ -175,4 +183,4 @@ def _decode(stream, at, rows, channels, k, width, header_bits):
                 tap += 1
         at += 1                                             # the filler bit
         lengths[row] = n - begin
-    return lengths, taps[:n], chans[:n]
+    return lengths, taps[:n], chans[:n], at

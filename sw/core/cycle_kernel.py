@@ -11,6 +11,7 @@ import numpy as np
 from .jit import njit
 from .steps.decoder import decoder_idle, decoder_step, new_decoder
 from .steps.drain import drain_idle, drain_step, new_drain
+from .steps.dram import ON, Dram, dram_step
 from .steps.fetch import (
     WORDS,
     landing_step,
@@ -39,22 +40,24 @@ from .steps.inputs import (
     Walk,
 )
 from .steps.packer import new_packer, packer_busy, packer_step
+from .steps.reader import new_reader
 from .steps.source import new_source
 from .steps.units import any_almost_full, new_units, units_step
 
 
 def run_layer(size: Size, layer: Layer, taps: Taps, codes: Codes, maps: Maps, walk: Walk,
-              attention: Attention, served: int) -> tuple[int, np.ndarray, np.ndarray, int]:
+              attention: Attention, dram: Dram,
+              served: int) -> tuple[int, np.ndarray, np.ndarray, int]:
     """Step one layer from the start of the engines until the sequencer sees them done.
 
-    served: the drain whose word was written last.
+    dram: goes on. served: the drain whose word was written last.
     Returns (cycles, causes [CAUSES], counters [COUNTERS], served); causes count unit-cycles.
     """
-    state = (new_decoder(codes), new_source(size.engines), new_fetch(size), new_units(size),
-             new_drain(size), new_packer(size))
+    state = (new_decoder(codes), new_reader(codes.start), new_source(size.engines),
+             new_fetch(size), new_units(size), new_drain(size), new_packer(size))
     causes, count = np.zeros(CAUSES, np.int64), np.zeros(COUNTERS, np.int64)
-    cycles, served = _run(size, layer, taps, codes, maps, walk, attention, served, *state,
-                          np.ones(size.drains, np.bool_), np.zeros(size.units, np.int64),
+    cycles, served = _run(size, layer, taps, codes, maps, walk, attention, dram, served,
+                          *state, np.ones(size.drains, np.bool_), np.zeros(size.units, np.int64),
                           causes, count)
     return cycles, causes, count, served
 
@@ -62,13 +65,15 @@ def run_layer(size: Size, layer: Layer, taps: Taps, codes: Codes, maps: Maps, wa
 # Without numba's reference counting, which arrays in tuples would pay at every access (the loop
 # would take 25 times as long); so nothing is allocated in here.
 @njit(_nrt=False)
-def _run(size, layer, taps, codes, maps, walk, attention, served,
-         decoder, source, fetch, units, drain, packer, working, lanes, causes, count):
+def _run(size, layer, taps, codes, maps, walk, attention, dram, served,
+         decoder, reader, source, fetch, units, drain, packer, working, lanes, causes, count):
     announced = False       # the arbiter has chosen a word ...
     written = False         # ... and writes it a cycle later
     cycle = 0
     while True:
         cycle += 1
+        # A word for a ring takes the turn of its pair's even engine.
+        filling = dram_step(dram, True, False) // 2 if dram.reg[ON] else -1
         all_done = not announced and not written
         choice = -1
         for i in range(1, size.drains + 1):
@@ -113,8 +118,11 @@ def _run(size, layer, taps, codes, maps, walk, attention, served,
                 planes_free = planes_step(fetch, e, size, layer, taps, codes, maps, walk_free,
                                           count)
                 item_free = weights_step(fetch, e, size, layer, taps, codes, planes_free)
-                decoder_step(decoder, fetch, source, e, layer, codes, attention,
-                             not go and not blocked, item_free, popped == e, count)
+                hold = 2 * filling == e or (
+                    layer.streamed == 1 and reader.address[e] == dram.shown[e])
+                decoder_step(decoder, reader, fetch, source, e, layer, codes, attention,
+                             not go and not blocked, item_free, popped == e, hold, dram.freed,
+                             count)
 
                 updates, waiting = units_step(
                     units, e, size, layer.pair, claimed if claims == e else -1,

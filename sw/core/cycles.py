@@ -25,6 +25,9 @@ from ..integer.network import INPUT
 from . import cycle_kernel as kernel
 from . import machine, synthetic
 from .cycle_arrays import layer_arrays
+from .dram_timing import SIMULATED, DramTiming
+from .steps.dram import Dram, dram_cycles, dram_settles, new_dram
+from .weights import Places, Weights
 
 CAUSES = ("synapses", "event_scan", "queue_stall", "neuron_update", "port_stall", "weight_decode",
           "imbalance", "program", "gate")
@@ -46,8 +49,14 @@ for a queue, for the map port, for a weight; unit-cycles waiting for a bank; neu
 words written, codes decoded, passes, and fetched words without an allowed active lane. The
 first nine are the gateware's counters too."""
 
-STEP_OVERHEAD = 12
-"""Cycles around a layer that its counter does not see: begin, start, the log of ten counters."""
+LOG = 10
+"""Cycles in which a layer's counters are logged."""
+
+STEP_OVERHEAD = LOG + 2
+"""Cycles around a layer that its counter does not see: begin, start, the log."""
+
+RESTART = 12
+"""Cycles from the first layer's begin until its header has said that the streams begin anew."""
 
 SETUP = 1
 """Cycles from the sequencer to the registers that every cluster has of its own (`hw.cluster`)."""
@@ -86,12 +95,14 @@ class Cycles:
     total: all layers and the sequencer's steps between them. by_layer: cycles by name of the
     layer (copies of a map count for the layer that made it). by_cause: by the names in CAUSES,
     "sequencer" being the steps between layers; the sum is `total`. before: drain that the write
-    arbiter served last before this inference, 0 after a reset.
+    arbiter served last before this inference, 0 after a reset. settled: cycles at the end until
+    nothing is on its way from DRAM.
     """
 
     config: CoreConfig
     layers: list[LayerCycles] = field(default_factory=list)
     before: int = 0
+    settled: int = 0
 
     @property
     def served(self) -> int:
@@ -100,7 +111,7 @@ class Cycles:
 
     @property
     def total(self) -> int:
-        return sum(layer.cycles + STEP_OVERHEAD for layer in self.layers)
+        return sum(layer.cycles + STEP_OVERHEAD for layer in self.layers) + self.settled
 
     @property
     def by_layer(self) -> dict[str, int]:
@@ -112,7 +123,7 @@ class Cycles:
     @property
     def by_cause(self) -> dict[str, float]:
         result = {cause: sum(layer.by_cause[cause] for layer in self.layers) for cause in CAUSES}
-        result["sequencer"] = float(STEP_OVERHEAD * len(self.layers))
+        result["sequencer"] = float(STEP_OVERHEAD * len(self.layers) + self.settled)
         return result
 
     @property
@@ -142,11 +153,12 @@ class Cycles:
 
 
 def simulate(image: Image, array: np.ndarray, mask: np.ndarray | None = None,
-             before: int = 0) -> Cycles:
+             before: int = 0, timing: DramTiming = SIMULATED) -> Cycles:
     """Cycles of one input: uint8 [C, H, W] if the input is static, else [T, C, H, W].
 
     mask: tokens to keep, bool [N], for a gate that takes them from the host. before: what
     `Cycles.served` was of the inference before: the turns go on, which can be worth a cycle.
+    timing: of the DRAM, where weights stream.
     """
     config = image.config
     lanes = np.zeros((config.map_words, config.window), np.uint8)
@@ -155,14 +167,18 @@ def simulate(image: Image, array: np.ndarray, mask: np.ndarray | None = None,
         lanes[address:address + len(words)] = words_to_lanes(words)
     gate = machine.GateState.begin(config, mask_words)
     result = Cycles(config, before=before)
+    weights = Weights.of(image)
+    dram = new_dram(config, weights.streams, timing)
     for code, info in zip(read_program(image.program, config), image.layers, strict=True):
-        _append(result, code, info, image, lanes, gate)
-        machine.run_layer(code, image.weights, lanes, config, gate)
+        places = weights.of_layer(code)
+        ends = _append(result, code, info, places, lanes, dram, gate)
+        machine.run_layer(code, places, lanes, config, gate)
+        weights.used(code, ends)
     return result
 
 
 def replay(image: Image, spikes: Mapping[str, np.ndarray], *, mask: np.ndarray | None = None,
-           skip_silent: bool = True) -> Cycles:
+           skip_silent: bool = True, timing: DramTiming = SIMULATED) -> Cycles:
     """Cycles for given spikes of every map that a layer reads, whatever the weights would make.
 
     spikes: map name -> uint8 [T, C, H, W] (the input: its values), as
@@ -170,7 +186,8 @@ def replay(image: Image, spikes: Mapping[str, np.ndarray], *, mask: np.ndarray |
         for one image. A patch gate chooses by them.
     mask: tokens to keep, bool [N], for a gate that takes them from the host; None spreads them
         evenly (which ones hardly matters for the cycles).
-    skip_silent: False for a core that reads silent map words, too (for `sw.study`).
+    skip_silent: False for a core that reads silent map words, too (for `sw.study`). timing: of the
+        DRAM.
     """
     config = image.config
     lanes = np.zeros((config.map_words, config.window), np.uint8)
@@ -179,12 +196,16 @@ def replay(image: Image, spikes: Mapping[str, np.ndarray], *, mask: np.ndarray |
         _place(lanes, layout, spikes)
     gate = machine.GateState.begin(config, words)
     result = Cycles(config)
+    weights = Weights.of(image)
+    dram = new_dram(config, weights.streams, timing)
     steps = zip(read_program(image.program, config), image.layers, strict=True)
     for index, (code, info) in enumerate(steps):
-        _append(result, code, info, image, lanes, gate, skip_silent)
+        places = weights.of_layer(code)
+        ends = _append(result, code, info, places, lanes, dram, gate, skip_silent)
         gate.enter(code.header)
         if info.copy:
-            machine.run_layer(code, image.weights, lanes, config, gate)
+            machine.run_layer(code, places, lanes, config, gate)
+        weights.used(code, ends)
         for layout in image.maps.values():
             if layout.born == index:
                 _place(lanes, layout, spikes)
@@ -252,12 +273,16 @@ def forecast(image: Image, activity: Mapping[str, object] | None = None, seed: i
     return replay(image, spikes)
 
 
-def _append(result: Cycles, code: LayerCode, info: LayerInfo, image: Image,
-            lanes: np.ndarray, gate: machine.GateState, skip_silent: bool = True) -> None:
-    layer = run_layer(code, image.weights, lanes, image.config, result.served, skip_silent,
-                      gate.tokens)
+def _append(result: Cycles, code: LayerCode, info: LayerInfo, places: Places, lanes: np.ndarray,
+            dram: Dram, gate: machine.GateState, skip_silent: bool = True) -> list[int]:
+    """Step a layer; returns the ends of its rows."""
+    layer, ends = run_layer(code, places, lanes, result.config, dram, result.served, skip_silent,
+                            gate.tokens)
     layer.name, layer.copy = info.name, info.copy
     result.layers.append(layer)
+    if code.header["last_layer"]:
+        result.settled = dram_settles(dram)
+    return ends
 
 
 def _place(lanes: np.ndarray, layout: MapLayout, spikes: Mapping[str, np.ndarray]) -> None:
@@ -268,27 +293,35 @@ def _place(lanes: np.ndarray, layout: MapLayout, spikes: Mapping[str, np.ndarray
     lanes[layout.base:layout.base + layout.words] = layout.lanes(to_masks(layout, values))
 
 
-def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray, config: CoreConfig,
+def run_layer(code: LayerCode, places: Places, lanes: np.ndarray, config: CoreConfig, dram: Dram,
               served: int = 0, skip_silent: bool = True,
-              tokens: np.ndarray | None = None) -> LayerCycles:
-    """Cycles of one layer on the map memory `lanes`, uint8 [map_words, window] (not changed).
+              tokens: np.ndarray | None = None) -> tuple[LayerCycles, list[int]]:
+    """Cycles of one layer on the map memory `lanes`, uint8 [map_words, window] (not changed), and
+    the bits behind its rows.
 
-    served: drain that the write arbiter served last in the layer before. skip_silent: see
-        `replay`. tokens: positions that a listed walk visits.
+    places: of its weights, see `Weights.of_layer`. dram: goes on. served: drain that the write
+        arbiter served last in the layer before. skip_silent: see `replay`. tokens: positions that
+        a listed walk visits.
     """
     h = code.header
-    cycles, causes, counters, served = kernel.run_layer(
-        *layer_arrays(code, weights, lanes, config, skip_silent, tokens), served)
-    by_cause = {cause: float(value) / config.slots
-                for cause, value in zip(CAUSES, causes, strict=False)}
+    arrays, ends = layer_arrays(code, places, lanes, config, skip_silent, tokens)
     # The accumulators are swept meanwhile, a cycle a place.
     loading = max(code.words, 2 * config.acc_depth)
     gate = 0
     if h["score_clear"]:
         gate = max(0, config.gate_tokens // config.lanes + SCORE_CLEAR - loading)
+    # The streams run ahead all the time but for the log; before and behind the engines there are
+    # two cycles of the sequencer and the one in which the clusters hear of the start, and one.
+    dram_cycles(dram, loading + gate + 3, True, RESTART if h["stream_begin"] else -1)
+    cycles, causes, counters, served = kernel.run_layer(*arrays, dram, served)
+    by_cause = {cause: float(value) / config.slots
+                for cause, value in zip(CAUSES, causes, strict=False)}
     if h["gate"]:
         gate = max(0, GATE_STEP - SETUP - int(cycles) + top_k_cycles(
             config.drains, h["positions"], h["strip_words"], host=bool(h["gate_host"])))
+    # The run may end with the last cycle of the log.
+    dram_cycles(dram, 1 + (gate if h["gate"] else 0), True, -1)
+    dram_cycles(dram, LOG - h["last_layer"], False, -1)
     by_cause |= {"program": float(loading + SETUP), "gate": float(gate)}
     return LayerCycles("", False, int(cycles) + loading + SETUP + gate, by_cause,
-                       dict(zip(COUNTERS, counters.tolist(), strict=True)), int(served))
+                       dict(zip(COUNTERS, counters.tolist(), strict=True)), int(served)), ends

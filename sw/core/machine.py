@@ -25,6 +25,7 @@ from ..compile.coding import (
 from ..compile.image import Image
 from ..compile.listing import LayerCode, read_program
 from .machine_kernel import COUNTERS, HEADER, PROBLEMS, TAP, run_engine
+from .weights import Places, Weights
 
 
 @dataclass
@@ -32,12 +33,14 @@ class LayerTrace:
     """What one layer did.
 
     writes: per engine (addresses int64 [n], lanes uint8 [n, window]) in order.
-    counters: per engine, by the names in COUNTERS. unit_updates: int64 [engines, units].
+    counters: per engine, by the names in COUNTERS. unit_updates: int64 [engines, units]. ends: of
+    its rows, for `Weights.used`.
     """
 
     writes: list[tuple[np.ndarray, np.ndarray]]
     counters: list[dict[str, int]]
     unit_updates: np.ndarray
+    ends: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -130,7 +133,7 @@ def run(image: Image, array: np.ndarray, memory: np.ndarray | None = None,
 
     read_maps(-1, words_to_lanes(memory))
     gate = GateState.begin(config, mask_words)
-    done = execute(image.program, image.weights, memory, config, read_maps, gate)
+    done = execute(image.program, Weights.of(image), memory, config, read_maps, gate)
     result.memory, result.layers, result.gate = done.memory, done.layers, done.gate
     return result
 
@@ -140,7 +143,7 @@ def logits(image: Image, result: Result) -> np.ndarray:
     return decode_logits(image, result.memory)
 
 
-def execute(program_words: np.ndarray, weights: list[np.ndarray], memory: np.ndarray,
+def execute(program_words: np.ndarray, weights: Weights, memory: np.ndarray,
             config: CoreConfig,
             after: Callable[[int, np.ndarray], None] | None = None,
             gate: GateState | None = None) -> Result:
@@ -152,16 +155,20 @@ def execute(program_words: np.ndarray, weights: list[np.ndarray], memory: np.nda
     gate = gate or GateState.begin(config)
     result = Result(memory, gate=gate)
     for index, code in enumerate(read_program(program_words, config)):
-        result.layers.append(run_layer(code, weights, lanes, config, gate))
+        result.layers.append(run_layer(code, weights.of_layer(code), lanes, config, gate))
+        weights.used(code, result.layers[-1].ends)
         if after is not None:
             after(index, lanes)
     result.memory = lanes_to_words(lanes)
     return result
 
 
-def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray,
+def run_layer(code: LayerCode, places: Places, lanes: np.ndarray,
               config: CoreConfig, gate: GateState | None = None) -> LayerTrace:
-    """Run one layer on lanes uint8 [map_words, window] and the patch gate, in place."""
+    """Run one layer on lanes uint8 [map_words, window] and the patch gate, in place.
+
+    places: of its weights, see `Weights.of_layer`.
+    """
     gate = gate or GateState.begin(config)
     gate.enter(code.header)
     header = np.array([code.header[name] for name in HEADER], np.int64)
@@ -175,10 +182,11 @@ def run_layer(code: LayerCode, weights: list[np.ndarray], lanes: np.ndarray,
         addresses = np.zeros(capacity, np.int64)
         written = np.zeros((capacity, config.window), np.uint8)
         counters = np.zeros(len(COUNTERS), np.int64)
-        problem = run_engine(
-            lanes, weights[engine // 2], place["start"], place["rows"], header, taps, planes,
-            config.units, config.window, config.tile_words, addresses, written, counters,
+        problem, end = run_engine(
+            lanes, *places[engine], place["rows"], header, taps, planes, config.units,
+            config.window, config.tile_words, addresses, written, counters,
             trace.unit_updates[engine], gate.scores, gate.tokens)
+        trace.ends.append(end)
         if problem:
             raise RuntimeError(f"engine {engine}: {PROBLEMS[problem]}")
         count = counters[COUNTERS.index("writes")]

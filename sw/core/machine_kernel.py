@@ -31,7 +31,7 @@ PROBLEMS = {1: "tap address outside the map memory", 2: "a weight past the last 
             9: "more visits than membranes", 10: "plane outside the table",
             11: "a row's stream does not end in the weight memory",
             12: "outputs without a pitch"}
-"""What `run_engine` returns, 0 if all is well."""
+"""What can be wrong in `run_engine`, 0 if all is well."""
 
 _LEAK, _VRESET = _H["leak"], _H["v_reset"]
 (_RICE, _BITS, _READOUT, _SOFT, _MAX, _PAIR, _MERGE, _FLUSH, _GROUPS, _LASTMASK,
@@ -346,7 +346,7 @@ def _sum_valid(h, strip, acc):
 @njit
 def run_engine(lanes, stream, start, rows, h, taps, planes, units, window, tile_words, addresses,
                written, counters, unit_updates, scores, tokens):
-    """An engine's rows of one layer; returns 0 or a problem.
+    """An engine's rows of one layer; returns (0 or a problem, the bit behind the last row).
 
     lanes: uint8 [map_words, window], not changed. stream, start, rows: weight memory, first word
     and number of rows. h, taps, planes: by HEADER, TAP and (offset, shift). Written words go to
@@ -386,7 +386,7 @@ def run_engine(lanes, stream, start, rows, h, taps, planes, units, window, tile_
                 if at > 32 * stream.size:
                     problem = 11
                 if problem:
-                    return problem
+                    return problem, at
                 if h[_READOUT]:
                     part, visits, problem = _sum_valid(h, strip, acc)
                     total += part
@@ -396,12 +396,12 @@ def run_engine(lanes, stream, start, rows, h, taps, planes, units, window, tile_
                                      packer, word, addresses, written, counters, window, scores,
                                      tokens)
                 if problem:
-                    return problem
+                    return problem, at
         if h[_READOUT]:
             for n in range(min(8, window)):
                 word[n] = (total >> 4 * n) & 15
             _flush(packer, word, addresses, written, counters,
                    h[_OBASE] + channel * h[_OCH])
         if counters[7] > addresses.shape[0]:
-            return 4
-    return 0
+            return 4, at
+    return 0, at

@@ -11,10 +11,10 @@ from numpy import ndarray
 from ..jit import stepped
 from .fetch import ITEM
 from .inputs import END, N_CODES, N_WORDS, NOTHING
+from .reader import WINDOW, reader_seeks, reader_step
 from .source import source_asks, source_begins, source_step
 
 HEADER_QUEUE = 4
-READER_RESTART = 5
 
 IDLE, CHANNEL, BIAS, THRESHOLD, CODES, ATTEND = range(6)
 
@@ -23,7 +23,7 @@ class Decoder(NamedTuple):
     """State, [engines] each.
 
     state: one of the above. row; part: pass of the row (strip and group). code: the next one to
-    extract; extracted: the one before, or NOTHING. reader: cycles until the stream is rewound.
+    extract; extracted: the one before, or NOTHING. row_word, row_bit: where the row begins.
     header: one is decoded; headers: those that wait for the drain.
     """
 
@@ -31,7 +31,8 @@ class Decoder(NamedTuple):
     row: ndarray
     part: ndarray
     code: ndarray
-    reader: ndarray
+    row_word: ndarray
+    row_bit: ndarray
     extracted: ndarray
     header: ndarray
     headers: ndarray
@@ -42,10 +43,10 @@ def new_decoder(codes) -> Decoder:
     start = codes.row_start
     engines = len(start) - 1
     works = start[1:] > start[:-1]
-    zeros = np.zeros((3, engines), np.int64)
+    zeros = np.zeros((4, engines), np.int64)
     return Decoder(np.where(works, CHANNEL, IDLE), start[:-1].copy(), zeros[0],
                    np.where(works, codes.code_start[start[:-1]], 0),
-                   np.full(engines, READER_RESTART, np.int64),
+                   zeros[2], zeros[3],
                    np.full(engines, NOTHING, np.int64), np.zeros(engines, np.bool_), zeros[1])
 
 
@@ -56,21 +57,25 @@ def decoder_idle(d, f, e):
 
 
 @stepped
-def decoder_step(d, f, source, e, layer, codes, attention, port_free, item_free, header_popped,
-                 count):
+def decoder_step(d, r, f, source, e, layer, codes, attention, port_free, item_free, header_popped,
+                 hold, freed, count):
     """One cycle. port_free: the word walk does not use the map port. item_free: the fetch takes
-    what is in the output register. header_popped: the drain takes a header."""
+    what is in the output register. header_popped: the drain takes a header. hold: the reader cannot
+    fetch. freed: words of each engine's stream that are not needed any more."""
     header_taken = d.header[e] and d.headers[e] < HEADER_QUEUE
-    state = d.state[e]
+    state, ready, seeking = d.state[e], r.filled[e] == WINDOW, r.seek[e] == 1
+    r.seek[e] = taken = 0
     if state == CHANNEL:
-        if d.reader[e] > 0:
-            d.reader[e] -= 1
-        elif not d.header[e]:
-            d.state[e] = BIAS
+        if ready and not d.header[e] and not seeking:
+            d.state[e], taken = BIAS, layer.channel_bits
+            d.row_word[e], d.row_bit[e] = r.word[e], r.bit[e]
+            if layer.streamed:
+                freed[e] = r.word[e]
     elif state == BIAS:
-        d.state[e] = THRESHOLD
-    elif state == THRESHOLD:
-        d.state[e] = CODES
+        if ready:
+            d.state[e], taken = THRESHOLD, layer.neuron_bits
+    elif state == THRESHOLD and ready:
+        d.state[e], taken = CODES, layer.neuron_bits
         d.header[e] = True
         d.extracted[e] = NOTHING
         if layer.attention:
@@ -98,7 +103,12 @@ def decoder_step(d, f, source, e, layer, codes, attention, port_free, item_free,
                 count[N_CODES] += 1
                 if codes.tap[x] >= 0:
                     f.weight[e, ITEM], f.part[e, ITEM] = x, d.part[e]
-            if not ends and (x == NOTHING or consume):
+            if not ends and consume:
+                d.extracted[e] = NOTHING
+            if not ends and ready and (x == NOTHING or consume):
+                taken = 1
+                if d.code[e] < end_of_row and codes.tap[d.code[e]] >= 0:
+                    taken += layer.value_bits + layer.rice_k
                 d.extracted[e] = d.code[e]
                 d.code[e] += 1
         if ends:
@@ -111,9 +121,10 @@ def decoder_step(d, f, source, e, layer, codes, attention, port_free, item_free,
                 if d.row[e] == codes.row_start[e + 1]:
                     d.state[e] = IDLE
             else:
-                d.reader[e] = READER_RESTART
+                reader_seeks(r, e, d.row_word[e], d.row_bit[e])
             if d.state[e] == CHANNEL:
                 d.code[e] = codes.code_start[d.row[e]]
     if header_taken:
         d.header[e] = False
     d.headers[e] += int(header_taken) - int(header_popped)
+    reader_step(r, e, taken, hold, seeking)

@@ -69,6 +69,11 @@ class Layer(NamedTuple):
     attention: int
     key_words: int
     head_width: int
+    channel_bits: int
+    neuron_bits: int
+    value_bits: int
+    rice_k: int
+    streamed: int
 
 
 class Taps(NamedTuple):
@@ -88,10 +93,11 @@ class Taps(NamedTuple):
 
 
 class Codes(NamedTuple):
-    """The weight streams of all engines: first row of each engine [engines + 1], first code of each
-    row [rows + 1], and a code's tap (-1: a skip bit) and channel. In an attention layer its items
-    stand for the codes."""
+    """The weight streams of all engines: first word of each engine's rows [engines], first row of
+    each engine [engines + 1], first code of each row [rows + 1], and a code's tap (-1: a skip bit)
+    and channel. In an attention layer its items stand for the codes."""
 
+    start: ndarray
     row_start: ndarray
     code_start: ndarray
     tap: ndarray

@@ -1,0 +1,109 @@
+"""Weights from DRAM: blocks, streamer, and whole cores with all weights there."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hw.config import PRESETS, STREAM_BLOCK, STREAM_WORDS
+from hw.stream import Streamer
+from sim import regression
+from sim.dram import VERILOG, CoreWithDram
+from sim.runner import run_bench
+from sim.samples.networks import random_input
+from sw.compile import dram
+from sw.compile.compiler import compile_network
+from sw.compile.fit import DoesNotFit
+from sw.integer.network import INPUT, InputSpec, Network
+from sw.study.workloads import layer, random_weights
+from tests.test_core import check_case, write_cases
+
+CONFIG = PRESETS["tinyd"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, (1 << 32) - 1), max_size=300), st.integers(0, 2))
+def test_blocks(words, engine):
+    """A block's number and content decide its check, and the last one is told apart."""
+    words = np.array(words, np.uint32)
+    stored = dram.blocks(words, engine, CONFIG)
+    again = dram.stream_words(stored)
+    assert (again[:len(words)] == words).all() and not again[len(words):].any()
+    assert len(words) + dram.READ_AHEAD <= len(again) <= len(words) + STREAM_WORDS + 1
+    for n, block in enumerate(stored.reshape(-1, STREAM_BLOCK)):
+        number = engine * CONFIG.stream_stride // STREAM_BLOCK + n
+        last = (n + 1) * STREAM_BLOCK == len(stored)
+        check = zlib.crc32(block[:-1].astype("<u4").tobytes(), number) ^ (last * 0xFFFFFFFF)
+        assert block[-1] == check
+
+
+def test_streamer():
+    run_bench(Streamer(CONFIG), "sim.benches.stream_bench", config=CONFIG.as_dict(), seed=1)
+
+
+def test_regression(tmp_path):
+    """Small networks with every kind of layer, some aborted in the middle: spikes and cycles."""
+    cases = [regression.make_case(seed, regression.STREAMED) for seed in regression.SEEDS[:8]]
+    regression.write_cases(tmp_path, cases)
+    regression.run_gateware(tmp_path, regression.STREAMED)
+
+
+def wide_network(rng: np.random.Generator, name: str) -> Network:
+    """Few layers with many weights each: streams of many rings, rows of many passes."""
+    channels, side = int(rng.integers(1, 4)), int(rng.choice([6, 8, 12]))
+    timesteps, source, layers = int(rng.choice([1, 4, 7])), INPUT, []
+    for n, bits in enumerate(rng.choice([1, 2, 4], 3).tolist()):
+        out = int(rng.integers(20, 40))
+        weight = random_weights(rng, (out, channels, 3, 3), float(rng.choice([.2, .5, .9])), bits)
+        layers.append(layer(f"conv{n}", weight, source, pool=2 * (n == 1), bits=bits))
+        channels, source = out, f"conv{n}"
+    weight = random_weights(rng, (10, channels, side // 2, side // 2), .1, 1)
+    layers.append(layer("readout", weight, source, neuron=False, bits=1))
+    spec = InputSpec(layers[0].synapses[0].weight.shape[1], side, side)
+    return Network(spec, timesteps, tuple(layers), name)
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_wide_networks(everything, tmp_path):
+    """Every weight from DRAM, or what does not fit: every spike, the cycles of every layer."""
+    print("seed 4")
+    rng = np.random.default_rng(4)
+    cases = []
+    while len(cases) < 6:
+        network = wide_network(rng, f"wide{len(cases)}")
+        try:
+            image = compile_network(network, CONFIG, keep_all=True, stream=everything)
+        except DoesNotFit:
+            continue
+        cases.append((network, image))
+    layers = [one for _, image in cases for one in image.layers]
+    assert everything or any(not one.streamed for one in layers), "something stays on chip"
+    assert any(one.streamed and one.strips * one.groups > 1 for one in layers)
+    assert max(len(words) for _, image in cases for words in image.streams) > 3 * CONFIG.ring_words
+    inputs = [np.stack([random_input(rng, network) for _ in range(2)]) for network, _ in cases]
+    folders = write_cases(tmp_path, cases, inputs)
+    run_bench(CoreWithDram(CONFIG), "sim.benches.core_bench", sim="verilator", cells=[VERILOG],
+              cases=folders)
+    before = 0
+    for (network, image), arrays, folder in zip(cases, inputs, folders, strict=True):
+        before = check_case(network, image, arrays, Path(folder), before=before)
+
+
+def test_refusals():
+    """Which memory, by how much, and what would help."""
+    many = Network(InputSpec(40, 3, 3, bits=1), 1, (
+        layer("many", np.ones((250, 40, 3, 3), np.int8), INPUT),
+        layer("readout", np.ones((2, 250, 1, 1), np.int8), "many", neuron=False)), "many")
+    with pytest.raises(DoesNotFit, match=r"DRAM of an engine short by \d+ words"):
+        compile_network(many, replace(CONFIG, dram_words=1 << 12))
+    weight = np.ones((9, 2000, 1, 1), np.int8)
+    rows = Network(InputSpec(2000, 1, 1, bits=1), 1, (
+        layer("long", weight, INPUT, neuron=False, bits=4),), "long")
+    with pytest.raises(DoesNotFit, match=r"layer 'long' .*ring_words 128"):
+        compile_network(rows, replace(CONFIG, acc_bits=24), stream=True)
