@@ -152,7 +152,7 @@ class Bench:
 async def every_block_comes(dut):
     bench = Bench(dut, "every_block_comes")
     await start(dut, 80_000)
-    for number in range(7):
+    for number in range(4):
         streams = bench.fill()
         await bench.restart(streams)
         if number % 3 == 2:         # somebody ends it in the middle
@@ -180,7 +180,7 @@ async def a_flipped_bit_stops_it(dut):
     bench = Bench(dut, "a_flipped_bit_stops_it")
     await start(dut, 80_000)
     config, rng = bench.config, bench.rng
-    for number in range(8):
+    for number in range(4):
         streams = bench.fill()
         engine = max(range(config.engines), key=lambda n: len(streams[n]))
         first, count = engine * config.stream_stride, len(streams[engine]) // (STREAM_BLOCK - 1)
