@@ -107,6 +107,7 @@ class Streamer(wiring.Component):
         turn, used, word = Signal(range(cfg.engines)), Signal(bits), Signal(word_bits)
         on_way, first, second = Signal(range(3)), Signal(block), Signal(block)
         begins, ends, dead = Signal(), Signal(), Signal()
+        place = Signal(word_bits)       # of the word that comes next in its block
         taken, written = Signal(), Signal()     # the host's command, and its word
         next_turn = turn.eq(Mux(turn == cfg.engines - 1, 0, turn + 1))
 
@@ -122,7 +123,10 @@ class Streamer(wiring.Component):
                     used.eq(asked[turn] - freed[turn]), word.eq(0), taken.eq(0), written.eq(0),
                 ]
                 with m.If((on_way == 0) & self.restarting):
-                    m.d.sync += [self.restarting.eq(0), self.active.eq(1), turn.eq(0)]
+                    # What a memory that was given up brought late has moved the place.
+                    m.d.sync += [
+                        self.restarting.eq(0), self.active.eq(1), turn.eq(0), place.eq(0),
+                    ]
                     for n in range(cfg.engines):
                         m.d.sync += [asked[n].eq(0), number[n].eq(0), ended[n].eq(0)]
                 with m.Elif((on_way == 0) & self.host_request & ~self.host_done):
@@ -165,10 +169,12 @@ class Streamer(wiring.Component):
                     m.next = "LOOK"
 
         # What arrives: a cycle later to the ring, and through the check.
-        come, content, place = Signal(), Signal(WORD_BITS), Signal(word_bits)
+        come, content = Signal(), Signal(WORD_BITS)
         crc, before = Signal(WORD_BITS), Signal(WORD_BITS)
         right, last, awaited = Signal(), Signal(), Signal()
-        m.d.sync += [come.eq(port.rdata_valid & ~hosting), content.eq(port.rdata_data)]
+        m.d.sync += [
+            come.eq(port.rdata_valid & ~hosting & (on_way != 0)), content.eq(port.rdata_data),
+        ]
         m.d.comb += [
             before.eq(Mux(place == 0, Cat(first.number, first.engine) ^ Const(-1, WORD_BITS), crc)),
             ends.eq(come & (place == STREAM_BLOCK - 1)),

@@ -228,3 +228,28 @@ async def the_host_writes_and_reads(dut):
     for _ in range(2 * PATIENCE):
         await bench.cycle()
     assert int(dut.fault.value) == Status.DAMAGED, "a dead memory"
+
+
+@cocotb.test()
+async def a_memory_comes_back(dut):
+    """It dies in the middle of blocks and brings what it owes later: the next run is right."""
+    bench = Bench(dut, "a_memory_comes_back")
+    await start(dut, 80_000)
+    for cycles in (60, 75, 90):
+        await bench.restart(bench.fill())
+        for _ in range(cycles):
+            await bench.cycle()
+            bench.consume()
+        bench.memory.dead = 1
+        while int(dut.fault.value) != Status.DAMAGED:
+            await bench.cycle()
+        await bench.cycle(stop=True)
+        bench.memory.dead = 0
+        for _ in range(200):
+            await bench.cycle()
+        streams = bench.fill()
+        await bench.restart(streams)
+        while bench.limit != [len(stream) for stream in streams]:
+            await bench.cycle()
+            bench.consume()
+            assert int(dut.fault.value) == Status.OK
