@@ -240,7 +240,7 @@ class AttentionSource(wiring.Component):
     the next cycle, their first item is valid 2 cycles later, and more items or the next sums' come
     every cycle (sums that are all zero take a cycle too). `done` comes a cycle after the last item
     was taken. Up to 15 sums wait: reading stops a cycle after there are 7.
-    `sim.attention_models.pass_cycles` is this contract as a function.
+    `sim.units.attention.model.pass_cycles` is this contract as a function.
 
     Parameters
     ----------

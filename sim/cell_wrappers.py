@@ -1,4 +1,4 @@
-"""Block RAM cells and multipliers behind one set of ports, for `sim.benches.cells_bench`.
+"""Block RAM cells and multipliers behind one set of ports, for `sim.units.cells.bench`.
 
 The pins are connected as the vendors document them, independently of the models in `sim/cells`.
 """

@@ -27,7 +27,8 @@ from tqdm import tqdm
 
 from sw.errors import BadInput, SpikeTicketError
 
-from .mutations import MUTATIONS, Mutation
+from .mutations import MUTATIONS
+from .wrong_lines import Mutation
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("hw", "sw", "sim", "tests")
@@ -59,7 +60,7 @@ def changed(mutation: Mutation, root: Path) -> str:
     if count != 1 or mutation.old == mutation.new:
         raise SpikeTicketError(
             f"mutation {mutation.why!r}: {mutation.old!r} occurs {count} times in {mutation.file}; "
-            "bring sim/mutations.py up to date")
+            "bring the mutations (sim/units, sim/mutations.py) up to date")
     return text.replace(mutation.old, mutation.new)
 
 

@@ -175,7 +175,7 @@ def run_gateware(folder: Path, config: CoreConfig = CONFIG) -> None:
 
     core, cells = (CoreWithDram(config), [VERILOG]) if config.dram_words else (Core(config), [])
     try:
-        run_bench(core, "sim.benches.regression_bench", cells=cells, cases=str(folder))
+        run_bench(core, "sim.units.core.regression_bench", cells=cells, cases=str(folder))
     except AssertionError as error:
         lines = str(error).splitlines()
         found = [line.strip() for line in lines if "Error: " in line or "Mismatch" in line]

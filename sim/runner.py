@@ -1,6 +1,6 @@
 """Runs a cocotb bench on a component: convert, build once per content, simulate, report.
 
-    run_bench(AccumulateUnit(config), "sim.benches.unit_bench", seed=1)
+    run_bench(AccumulateUnit(config), "sim.units.unit.bench", seed=1)
 
 Simulators: "icarus" builds in a moment and simulates slowly, for units; "verilator" builds in half
 a minute and is ten times as fast, for the core. Builds are cached by content.

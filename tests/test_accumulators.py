@@ -109,7 +109,7 @@ def test_random_networks_on_narrow_accumulators(tmp_path):
     assert any(image.inputs[0].bits_a_mask > 1 for _, image in cases)
     inputs = [np.stack([random_input(rng, found) for _ in range(2)]) for found, _ in cases]
     folders = write_cases(tmp_path, cases, inputs)
-    run_bench(Core(NARROW), "sim.benches.core_bench", sim="verilator", cases=folders)
+    run_bench(Core(NARROW), "sim.units.core.bench", sim="verilator", cases=folders)
     before = 0
     for (found, image), arrays, folder in zip(cases, inputs, folders, strict=True):
         before = check_case(found, image, arrays, Path(folder), before=before)

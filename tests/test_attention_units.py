@@ -14,8 +14,9 @@ from hw.attention import AttentionSource
 from hw.cluster import EngineCluster
 from hw.config import PRESETS
 from hw.gate import Scores, TopK
-from sim import attention_models as models
 from sim.runner import run_bench
+from sim.units.attention import model as attention_model
+from sim.units.gate import model as gate_model
 
 TINY = PRESETS["tiny"]
 
@@ -30,27 +31,27 @@ SOURCES = {
 @pytest.mark.parametrize("name", SOURCES)
 def test_attention_source(name):
     config, parallel, layers = SOURCES[name]
-    run_bench(AttentionSource(config, parallel), "sim.benches.attention_bench",
+    run_bench(AttentionSource(config, parallel), "sim.units.attention.bench",
               config=config.as_dict(), parallel=parallel, seed=1, layers=layers)
 
 
 @pytest.mark.parametrize("config, layers", [
     (TINY, 4), (replace(TINY, units=16, acc_depth=4, lanes=2), 2)])
 def test_engine(config, layers):
-    run_bench(EngineCluster(config, 1), "sim.benches.engine_bench", config=config.as_dict(), seed=1,
+    run_bench(EngineCluster(config, 1), "sim.units.engine.bench", config=config.as_dict(), seed=1,
               layers=layers)
 
 
 @pytest.mark.parametrize("preset, tokens", [("tiny", 16), ("a100tf", 64)])
 def test_scores(preset, tokens):
     config = PRESETS[preset]
-    run_bench(Scores(config, tokens), "sim.benches.scores_bench", config=config.as_dict(),
+    run_bench(Scores(config, tokens), "sim.units.gate.scores_bench", config=config.as_dict(),
               tokens=tokens, seed=1)
 
 
 @pytest.mark.parametrize("engines, tokens, cases", [(1, 16, 12), (3, 64, 6), (4, 256, 1)])
 def test_top_k(engines, tokens, cases):
-    run_bench(TopK(engines, tokens), "sim.benches.top_bench", engines=engines, tokens=tokens,
+    run_bench(TopK(engines, tokens), "sim.units.gate.top_bench", engines=engines, tokens=tokens,
               cases=cases, seed=1)
 
 
@@ -85,7 +86,7 @@ def heads(draw):
 def test_sums_first_is_attention(drawn):
     """q (k^T v), as the core has it, and (q k^T) v are the same integers."""
     width, (q, k, v) = drawn
-    x = models.attend(q, k, v, width)
+    x = attention_model.attend(q, k, v, width)
     for t in range(4):
         qt, kt, vt = ((m >> t & 1).reshape(-1, width, m.shape[1]) for m in (q, k, v))
         scores = np.einsum("hin,him->hnm", qt, kt)
@@ -97,8 +98,8 @@ def test_sums_first_is_attention(drawn):
 @settings(max_examples=60, deadline=None)
 def test_bisection_finds_the_highest(scores, data):
     keep = data.draw(st.integers(1, len(scores)))
-    kept = models.top_k(scores, keep)
-    assert models.bisect(scores, keep, 3) == kept
+    kept = gate_model.top_k(scores, keep)
+    assert gate_model.bisect(scores, keep, 3) == kept
     assert len(kept) == keep
     for token in kept:
         assert all((scores[other], -other) < (scores[token], -token)
@@ -107,7 +108,7 @@ def test_bisection_finds_the_highest(scores, data):
 
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=4), st.integers(0, 100))
 def test_items_hold_every_timestep_once(sums, channel):
-    items = models.sums_to_items(sums, channel)
+    items = attention_model.sums_to_items(sums, channel)
     assert len({item["value"] for item in items}) == len(items)
     for t, total in enumerate(sums):
         assert sum(item["value"] for item in items if item["timesteps"] >> t & 1) == total

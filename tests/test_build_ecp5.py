@@ -89,6 +89,6 @@ def test_the_small_core_computes(tmp_path):
             continue
     inputs = [np.stack([random_input(rng, network) for _ in range(2)]) for network, _ in cases]
     folders = write_cases(tmp_path, cases, inputs)
-    run_bench(Core(config), "sim.benches.core_bench", cases=folders)
+    run_bench(Core(config), "sim.units.core.bench", cases=folders)
     for (network, image), arrays, folder in zip(cases, inputs, folders, strict=True):
         check_case(network, image, arrays, Path(folder))

@@ -119,7 +119,7 @@ def test_random_networks(name, seed, tmp_path):
     rng = np.random.default_rng(seed + 1000)
     inputs = [np.stack([random_input(rng, network) for _ in range(2)]) for network, _ in cases]
     folders = write_cases(tmp_path, cases, inputs)
-    run_bench(Core(config), "sim.benches.core_bench", sim="verilator", cases=folders)
+    run_bench(Core(config), "sim.units.core.bench", sim="verilator", cases=folders)
     before = 0
     for (network, image), arrays, folder in zip(cases, inputs, folders, strict=True):
         before = check_case(network, image, arrays, Path(folder), before=before)
@@ -135,7 +135,7 @@ def test_random_spikeformers(name, tmp_path):
     inputs = [np.stack([random_input(rng, network) for _ in range(2)]) for network, _ in cases]
     masks = [random_masks(rng, network, 2) for network, _ in cases]
     folders = write_cases(tmp_path, cases, inputs, masks)
-    run_bench(Core(config), "sim.benches.core_bench", sim="verilator", cases=folders)
+    run_bench(Core(config), "sim.units.core.bench", sim="verilator", cases=folders)
     before = 0
     for (network, image), *given, folder in zip(cases, inputs, masks, folders, strict=True):
         before = check_case(network, image, given[0], Path(folder), given[1], before)
@@ -154,5 +154,5 @@ def test_bundled_ticket(name, tmp_path):
     image = compile_network(network, config, keep_all=True)
     arrays = datasets.for_network(network, bundled.data_for(found), limit=2).images
     (folder,) = write_cases(tmp_path, [(network, image)], [arrays])
-    run_bench(Core(config), "sim.benches.core_bench", sim="verilator", cases=[folder])
+    run_bench(Core(config), "sim.units.core.bench", sim="verilator", cases=[folder])
     check_case(network, image, arrays, Path(folder))

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw.config import PRESETS, TIMESTEPS_PER_GROUP
-from sim import attention_models as models
 from sim.samples.networks import random_input
 from sim.samples.spikeformers import random_masks, random_spikeformer
+from sim.units.attention import model as attention_model
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.core import attention_items, cycles, machine, synthetic
 from sw.core.steps import source
@@ -89,10 +89,10 @@ def run_pass(state, number, row, prepared, layer, grants, takes_items):
 
 
 def wanted_items(memory, layer, row, group):
-    sums = models.pass_sums(memory, layer, row, group)
+    sums = attention_model.pass_sums(memory, layer, row, group)
     head = row - row % layer["width"]
     return sums, [(item["channel"], item["timesteps"]) for i, total in enumerate(sums or [])
-                  for item in models.sums_to_items(total, head + i)]
+                  for item in attention_model.sums_to_items(total, head + i)]
 
 
 def always(_):
@@ -107,7 +107,7 @@ def test_source_has_the_timing_of_its_contract(drawn):
     for number in range(2 * len(rows)):
         row = int(rows[number // 2])
         sums, wanted = wanted_items(memory, layer, row, number % 2)
-        times, end = models.pass_cycles(layer, source.SLICES, row - before, sums)
+        times, end = attention_model.pass_cycles(layer, source.SLICES, row - before, sums)
         items, done = run_pass(state, number, row, prepared, layer, always, always)
         assert [item[1:] for item in items] == wanted
         assert [item[0] for item in items] == times

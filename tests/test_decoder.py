@@ -11,10 +11,10 @@ LAYERS = 40
 
 
 def test_bit_reader():
-    run_bench(BitReader(8), "sim.benches.reader_bench", address_bits=8, seed=1)
+    run_bench(BitReader(8), "sim.units.decoder.reader_bench", address_bits=8, seed=1)
 
 
 def test_row_decoder():
     config = PRESETS["tiny"]
-    run_bench(RowDecoder(config), "sim.benches.decoder_bench", config=config.as_dict(), seed=1,
+    run_bench(RowDecoder(config), "sim.units.decoder.bench", config=config.as_dict(), seed=1,
               layers=LAYERS)

@@ -16,9 +16,10 @@ from hw.drain import Drain
 from hw.outputs import Outputs
 from hw.packer import Packer
 from hw.walker import Walker
-from sim import models
 from sim.runner import run_bench
 from sim.samples.networks import random_network
+from sim.units.drain import model as drain_model
+from sim.units.layers import DEFAULT_LAYER
 from sw.compile.compiler import DoesNotFit, compile_network
 from sw.compile.listing import read_program
 
@@ -48,7 +49,7 @@ def layers_by_kind(name: str) -> dict[tuple, dict]:
             continue
         for code in read_program(image.program, config):
             layer = code.header
-            if sum(1 for _ in models.walk(layer, False)) <= MOST_VISITS:
+            if sum(1 for _ in drain_model.walk(layer, False)) <= MOST_VISITS:
                 found.setdefault(kind(layer, config), layer)
     return found
 
@@ -89,7 +90,7 @@ def overlapping_layers(config: CoreConfig, rng: np.random.Generator, count: int)
                       "inc_px": 0, "inc_py": 0}
         positions = 2 * rows * pitch + width
         groups = int(rng.integers(1, 3))
-        layers.append(models.DEFAULT_LAYER | program.walk_steps(counts, increments) | counts | {
+        layers.append(DEFAULT_LAYER | program.walk_steps(counts, increments) | counts | {
             "count_oy_last": rows_last, "n_strips": strips, "n_groups": groups,
             "strip_words": -(-positions // config.window),
             "strip_words_last": -(-(rows_left * pitch + width) // config.window),
@@ -112,7 +113,7 @@ def listed_layers(config: CoreConfig, rng: np.random.Generator, count: int) -> l
         tokens = [n for n in range(height * pitch) if n % pitch < width]
         keep = (1, 2, len(tokens))[number] if number < 3 else int(rng.integers(1, len(tokens) + 1))
         positions = (height - 1) * pitch + width
-        layers.append(models.DEFAULT_LAYER | {
+        layers.append(DEFAULT_LAYER | {
             "listed": 1, "kept": sorted(rng.permutation(tokens)[:keep].tolist()),
             "count_ox": keep & 255, "strip_words": -(-positions // config.window),
             "strip_words_last": -(-positions // config.window), "positions": positions,
@@ -148,25 +149,25 @@ def kind(layer: dict, config: CoreConfig) -> tuple:
 @pytest.mark.parametrize("name,engines", [("one_lane", 1), ("two_lanes", 2)])
 def test_drain(name, engines, tmp_path):
     config = CONFIGS[name]
-    run_bench(Drain(config, engines), "sim.benches.drain_bench", config=config.as_dict(),
+    run_bench(Drain(config, engines), "sim.units.drain.bench", config=config.as_dict(),
               engines=engines, seed=1, rows=2,
               layers=random_layers(name, 1, 20, tmp_path / "layers.json"))
 
 
 def test_walker(tmp_path):
-    run_bench(Walker(CONFIGS["two_lanes"]), "sim.benches.walker_bench", seed=1,
+    run_bench(Walker(CONFIGS["two_lanes"]), "sim.units.drain.walker_bench", seed=1,
               layers=random_layers("two_lanes", 2, 30, tmp_path / "layers.json"))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_outputs(name, tmp_path):
     config = CONFIGS[name]
-    run_bench(Outputs(config), "sim.benches.outputs_bench", config=config.as_dict(), seed=1,
+    run_bench(Outputs(config), "sim.units.drain.outputs_bench", config=config.as_dict(), seed=1,
               layers=random_layers(name, 4, 30, tmp_path / "layers.json"))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_packer(name, tmp_path):
     config = CONFIGS[name]
-    run_bench(Packer(config), "sim.benches.packer_bench", config=config.as_dict(), seed=1,
+    run_bench(Packer(config), "sim.units.packer.bench", config=config.as_dict(), seed=1,
               layers=random_layers(name, 3, 30, tmp_path / "layers.json"))

@@ -44,7 +44,7 @@ def test_blocks(words, engine):
 
 
 def test_streamer():
-    run_bench(Streamer(CONFIG), "sim.benches.stream_bench", config=CONFIG.as_dict(), seed=1)
+    run_bench(Streamer(CONFIG), "sim.units.stream.bench", config=CONFIG.as_dict(), seed=1)
 
 
 def test_regression(tmp_path):
@@ -88,7 +88,7 @@ def test_wide_networks(everything, tmp_path):
     assert max(len(words) for _, image in cases for words in image.streams) > 3 * CONFIG.ring_words
     inputs = [np.stack([random_input(rng, network) for _ in range(2)]) for network, _ in cases]
     folders = write_cases(tmp_path, cases, inputs)
-    run_bench(CoreWithDram(CONFIG), "sim.benches.core_bench", sim="verilator", cells=[VERILOG],
+    run_bench(CoreWithDram(CONFIG), "sim.units.core.bench", sim="verilator", cells=[VERILOG],
               cases=folders)
     before = 0
     for (network, image), arrays, folder in zip(cases, inputs, folders, strict=True):

@@ -91,7 +91,7 @@ def test_shell_from_the_pins_of_its_phy(phy, clock_hz, few):
     """All trials at the lowest clock, at which the sender is just fast enough; RGMII differs from
     MII in nothing but the pins."""
     config = replace(TINY, clock_hz=clock_hz)
-    run_bench(Board(config, phy), "sim.benches.ethernet_bench", config=config.as_dict(),
+    run_bench(Board(config, phy), "sim.units.ethernet.bench", config=config.as_dict(),
               reset_cycles=RESET_CYCLES, seed=7, few=few, phy=phy)
 
 

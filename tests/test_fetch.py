@@ -23,5 +23,5 @@ CONFIGS = {
 @pytest.mark.parametrize("name", CONFIGS)
 def test_fetch(name):
     config, layers = CONFIGS[name]
-    run_bench(Fetch(config), "sim.benches.fetch_bench", config=config.as_dict(), seed=1,
+    run_bench(Fetch(config), "sim.units.fetch.bench", config=config.as_dict(), seed=1,
               layers=layers, weights=60)

@@ -144,7 +144,7 @@ def test_bench_refuses_wrong_names():
     for name in ("a", "A", "1a", "a b"):
         with pytest.raises(ValueError, match="is not a new name"):
             bench.free(name)
-    with pytest.raises(SpikeTicketError, match=r"'gone' inside JobQueue.*bring sim/formal"):
+    with pytest.raises(SpikeTicketError, match=r"'gone' inside JobQueue.*bring the unit's proof"):
         Inner("JobQueue")["gone"]
 
 

@@ -20,14 +20,14 @@ CONFIG = PRESETS["tiny"]
 
 @pytest.mark.parametrize(("width", "depth"), [(32, 16), (128, 64)])
 def test_pair_memory(width, depth):
-    run_bench(PairMemory(width, depth), "sim.benches.memory_bench", width=width, depth=depth,
+    run_bench(PairMemory(width, depth), "sim.units.core.memory_bench", width=width, depth=depth,
               seed=1)
 
 
 @pytest.mark.parametrize("engines", [1, 2, 3, 6])
 def test_write_arbiter(engines):
     config = replace(CONFIG, engines=engines)
-    run_bench(WriteArbiter(config), "sim.benches.arbiter_bench", config=config.as_dict(), seed=1)
+    run_bench(WriteArbiter(config), "sim.units.core.arbiter_bench", config=config.as_dict(), seed=1)
 
 
 @pytest.mark.parametrize("config", [
@@ -41,5 +41,5 @@ def test_host_bus(config, tmp_path):
             break
     image_file.save(compile_network(network, config, keep_all=True), tmp_path / "image.npz")
     np.save(tmp_path / "inputs.npy", random_input(rng, network))
-    run_bench(Core(config), "sim.benches.host_bus_bench", seed=1,
+    run_bench(Core(config), "sim.units.core.host_bus_bench", seed=1,
               image=str(tmp_path / "image.npz"), inputs=str(tmp_path / "inputs.npy"))

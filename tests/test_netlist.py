@@ -64,7 +64,7 @@ ECP5 = [
 def test_block_ram_models(family):
     """Modes, widths, byte enables and initial content; unknown exactly where vendors say so."""
     specs = {"xc7": XC7, "ecp5": ECP5}[family]
-    run_bench(Cells(specs), "sim.benches.cells_bench", specs=specs, seed=1,
+    run_bench(Cells(specs), "sim.units.cells.bench", specs=specs, seed=1,
               promised=family == "xc7", resets=0.1 if family == "xc7" else 0,
               cells=[CELLS / "block_ram.v", CELLS / f"{family}.v"])
 
@@ -82,7 +82,7 @@ def test_what_is_not_modelled_is_refused(family, cell, parameter, tmp_path):
 
 
 def test_multiplier_model():
-    run_bench(Multipliers(), "sim.benches.cells_bench", seed=1,
+    run_bench(Multipliers(), "sim.units.cells.bench", seed=1,
               cells=[CELLS / "block_ram.v", CELLS / "ecp5.v"])
 
 

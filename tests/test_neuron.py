@@ -9,28 +9,29 @@ from hypothesis import strategies as st
 
 from hw.config import PRESETS
 from hw.neuron import NeuronLane
-from sim import models
 from sim.runner import run_bench
+from sim.units.layers import DEFAULT_LAYER
+from sim.units.neuron import model as neuron_model
 from sw.integer import reference
 from sw.integer.network import Layer, Neuron, Synapses
 
 
 def test_neuron_lane():
     config = PRESETS["tiny"]
-    run_bench(NeuronLane(config), "sim.benches.neuron_bench", config=config.as_dict(), seed=1,
+    run_bench(NeuronLane(config), "sim.units.neuron.bench", config=config.as_dict(), seed=1,
               layers=14, positions=30)
 
 
 @pytest.mark.parametrize(("v", "fires"), [(4, False), (5, True), (6, True)])
 def test_threshold_itself_fires(v, fires):
-    layer = models.DEFAULT_LAYER | {"leak": 0}
-    assert models.neuron([v, 0, 0, 0], 0, 0, 5, layer)[0] == int(fires)
+    layer = DEFAULT_LAYER | {"leak": 0}
+    assert neuron_model.neuron([v, 0, 0, 0], 0, 0, 5, layer)[0] == int(fires)
 
 
 def test_negative_membranes_floor():
-    layer = models.DEFAULT_LAYER | {"leak": 128}
-    assert models.neuron([0], -1, 0, 5, layer)[1] == -1       # -1/2 goes down, not to zero
-    assert models.neuron([0], -3, 0, 5, layer)[1] == -2
+    layer = DEFAULT_LAYER | {"leak": 128}
+    assert neuron_model.neuron([0], -1, 0, 5, layer)[1] == -1       # -1/2 goes down, not to zero
+    assert neuron_model.neuron([0], -3, 0, 5, layer)[1] == -2
 
 
 @settings(max_examples=200, deadline=None)
@@ -44,6 +45,6 @@ def test_model_equals_reference(currents, bias, threshold, leak, soft, v_reset):
                   np.array([threshold]), neuron)
     current = np.array(currents).reshape(4, 1, 1, 1, 1) + bias
     spikes = reference.fire(layer, current, 4)[:, 0, 0, 0, 0]
-    mask, _ = models.neuron(currents, v_reset, bias, threshold, {
+    mask, _ = neuron_model.neuron(currents, v_reset, bias, threshold, {
         "leak": leak, "soft_reset": int(soft), "v_reset": v_reset})
     assert mask == sum(int(s) << t for t, s in enumerate(spikes))

@@ -9,5 +9,5 @@ from sim.runner import run_bench
 
 def test_sequencer():
     config = PRESETS["tiny"]
-    run_bench(Sequencer(config), "sim.benches.sequencer_bench", config=config.as_dict(), seed=1,
+    run_bench(Sequencer(config), "sim.units.sequencer.bench", config=config.as_dict(), seed=1,
               programs=12)

@@ -46,7 +46,7 @@ class Board(wiring.Component):
 
 def bench(config, baud, *, reset_cycles, **more):
     run_bench(Board(config, default_baud=baud, reset_cycles=reset_cycles, break_cycles=4000),
-              "sim.benches.shell_bench", config=config.as_dict(), baud=baud,
+              "sim.units.shell.bench", config=config.as_dict(), baud=baud,
               reset_cycles=reset_cycles, break_cycles=4000, error=0.02, jitter=0.05, **more)
 
 

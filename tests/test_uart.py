@@ -173,7 +173,7 @@ def test_framing_errors_glitches_and_breaks():
 @pytest.mark.parametrize("baud", RATES[:-1])
 def test_far_end_of_cocotbext(baud):
     """2 % off, jitter, damaged bytes, glitches, breaks: see the bench."""
-    run_bench(UartPair(break_cycles=3000), "sim.benches.uart_bench", baud=baud, clock_hz=CLOCK,
+    run_bench(UartPair(break_cycles=3000), "sim.units.uart.bench", baud=baud, clock_hz=CLOCK,
               error=0.02, jitter=0.05, count=max(20, baud // 100_000), break_cycles=3000, seed=3)
 
 

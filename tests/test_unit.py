@@ -21,4 +21,4 @@ CONFIGS = {
 @pytest.mark.parametrize("name", CONFIGS)
 def test_unit(name):
     config = CONFIGS[name]
-    run_bench(AccumulateUnit(config), "sim.benches.unit_bench", config=config.as_dict(), seed=1)
+    run_bench(AccumulateUnit(config), "sim.units.unit.bench", config=config.as_dict(), seed=1)

@@ -160,7 +160,7 @@ class Inner(dict):
 
     def __missing__(self, name: str):
         raise SpikeTicketError(f"the proof looks at {name!r} inside {self._component}, which has "
-                               "no such name; bring sim/formal up to date")
+                               "no such name; bring the unit's proof up to date")
 
 
 @dataclass(frozen=True)
