@@ -6,9 +6,7 @@ from __future__ import annotations
 from .units import collected
 from .wrong_lines import Mutation, bad
 
-_FORMAT, _BOARD = ("tests/test_packing.py",), ("tests/test_link.py", "-k", "packed or cannot")
-
-_STREAMER = ("tests/test_dram.py", "-k", "streamer")
+_FORMAT = ("tests/test_packing.py",)
 
 RICE = bad(
     "sw/compile/rice.py",

@@ -6,7 +6,8 @@ forecast: on the typical training samples that a ticket carries, or on others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -82,11 +83,21 @@ def on_core(found: ticket.Ticket, config: CoreConfig, data: str | None = None) -
         "samples": 0 if inputs is None else len(runs),
         "frames_per_s": config.clock_hz / max(1, cycles_per_image),
         "cycles_by_layer": {n: round(v) for n, v in mean(lambda run: run.by_layer).items()},
-        "cycles_by_cause": mean(lambda run: run.by_cause),
+        "cycles_by_cause": mean(lambda run: run.by_cause), "bound_by_layer": _bounds(runs),
+        "dram_bytes_per_image": sum(4 * len(stream) for stream in image.streams),
         "useful_updates_per_cycle": updates, "useful_fraction": updates / config.slots,
         "clock_hz": config.clock_hz, "bits_per_weight": image.bits_per_weight,
         "entropy_bits_per_weight": image.entropy_bits_per_weight,
         "accumulator_bits": config.acc_bits, "layers": _layers(image)}
+
+
+def _bounds(runs: Sequence[cycles.Cycles]) -> dict[str, str]:
+    """Where most cycles of each layer go; of `cycles.CAUSES`."""
+    spent: dict[str, Counter[str]] = {}
+    for run in runs:
+        for layer in run.layers:
+            spent.setdefault(layer.name, Counter()).update(layer.by_cause)
+    return {name: causes.most_common(1)[0][0] for name, causes in spent.items()}
 
 
 def _samples(found: ticket.Ticket, data: str | None) -> tuple[np.ndarray | None, str]:
@@ -129,7 +140,8 @@ def _memories(memories: tuple[Memory, ...] | list[Memory]) -> list[dict]:
 def _layers(image: Image) -> list[dict]:
     names = ("name", "kind", "copy", "weights", "surviving", "stored", "value_width", "rice_k",
              "value_bits", "index_bits", "header_bits", "padding_bits", "entropy_bits", "taps",
-             "planes", "strips", "groups", "pitch", "acc_bits")
+             "planes", "strips", "groups", "pitch", "acc_bits",
+             "streamed")
     return [{name: getattr(layer, name) for name in names} for layer in image.layers]
 
 
@@ -149,19 +161,29 @@ def report(result: dict) -> str:
     if not result["fits"]:
         return "\n".join([*lines, f"  {result['reason']}", *_least(result["least_bits"])])
     lines.append("")
+    weights_in = "      weights in" if result["dram_bytes_per_image"] else ""
     lines.append(f"  {'layer':<14} {'kept of weights':>18}  {'bits (bound)':>14}  {'k':>2}  strips"
-                 f"  groups {'cycles':>10}")
+                 f"  groups {'cycles':>10}  most of them{weights_in}")
     for layer in result["layers"]:
         stored = layer["value_bits"] + layer["index_bits"] + layer["padding_bits"]
-        label, kept, cost, count = layer["name"], layer["kind"], "", ""
+        label, kept, cost, count, bound = layer["name"], layer["kind"], "", "", ""
         if layer["kind"] == "synapses":
             kept = f"{layer['surviving']:,} of {layer['weights']:,}"
             cost = f"{stored / max(1, layer['stored']):5.2f} ({layer['entropy_bits']:5.2f})"
         if not layer["copy"]:               # whose cycles are its layer's
             count = f"{result['cycles_by_layer'][layer['name']]:,}"
+            bound = result["bound_by_layer"][layer["name"]]
+        if weights_in:
+            bound = f"{bound:<16}  {'DRAM' if layer['streamed'] else 'block RAM'}"
         lines.append(f"  {label:<14} {kept:>18}  {cost:>14}  {layer['rice_k']:>2}  "
-                     f"{layer['strips']:>6}  {layer['groups']:>6} {count:>10}")
+                     f"{layer['strips']:>6}  {layer['groups']:>6} {count:>10}  {bound}".rstrip())
     lines.append("")
+    if weights_in:
+        streamed = sum(layer["streamed"] for layer in result["layers"])
+        rate = result["dram_bytes_per_image"] * result["frames_per_s"]
+        lines.append(f"  DRAM: {result['dram_bytes_per_image']:,} bytes an image, the weights of "
+                     f"{streamed} of {len(result['layers'])} layers; {rate / 1e6:,.1f} MB/s of "
+                     f"{4 * result['clock_hz'] / 1e6:,.0f} that a word a cycle is")
     lines.append(f"  {result['bits_per_weight']:.2f} bits per surviving weight (entropy bound "
                  f"{result['entropy_bits_per_weight']:.2f})")
     widest = max(result["layers"], key=lambda layer: layer["acc_bits"])

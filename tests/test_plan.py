@@ -56,6 +56,24 @@ def run(capsys, *arguments) -> tuple[int, str, str]:
     return code, captured.out, captured.err
 
 
+def test_both_tiers_are_shown(tmp_path, capsys):
+    """What streams from DRAM, how much an image, and what takes each layer's cycles."""
+    path = tmp_path / "net48.safetensors"
+    ticket.save(path, network(48), {})
+    code, out, _ = run(capsys, path, "--board", "sim", "--preset", "tinyd")
+    assert code == 0
+    assert re.search(r"DRAM: 6,144 bytes an image, the weights of 1 of 3 layers", out)
+    assert re.search(r"^  b .* synapses +DRAM$", out, re.M)
+    assert re.search(r"^  a .* synapses +block RAM$", out, re.M)
+    code, out, _ = run(capsys, path, "--board", "sim", "--preset", "tinyd", "--json")
+    told = json.loads(out)
+    assert told["dram_bytes_per_image"] == 6144
+    assert set(told["bound_by_layer"]) == {"a", "b", "out"}
+    assert [layer["streamed"] for layer in told["layers"]] == [False, True, False]
+    code, out, _ = run(capsys, path, "--board", "sim", "--preset", "large")
+    assert code == 0 and "DRAM" not in out
+
+
 def test_fits(tickets, capsys):
     code, out, _ = run(capsys, tickets[4], "--board", "arty_a7", "--json")
     result = json.loads(out)
