@@ -102,6 +102,8 @@ def test_refusals():
         layer("readout", np.ones((2, 250, 1, 1), np.int8), "many", neuron=False)), "many")
     with pytest.raises(DoesNotFit, match=r"DRAM of an engine short by \d+ words"):
         compile_network(many, replace(CONFIG, dram_words=1 << 12))
+    with pytest.raises(DoesNotFit, match=r"weight memory 0 short .* streams weights from DRAM"):
+        compile_network(many, replace(CONFIG, dram_words=0, ring_words=0))
     weight = np.ones((9, 2000, 1, 1), np.int8)
     rows = Network(InputSpec(2000, 1, 1, bits=1), 1, (
         layer("long", weight, INPUT, neuron=False, bits=4),), "long")

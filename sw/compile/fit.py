@@ -34,8 +34,11 @@ class DoesNotFit(SpikeTicketError):
         self.short = tuple(memory for memory in memories if memory.short)
         missing = "; ".join(f"{memory.name} short by {memory.short} {memory.unit} "
                             f"({memory.used} of {memory.available})" for memory in self.short)
-        super().__init__(f"network {network!r} does not fit: {missing}; prune further, use fewer "
-                         "channels or timesteps, or choose a larger board")
+        remedy = "prune further, use fewer channels or timesteps, or choose a larger board"
+        if (any(memory.name.startswith("weight") for memory in self.short)
+                and not any(memory.name.startswith("DRAM") for memory in memories)):
+            remedy += ", or a core that streams weights from DRAM (docs/memory.md)"
+        super().__init__(f"network {network!r} does not fit: {missing}; {remedy}")
 
 
 class LayoutError(DoesNotFit):
