@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from hw import program
-from sim.units.decoder.model import Row
-from sw.compile import rice
 
 Layer = Mapping[str, int]
 
@@ -38,10 +36,3 @@ def wrap(value: int, bits: int) -> int:
     """Two's complement of so many bits."""
     value &= (1 << bits) - 1
     return value - (1 << bits) if value >> (bits - 1) else value
-
-
-def row_widths(rows: Sequence[Row]) -> dict[str, int]:
-    """Header fields of a layer: fewest bits that an engine's rows need."""
-    gaps = rice.channel_gaps([row.channel for row in rows])
-    return {"channel_bits": max((gap.bit_length() for gap in gaps), default=0),
-            "neuron_bits": rice.neuron_width(n for row in rows for n in (row.bias, row.threshold))}

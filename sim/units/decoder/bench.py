@@ -20,7 +20,7 @@ from sim.helpers import settings, start
 from sim.streams import MODES, Sink, Source, Stalls, seeded
 from sim.units.decoder import model
 from sim.units.decoder.model import Row
-from sim.units.layers import DEFAULT_LAYER, layer_bits, row_widths, stream_masks
+from sim.units.layers import DEFAULT_LAYER, layer_bits, stream_masks
 
 RESTART, HEADER = 5, 3
 """Cycles of a rewind or a start, and of a row header."""
@@ -74,7 +74,7 @@ def random_layer(rng: np.random.Generator, number: int, config: CoreConfig) -> L
     bits = int(rng.integers(1, 25))
     layer.rows = [random_row(rng, int(number), [0] if attention else channels, width, bits)
                   for number in numbers]
-    least = row_widths(layer.rows)
+    least = model.row_widths(layer.rows)
     layer.fields |= {name: int(rng.integers(fewest, most + 1)) if rng.random() < 0.3 else fewest
                      for (name, fewest), most in zip(least.items(), (12, 24), strict=True)}
     if attention:

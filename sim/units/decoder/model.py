@@ -26,6 +26,13 @@ class Row:
         return {"channel": self.channel, "bias": self.bias, "threshold": self.threshold}
 
 
+def row_widths(rows: Sequence[Row]) -> dict[str, int]:
+    """Header fields of a layer: fewest bits that an engine's rows need."""
+    gaps = rice.channel_gaps([row.channel for row in rows])
+    return {"channel_bits": max((gap.bit_length() for gap in gaps), default=0),
+            "neuron_bits": rice.neuron_width(n for row in rows for n in (row.bias, row.threshold))}
+
+
 def encode_rows(rows: Sequence[Row], layer: Layer, channels: Sequence[int]) -> list[int]:
     """Weight-memory words of an engine's rows; channels: TAP.channels of every tap.
 

@@ -23,7 +23,7 @@ from sim.units.decoder import model as decoder_model
 from sim.units.decoder.model import Row
 from sim.units.drain import model as drain_model
 from sim.units.fetch import model as fetch_model
-from sim.units.layers import DEFAULT_LAYER, layer_bits, row_widths, stream_masks
+from sim.units.layers import DEFAULT_LAYER, layer_bits, stream_masks
 from sim.units.unit import model as unit_model
 
 MEMORY = {"query": 0, "key": 1, "value": 2, "out": 3}
@@ -74,7 +74,7 @@ def random_scene(rng: np.random.Generator, config: CoreConfig, memory: list[list
     planes = [{"offset": group * words * channels, "shift": 0} for group in range(groups)]
     numbers = sorted(rng.permutation(channels)[:int(rng.integers(1, 4))].tolist())
     rows = [random_row(rng, channel, 0 if attention else channels) for channel in numbers]
-    layer |= row_widths(rows)
+    layer |= decoder_model.row_widths(rows)
     scene = Scene(layer, tap, planes, rows, [], [])
     if attention:
         fields = {"key": layer["key"], "value": layer["value"], "words": words, "width": width,
