@@ -113,8 +113,8 @@ class ParserModel:
         packed, write, space = fields["packed"], fields["write"], fields["write_space"]
         if (fields["unused"] or (not write and (packed or payload)) or (packed and not payload)
                 or (fields["digest"] and not fields["read"])
-                or (fields["read"] and fields["read_space"] not in set(Space))
-                or (write and (space not in set(Space) or space == Space.COUNTER))):
+                or (fields["read"] and fields["read_space"] not in self._sizes)
+                or (write and (space not in self._sizes or space == Space.COUNTER))):
             return Status.BAD_REQUEST
         if write and (fields["write_addr"] + self._written(fields, payload)
                       > self._sizes[Space(space)]):

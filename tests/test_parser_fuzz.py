@@ -29,8 +29,9 @@ def test_the_board_answers_as_the_model_says(tiny_library):
     found = parser_fuzz.fuzz(inputs=400, seed=6, library=tiny_library, progress=False)
     assert not found.fault, found.shown_by[:4000]
     assert found.inputs == 400 and found.frames > 1200 and found.kept
-    # Two frames at a time never find the buffer full.
-    assert set(found.statuses) == {status.name for status in Status} - {"OVERRUN"}
+    # Two frames at a time never find the buffer full, and this board has no DRAM.
+    assert set(found.statuses) == {status.name for status in Status} - {
+        "OVERRUN", "DAMAGED", "OUT_OF_TURN"}
 
 
 def test_a_wrong_answer_is_found_and_shown_again(tiny_library, monkeypatch):
