@@ -10,8 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "spiketicket", "font.size": 9,
-         "axes.spines.top": False, "axes.spines.right": False}
+from .style import STYLE, save
 
 
 def write_all(result: dict, folder: Path) -> list[Path]:
@@ -22,12 +21,12 @@ def write_all(result: dict, folder: Path) -> list[Path]:
     part.write_text(json.dumps(result, indent=1) + "\n")
     os.replace(part, path)
     with matplotlib.rc_context(STYLE):
-        paths = [path, _save(_layers(result["tickets"]), folder / "layers.svg")]
+        paths = [path, save(_layers(result["tickets"]), folder / "layers.svg")]
         paths += write_overlap(result, folder / "overlap.svg")
         for name, entry in result["tickets"].items():
             for gate, found in entry.get("patches", {}).items():
                 stem = "".join(c if c.isalnum() else "-" for c in f"patches-{name}-{gate}")
-                paths.append(_save(_patches(found, f"{name}, {gate}"), folder / f"{stem}.svg"))
+                paths.append(save(_patches(found, f"{name}, {gate}"), folder / f"{stem}.svg"))
     return paths
 
 
@@ -36,14 +35,7 @@ def write_overlap(result: dict, path: Path) -> list[Path]:
     if not any("jaccard" in pair for pair in result["overlap"]):
         return []
     with matplotlib.rc_context(STYLE):
-        return [_save(_overlap(result), path)]
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="svg", metadata={"Date": None})
-    os.replace(part, path)
-    return path
+        return [save(_overlap(result), path)]
 
 
 def _layers(tickets: dict[str, dict]) -> Figure:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..results.front import COSTS, FrontPoint
+from .style import STYLE, save
 
 
 def draw(points: Sequence[FrontPoint], title: str, path: Path) -> Path:
     """Draw rounds, means over seeds with their deviations; returns the file."""
     import matplotlib
     from matplotlib.figure import Figure
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "spiketicket", "font.size": 9,
-                "axes.spines.top": False, "axes.spines.right": False}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.8, 3.4), layout="constrained")
         axis = figure.subplots()
         for cost, label in COSTS.items():
@@ -39,7 +37,4 @@ def draw(points: Sequence[FrontPoint], title: str, path: Path) -> Path:
                        fontsize=9, loc="left")
         axis.legend(frameon=False, fontsize=8)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        figure.savefig(part, format="svg", metadata={"Date": None})
-    os.replace(part, path)
-    return path
+        return save(figure, path)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from ..data.datasets import Images
-from ..errors import BadInput
 from ..integer.gate import Gate
 from ..ladder.result import PHASES, Ladder
-from .analysis import STYLE
+from .style import STYLE, save
 
 SHOWN = 12
 """Samples in the picture of patches."""
@@ -108,15 +104,3 @@ def _picture(sample: np.ndarray) -> np.ndarray:
         return np.stack([np.zeros_like(on), on, off], -1)
     image = sample.transpose(1, 2, 0) / 255
     return image if image.shape[2] == 3 else np.repeat(image[..., :1], 3, axis=2)
-
-
-def save(figure: Figure, path: str) -> None:
-    """Write a figure; the file appears whole or not at all."""
-    part = Path(f"{path}.part")
-    suffix = Path(path).suffix[1:]
-    try:
-        figure.savefig(part, format=suffix, dpi=140,
-                       metadata={"Date": None} if suffix == "svg" else None)
-        os.replace(part, path)
-    except OSError as error:
-        raise BadInput(f"{path}: the plot cannot be written ({error})") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from ..data import depth
 from ..errors import BadInput
 from ..report import Checked, RunReport
+from .style import save
 
 FORMATS = (".png", ".svg", ".pdf")
 SHOWN = 8
@@ -62,12 +62,7 @@ def plot_run(path: str, run: RunReport, checked: Checked) -> None:
     right.set(title="share of each class (rows) by answer")
     figure.colorbar(shown, ax=right, shrink=0.8)
 
-    part = Path(f"{path}.part")
-    try:
-        figure.savefig(part, format=Path(path).suffix[1:], dpi=120)
-        os.replace(part, path)
-    except OSError as error:
-        raise BadInput(f"{path}: the plot cannot be written ({error})") from error
+    save(figure, path)
 
 
 def _pictures(figure, checked: Checked) -> None:

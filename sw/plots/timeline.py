@@ -8,8 +8,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from ..link_timeline import Timeline
-from .analysis import STYLE
-from .ladder import save
+from .style import STYLE, save
 
 LANES = ("there", "to the board"), ("core", "core"), ("back", "from the board")
 

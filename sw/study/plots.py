@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import matplotlib
@@ -11,19 +10,16 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
 from ..core.cycles import CAUSES
+from ..plots.style import STYLE, save
 
-plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "spiketicket", "font.size": 9,
-                     "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False})
+plt.rcParams.update(STYLE | {"axes.titlesize": 9})
 
 
 def _save(figure, folder: Path, name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.svg"
-    part = path.with_suffix(".tmp")
     figure.tight_layout()
-    figure.savefig(part, format="svg", metadata={"Date": None})
+    path = save(figure, folder / f"{name}.svg")
     plt.close(figure)
-    os.replace(part, path)
     return path
 
 

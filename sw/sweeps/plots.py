@@ -5,12 +5,12 @@ A title names data and network, a dashed line is chance, a dotted one the dense 
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import BadInput
+from ..plots.style import STYLE, save
 from . import labels
 
 PLOTS = (
@@ -106,9 +106,7 @@ def _draw(lines: Series, x: str, metric: str, path: Path, subject: str, chance: 
     from matplotlib.figure import Figure
     scale, unit = (100, " (%)") if "accuracy" in metric else (1, "")
     across = 100 if x in labels.SHARES else 1
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "spiketicket", "font.size": 9,
-                "axes.spines.top": False, "axes.spines.right": False}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.8, 3.4), layout="constrained")
         axis = figure.subplots()
         for name, points in lines.items():
@@ -137,7 +135,4 @@ def _draw(lines: Series, x: str, metric: str, path: Path, subject: str, chance: 
         if axis.get_legend_handles_labels()[1]:
             axis.legend(frameon=False, fontsize=8)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        figure.savefig(part, format="svg", metadata={"Date": None})
-    os.replace(part, path)
-    return path
+        return save(figure, path)
