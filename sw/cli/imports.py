@@ -188,15 +188,17 @@ def typical(ticket: Ticket, *, data: Annotated[str, Parameter(
 def drawn(*, out: Annotated[Path, out_file("the ticket")],
           model: Annotated[str | None, Parameter(
               help="a network of ours, as vgg9 or 32p-64p-128 (default: a Spikformer)")] = None,
-          theta: Annotated[float, number("threshold of such a network", 0)] = 1.0,
-          depth: Annotated[int, number("encoder blocks", 1)] = 4,
-          width: Annotated[int, number("channels of a token", 1)] = 384,
-          heads: Annotated[int, number("heads of the attention", 1)] = 12,
+          theta: Annotated[float | None, number(
+              "threshold of such a network (default: 1)", 0.01)] = None,
+          depth: Annotated[int | None, number("encoder blocks (default: 4)", 1)] = None,
+          width: Annotated[int | None, number("channels of a token (default: 384)", 1)] = None,
+          heads: Annotated[int | None, number("heads of the attention (default: 12)", 1)] = None,
           side: Annotated[int, number("pixels of the input's side", 1)] = 32,
           channels: Annotated[int, number("channels of the input", 1)] = 3,
           classes: Annotated[int, number("classes", 1)] = 10,
           timesteps: Annotated[int, number("T", 1)] = 4,
-          patch: Annotated[int, number("pixels of a token's side, 4 or 16", 1)] = 4,
+          patch: Annotated[int | None, number(
+              "pixels of a token's side, 4 or 16 (default: 4)", 1)] = None,
           bits: Annotated[int, number("of the weights", 1, 8)] = 4, seed: Seed = 0,
           keep: Annotated[int | None, number(
               "tokens behind a gate by spike counts (default: no gate)", 1)] = None,
@@ -216,8 +218,8 @@ def drawn(*, out: Annotated[Path, out_file("the ticket")],
       spiketicket import drawn --model vgg9 --bits 1 --sparsity 0.5 --out vgg9.safetensors
       spiketicket import drawn --depth 2 --width 96 --heads 6 --keep 44 --out small.safetensors
     """
-    from .. import drawn_spikformer
-    print(drawn_spikformer.write(
+    from .. import drawn as networks
+    print(networks.write(
         out, data, depth=depth, width=width, heads=heads, side=side, channels=channels,
         model=model, theta=theta, classes=classes, timesteps=timesteps, patch=patch, bits=bits,
         seed=seed, keep=keep, sparsity=sparsity))

@@ -34,37 +34,52 @@ CALIBRATION = 16
 """Images that the batch norms see."""
 
 
-def drawn_network(depth: int = 4, width: int = 384, heads: int = 12, side: int = 32,
-                  channels: int = 3, classes: int = 10, timesteps: int = 4, patch: int = 4,
-                  sparsity: float = 0.95, bits: int = 4, keep: int | None = None,
-                  images: Tensor | None = None, seed: int = 0,
-                  model: str | None = None, theta: float = 1.0) -> Network:
-    """A Spikformer of SpikingJelly with drawn weights as an integer network.
+SPIKFORMER = {"depth": 4, "width": 384, "heads": 12, "patch": 4, "keep": None}
+"""What only a Spikformer has: encoder blocks, channels of a token, heads of the attention, pixels
+of a token's side (4 or 16), tokens behind a gate of mode "count" (None for no gate)."""
 
-    model: a network of `sw.nets` instead, for which depth, width, heads, patch and keep do not
-    matter; theta: its threshold, where currents have variance 1. patch: 4 or 16, pixels of a
-    token's side. sparsity: fraction removed in every layer. bits: of the weights; with 1 those of
-    a layer are plus or minus one number before the batch norms see them. keep: tokens behind a gate
-    of mode "count", None for no gate. images: uint8 [B, channels, side, side]
-    for the batch norms, None for noise. Raises SpikeTicketError for shapes that do not exist.
+
+def drawn_network(model: str | None = None, *, side: int = 32, channels: int = 3,
+                  classes: int = 10, timesteps: int = 4, sparsity: float = 0.95, bits: int = 4,
+                  images: Tensor | None = None, seed: int = 0, theta: float | None = None,
+                  **shape: int | None) -> Network:
+    """A network with drawn weights as an integer network.
+
+    model: of `sw.nets`; None for SpikingJelly's Spikformer, whose `shape` is that of SPIKFORMER
+    where it is not given. theta: threshold of a network of `sw.nets` (1 by default), where currents
+    have variance 1. sparsity: fraction removed in every layer. bits: of the weights; with 1 those
+    of a layer are plus or minus one number before the batch norms see them. images: uint8
+    [B, channels, side, side] for the batch norms, None for noise. Raises SpikeTicketError for
+    networks that do not exist, and for a setting that the network does not have.
     """
     torch.manual_seed(seed)
-    shape, name = (channels, side, side), model or f"spikformer-{depth}-{width}"
-    try:
-        made = nets.build(NetConfig(model, shape, classes, timesteps, 0.5, theta)) if model else (
-            spikformer.Spikformer(
+    size, given = (channels, side, side), {n: v for n, v in shape.items() if v is not None}
+    if model is not None:
+        if given:
+            name, value = next(iter(given.items()))
+            raise BadInput(f"--{name} {value} is of SpikingJelly's Spikformer; leave it out with "
+                           f"--model {model}")
+        made = nets.build(NetConfig(model, size, classes, timesteps, 0.5, theta or 1.0))
+        name, keep, patch = model, None, 0
+    else:
+        if theta is not None:
+            raise BadInput(f"--theta {theta:g} is of our own networks; name one with --model")
+        depth, width, heads, patch, keep = (SPIKFORMER | given).values()
+        name = f"spikformer-{depth}-{width}"
+        try:
+            made = spikformer.Spikformer(
                 T=timesteps, in_channels=channels, img_size_h=side, img_size_w=side,
                 patch_size=patch, num_classes=classes, embed_dims=width, num_heads=heads,
-                depths=depth, spiking_neuron=lambda **more: neuron.LIFNode(tau=2.0, **more)))
-    except (ValueError, AssertionError) as error:
-        raise BadInput(f"SpikingJelly has no such Spikformer ({error})") from error
+                depths=depth, spiking_neuron=lambda **more: neuron.LIFNode(tau=2.0, **more))
+        except (ValueError, AssertionError) as error:
+            raise BadInput(f"SpikingJelly has no such Spikformer ({error})") from error
     if images is None:
-        images = torch.randint(0, 256, (CALIBRATION, *shape))
+        images = torch.randint(0, 256, (CALIBRATION, *size))
     _prepare(made, sparsity, bits, images)
-    if keep is not None and model is None:
+    if keep is not None:
         made.token_gate = TokenGate("count", keep, (side // patch, side // patch), (-2, -1))
         made.patch_embed.register_forward_hook(made.token_gate.behind)
-    return from_spikingjelly(made, shape, timesteps, bits=bits, check=False, name=name).network
+    return from_spikingjelly(made, size, timesteps, bits=bits, check=False, name=name).network
 
 
 def _prepare(model: nn.Module, sparsity: float, bits: int, images: Tensor) -> None:
@@ -84,17 +99,17 @@ def _prepare(model: nn.Module, sparsity: float, bits: int, images: Tensor) -> No
 
 
 def write(out: Path, data: str | None = None, *, side: int = 32, channels: int = 3,
-          seed: int = 0, **shape) -> str:
+          seed: int = 0, **settings) -> str:
     """Write such a ticket; returns what it is, in words.
 
-    data: images for the batch norms and the activity (None: noise). shape: of `drawn_network`.
+    data: images for the batch norms and the activity (None: noise). settings: of `drawn_network`.
     """
     images = torch.randint(0, 256, (CALIBRATION, channels, side, side), dtype=torch.uint8,
                            generator=torch.Generator().manual_seed(seed))
     if data:
         found = datasets.load(data, limit=CALIBRATION, size=side, channels=channels)
         images = torch.from_numpy(found.images)
-    network = drawn_network(side=side, channels=channels, seed=seed, images=images, **shape)
+    network = drawn_network(side=side, channels=channels, seed=seed, images=images, **settings)
     run = reference.run(network, images[:4].numpy())
     rates = {name: {"active": float(value.mean())}
              for name, value in reference.activity(network, run.spikes).items()}
