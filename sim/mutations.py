@@ -28,7 +28,9 @@ TAPS = bad(
 
 ASSEMBLE = bad(
     "sw/compile/assemble.py",
-    ("bit * layout.bits_a_mask)", "bit)", "the upper bit-planes count an eighth"))
+    ("bit * layout.bits_a_mask)", "bit)", "the upper bit-planes count an eighth"),
+    ("tap.phase * layouts[0].phase_words", "tap.phase", "phases a word apart"),
+    ("+ layout.copy_of_group[group] * layout.copy_words", "", "groups read the first copy"))
 
 BOUNDS = bad(
     "sw/compile/bounds.py",
@@ -67,11 +69,6 @@ HEADER = bad(
      "(rows - 1) * step.pitch + 1, \"positions_last\"",
      "the gate leaves out the end of its last row"))
 
-ASSEMBLE_2 = bad(
-    "sw/compile/assemble.py",
-    ("tap.phase * layouts[0].phase_words", "tap.phase", "phases a word apart"),
-    ("+ layout.copy_of_group[group] * layout.copy_words", "", "groups read the first copy"))
-
 LAYOUT = bad(
     "sw/compile/layout.py",
     ("if items[n][1] <= dies and born <= items[n][2]",
@@ -109,4 +106,4 @@ BYTE_KERNELS = bad(
 
 MUTATIONS: tuple[Mutation, ...] = (
     *collected("MUTATIONS"), *RICE, *TAPS, *ASSEMBLE, *BOUNDS, *STEPS, *TOKENS, *IMAGE_GATE,
-    *HEADER, *ASSEMBLE_2, *LAYOUT, *REFERENCE, *MACHINE_KERNEL, *PACKING, *BYTE_KERNELS)
+    *HEADER, *LAYOUT, *REFERENCE, *MACHINE_KERNEL, *PACKING, *BYTE_KERNELS)

@@ -34,12 +34,12 @@ DECODER = bad(
      "a threshold of 23 bits"),
 )
 
-DECODER_2 = bad(
+READER = bad(
     "hw/decoder.py",
     ("& ~self.hold", "", "a word is taken that is not there"),
     tests=("tests/test_decoder.py", "-k", "bit_reader"))
 
-MUTATIONS = (*DECODER, *DECODER_2)
+MUTATIONS = (*DECODER, *READER)
 
 BUGS = (
     bug("decoder.BitReader/window", "window", "decoder", "(level + arriving) < depth",

@@ -18,7 +18,7 @@ PACKING = bad(
     ("zeros.eq(zeros - 1)", "zeros.eq(0)", "a run of silent groups ends after two"),
     tests=_FORMAT)
 
-PACKING_2 = bad(
+PACKING_ON_BOARD = bad(
     "hw/packing.py",
     ("m.d.sync += [some.eq(1), byte.eq(0)]", "m.d.sync += some.eq(1)",
      "what is missing repeats the last byte"),
@@ -46,7 +46,7 @@ COMMANDS = bad(
      "nothing is done after a sync that found no room"),
     tests=("tests/test_link.py", "-k", "epoch or sync"))
 
-COMMANDS_2 = bad(
+COMMANDS_PACKED = bad(
     "hw/commands.py",
     ("ResetInserter(~writing)(unpacker)", "unpacker", "begins where the last write ended"),
     ("unpacker.ended.eq(payload == 0)", "unpacker.ended.eq(0)",
@@ -57,7 +57,7 @@ COMMANDS_2 = bad(
     ("            | no_number | ", "            | ", "a packed write needs no number"),
     tests=_BOARD)
 
-MUTATIONS = (*PACKING, *PACKING_2, *COMMANDS, *COMMANDS_2)
+MUTATIONS = (*PACKING, *PACKING_ON_BOARD, *COMMANDS, *COMMANDS_PACKED)
 
 BUGS = (
     bug("framing.CobsEncoder/roundtrip", "frames_are_whole", "framing",

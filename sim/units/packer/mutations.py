@@ -2,13 +2,10 @@
 
 from sim.wrong_lines import bad, bug
 
-PACKER = bad(
+MUTATIONS = bad(
     "hw/packer.py",
     ("self.scores.pair.eq(pair_of_outputs)", "self.scores.pair.eq(0)",
-     "every other output does not count for the gate"))
-
-PACKER_2 = bad(
-    "hw/packer.py",
+     "every other output does not count for the gate"),
     ("pitch_words & ~index[:4]", "0", "no words of zeros up to the next image row"),
     ("(lane | pitch_lanes) + 1", "lane + 1", "no zeros up to the next image row"),
     ("m.d.sync += word[i].eq(0)", "m.d.sync += word[i].eq(word[i])",
@@ -17,10 +14,7 @@ PACKER_2 = bad(
     ("~(next_pending & (move | out_valid)) & (next_fill == 0)", "next_fill == 0",
      "a finished word is overwritten while it waits"),
     ("Mux(item.parity, self.total1, self.total0)", "self.total0",
-     "the sum of another row's pass"),
-)
-
-MUTATIONS = (*PACKER, *PACKER_2)
+     "the sum of another row's pass"))
 
 BUGS = (
     bug("packer.Packer/stream", "o_held", "packer",
