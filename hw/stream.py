@@ -41,7 +41,10 @@ class DramPort(wiring.Signature):
 
 
 def crc_step(state, word):
-    """State of the CRC after one more word, for Amaranth's values: linear, so a sum of columns."""
+    """State of the CRC after one more word, for Amaranth's values: linear, so a sum of columns.
+
+    `amaranth.lib.crc` begins with one state for all; here the block's number is in it.
+    """
     def column(value: int) -> int:
         for _ in range(WORD_BITS):
             value = value >> 1 ^ (POLYNOMIAL if value & 1 else 0)
