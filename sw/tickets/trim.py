@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..integer.network import LEAK_ONE, Layer, Network, Synapses
+from ..integer import reference
+from ..integer.network import Layer, Network, Synapses
 
 
 def trimmed(network: Network) -> Network:
@@ -62,13 +63,8 @@ def _needed(network: Network, layer: Layer) -> np.ndarray | None:
 
 def _fires_alone(layer: Layer, timesteps: int) -> np.ndarray:
     """bool [channels]: neurons that spike with their bias as the only current."""
-    neuron = layer.neuron
-    v = np.full(layer.channels, neuron.v_reset, np.int64)
-    fired = np.zeros(layer.channels, bool)
-    for _ in range(timesteps):      # until the first spike, so no reset matters
-        v = v * neuron.leak // LEAK_ONE + layer.bias
-        fired |= v >= layer.threshold
-    return fired
+    bias = layer.bias.astype(np.int64)[None, None, :, None, None]
+    return reference.fire(layer, bias, timesteps).any((0, 1, 3, 4))
 
 
 def _without(network: Network, layer: Layer, keep: np.ndarray) -> Network:
