@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw.config import PRESETS, STREAM_BLOCK, STREAM_WORDS
+from hw.registers import Space
 from hw.stream import Streamer
 from sim import regression
 from sim.dram import VERILOG, CoreWithDram
 from sim.runner import run_bench
 from sim.samples.networks import random_input
+from sw.board import jobs
 from sw.compile import dram
 from sw.compile.compiler import compile_network
 from sw.compile.fit import DoesNotFit
@@ -93,6 +96,17 @@ def test_wide_networks(everything, tmp_path):
     before = 0
     for (network, image), arrays, folder in zip(cases, inputs, folders, strict=True):
         before = check_case(network, image, arrays, Path(folder), before=before)
+
+
+def test_what_is_loaded_comes_in_parts_that_a_digest_can_check():
+    """For every host: the driver's, and what is exported for others."""
+    image = SimpleNamespace(
+        program=np.arange(5, dtype=np.uint32), weights=[], gate=None, config=CONFIG,
+        streams=[np.arange(70_000, dtype=np.uint32), np.zeros(0, np.uint32)])
+    parts = jobs.memories(image)
+    assert [(space, address, len(words)) for space, address, words in parts] == [
+        (Space.PROGRAM, 0, 5), (Space.DRAM, 0, 65_535), (Space.DRAM, 65_535, 4_465)]
+    assert (np.concatenate([words for *_, words in parts[1:]]) == image.streams[0]).all()
 
 
 def test_refusals():

@@ -27,7 +27,8 @@ FRAMES = FrameSizes()
 
 
 def memories(image: Image) -> list[tuple[Space, int, np.ndarray]]:
-    """(space, address, words) of everything that is loaded once."""
+    """(space, address, words) of everything that is loaded once, in parts that one digest can
+    check."""
     parts = [(Space.PROGRAM, 0, image.program)]
     for pair, words in enumerate(image.weights):
         parts.append((Space.WEIGHT, pair * image.config.weight_stride, words))
@@ -35,7 +36,9 @@ def memories(image: Image) -> list[tuple[Space, int, np.ndarray]]:
         parts.append((Space.DRAM, engine * image.config.stream_stride, words))
     if image.gate is not None:
         parts.append((Space.GATE, 0, np.array(image.gate.mask, np.uint32)))
-    return [part for part in parts if len(part[2])]
+    return [(space, address + start, words[start:start + count])
+            for space, address, words in parts
+            for start, count in chunks(0, len(words), registers.MAX_DIGEST)]
 
 
 def load_words(image: Image) -> int:

@@ -82,9 +82,7 @@ def write_image(session: Session, image: Image,
 
 def holds(session: Session, image: Image) -> bool:
     """Whether the board holds a network (it computes CRCs of its memories)."""
-    parts = [(space, address + start, words[start:start + count])
-             for space, address, words in memories(image)
-             for start, count in chunks(0, len(words), registers.MAX_DIGEST)]
+    parts = memories(image)
     jobs: list[Job] = [[Request(read=Read(space, address, len(words), digest=True))]
                        for space, address, words in parts]
     return all(int(reply.words[0]) == digest(words)
