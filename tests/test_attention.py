@@ -197,9 +197,9 @@ def test_pools_with_stride_and_padding_equal_pytorch(mode, pool):
         shape = array.shape[:2]
         return torch.max_pool2d(frames, *pool).unflatten(0, shape).numpy().astype(np.int64)
     if mode == "max":
-        expected = reference.fire(layer, pooled(currents), 3)
+        expected = reference.fire(layer.neuron, layer.threshold, pooled(currents), 3)
     else:
-        expected = pooled(reference.fire(layer, currents, 3))
+        expected = pooled(reference.fire(layer.neuron, layer.threshold, currents, 3))
     assert np.array_equal(run.spikes["p"], expected)
     spikes = {}
     IntegerNetwork(network)(torch.from_numpy(x), spikes)

@@ -126,7 +126,7 @@ def test_behind_the_gate_only_kept_tokens_exist():
             current = reference.layer_current(network, layer, maps)
             assert current.shape[3:] == (1, 6)
             if layer.neuron is not None:
-                maps[layer.name] = reference.fire(layer, current, STEPS)
+                maps[layer.name] = reference.fire(layer.neuron, layer.threshold, current, STEPS)
                 assert np.array_equal(maps[layer.name][:, 0], run.spikes[layer.name][:, b])
             else:
                 assert np.array_equal(current.sum((0, 1, 3, 4)), run.logits[b])

@@ -19,9 +19,11 @@ from .options import (
     Data,
     Json,
     Preset,
+    Seed,
     Ticket,
     number,
     one_of,
+    out_file,
     out_folder,
     put,
 )
@@ -161,6 +163,40 @@ def ladder(ticket: Ticket = bundled.DEFAULT, *, data: Data = None,
     found = run.run(ticket, data, images=images, board=board, preset=preset, plot=plot,
                         patches=patches, progress=not json)
     put(found.as_dict(), json, lambda _: run.show(found))
+
+
+@app.command
+def tokens(*, ticket: Annotated[list[str] | None, TICKET] = None, data: Data = None,
+           keep: Annotated[list[int] | None, Parameter(
+               help="tokens to keep; may be repeated (default: an eighth to all of them, and the "
+                    "ticket's own number)")] = None,
+           images: Annotated[int, number("samples, the first ones", 1)] = 500,
+           board: Board = DEFAULT_BOARD, preset: Preset = None, seed: Seed = 0,
+           plot: Annotated[Path | None, out_file(
+               "accuracy against cycles: .svg, .png or .pdf")] = None,
+           json: Json = False) -> None:
+    """What a Spikeformer ticket is worth with fewer tokens, without any training.
+
+    Its patch gate keeps another number of tokens, and nothing else changes:
+    accuracy of the integers, cycles of the exact cycle model. The control keeps
+    as many tokens, drawn at random for each image.
+
+    examples:
+      spiketicket bench tokens  # the bundled tickets that have a patch gate
+      spiketicket bench tokens --ticket my.safetensors --keep 32 --keep 16 --plot tokens.svg
+      spiketicket bench tokens --ticket fmnist-spikeformer --data fashion-mnist:size=32 \\
+          --images 2000 --json
+    """
+    from ..ladder import tokens as pruning
+    from ..plots.run import check_format
+    if plot:
+        check_format(str(plot))
+    found = pruning.run(ticket, data, keeps=keep or (), images=images, board=board, preset=preset,
+                        seed=seed, progress=not json)
+    if plot:
+        from ..plots.tokens import plot_tokens
+        plot_tokens(plot, found)
+    put(pruning.rows(found), json, lambda _: pruning.show(found))
 
 
 @app.command

@@ -29,6 +29,7 @@ from torch import Tensor
 from ..errors import SpikeTicketError
 from .floats import FloatNeuron
 from .network import LEAK_ONE, MAX_TIMESTEPS, Neuron
+from .reference import fire
 
 THRESHOLD_LIMIT = (1 << 23) - 1
 """Thresholds and membranes are signed 24-bit in the core."""
@@ -151,11 +152,9 @@ def resting_bias(neuron: FloatNeuron, fires: Firing, bias: Tensor, rounded: Tens
 
 def _stays_silent(fires: Firing, bias: Tensor) -> Tensor:
     """bool [C]: the integer neuron never fires on its bias."""
-    v, silent = torch.full_like(bias, fires.neuron.v_reset), torch.ones_like(bias, dtype=torch.bool)
-    for _ in range(MAX_TIMESTEPS):
-        v = (v * fires.neuron.leak >> 8) + bias + fires.shift
-        silent &= v < fires.threshold
-    return silent
+    current = (bias + fires.shift).numpy()[None, None, :, None, None]
+    spikes = fire(fires.neuron, fires.threshold.numpy(), current, MAX_TIMESTEPS)
+    return torch.from_numpy(~spikes.any((0, 1, 3, 4)))
 
 
 def coarse_leak(leak: int, threshold: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import SpikeTicketError
 from .gate import Gate, Select, check_masks
-from .network import INPUT, Layer, Network, Pool, Synapses
+from .network import INPUT, Layer, Network, Neuron, Pool, Synapses
 
 _CHUNK_ELEMENTS = 8_000_000
 """Elements of the largest temporary array (im2col columns of one batch chunk)."""
@@ -148,7 +148,7 @@ def _layer_spikes(network: Network, layer: Layer,
     pool = layer.pool
     if pool is not None and pool.mode == "max":
         current = _pool(current, pool, np.maximum, np.iinfo(np.int64).min)
-    spikes = fire(layer, current, network.timesteps)
+    spikes = fire(layer.neuron, layer.threshold, current, network.timesteps)
     if layer.attention is not None:
         return layer.attention.output(spikes, maps), spikes
     if pool is not None and pool.mode == "or":
@@ -228,10 +228,10 @@ def _convolve(x: np.ndarray, syn: Synapses, dtype: type) -> np.ndarray:
     return np.moveaxis(product, 0, 2).astype(np.int64)
 
 
-def fire(layer: Layer, current: np.ndarray, timesteps: int) -> np.ndarray:
-    """Neurons of a layer: int64 currents [T or 1, B, C, H, W] -> uint8 spikes [T, B, C, H, W]."""
-    neuron = layer.neuron
-    theta = layer.threshold.reshape(1, -1, 1, 1)
+def fire(neuron: Neuron, threshold: np.ndarray, current: np.ndarray, timesteps: int) -> np.ndarray:
+    """Neurons with thresholds [C]: int64 currents [T or 1, B, C, H, W] -> uint8 spikes
+    [T, B, C, H, W]."""
+    theta = threshold.reshape(1, -1, 1, 1)
     v = np.full(current.shape[1:], neuron.v_reset, np.int64)
     spikes = np.empty((timesteps, *current.shape[1:]), np.uint8)
     for t in range(timesteps):

@@ -11,6 +11,7 @@ A template's fields stand in double braces:
     {{analysis NAME}} {{images}}       docs/results/NAME.json, see `sw.results.tickets`
     {{median_seconds NAME}}            of training, of a sweep's runs
     {{pictures NAME}} {{beyond NAME...}}
+    {{tokens TICKET}} {{token_images}} docs/results/tokens-TICKET.json, see `sw.ladder.tokens`
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import statistics
 from pathlib import Path
 
 from ..errors import SpikeTicketError
+from ..ladder import tokens
 from ..sweeps import labels
 from ..sweeps.plan import read_plan
 from ..sweeps.plots import series
@@ -183,6 +185,23 @@ class Page:
                             f"| {removed} | {patches} of {whole} | "
                             f"{tables.percent(tables.mean(rows, f'accuracy_{key}'), 2)} |")
         return "\n".join(text)
+
+    def field_tokens(self, ticket: str) -> str:
+        """Numbers of tokens across, accuracy, the control and cycles below."""
+        found = tokens.stored(self.folder / f"tokens-{ticket}.json")
+        if not found:
+            return "(not run yet)"
+        lines = {"tokens kept": [f"**{p.keep}**" if p.trained else f"{p.keep}" for p in found],
+                 "accuracy (%)": [f"{100 * p.accuracy:.2f}" for p in found],
+                 "as many at random (%)": [f"{100 * p.random:.2f}" for p in found],
+                 "cycles": ["no room" if p.cycles is None else f"{p.cycles:,.0f}" for p in found]}
+        text = [f"| {name} | {' | '.join(cells)} |" for name, cells in lines.items()]
+        text.insert(1, "|---" * (len(found) + 1) + "|")
+        note = f"{found[0].images:,} test samples, {found[0].tokens} tokens; bold: as trained."
+        return "\n".join([*text, "", note])
+
+    def field_token_images(self) -> str:
+        return str(tokens.CYCLE_IMAGES)
 
     def field_images(self) -> str:
         return str(tickets.IMAGES)

@@ -35,8 +35,10 @@ def collect(sweeps: Path, docs: Path) -> list[Path]:
 
 def plots(docs: Path) -> list[Path]:
     """Draw the plots of every stored table, and the overlap of every stored analysis."""
+    from ..ladder import tokens
     from ..plots import analysis
     from ..plots import front as front_plot
+    from ..plots import tokens as token_plot
     from ..sweeps import labels
     from ..sweeps.plan import read_plan
     from ..sweeps.plots import write_plots
@@ -56,6 +58,9 @@ def plots(docs: Path) -> list[Path]:
         if stored.is_file():
             files += analysis.write_overlap(tickets.read_stored(stored),
                                             docs / "img" / f"results-{file.stem}-overlap.svg")
+    for file in sorted((docs / "results").glob("tokens-*.json")):
+        files.append(token_plot.plot_tokens(docs / "img" / f"results-{file.stem}-cycles.svg",
+                                            tokens.stored(file)))
     return files
 
 

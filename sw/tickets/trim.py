@@ -64,7 +64,7 @@ def _needed(network: Network, layer: Layer) -> np.ndarray | None:
 def _fires_alone(layer: Layer, timesteps: int) -> np.ndarray:
     """bool [channels]: neurons that spike with their bias as the only current."""
     bias = layer.bias.astype(np.int64)[None, None, :, None, None]
-    return reference.fire(layer, bias, timesteps).any((0, 1, 3, 4))
+    return reference.fire(layer.neuron, layer.threshold, bias, timesteps).any((0, 1, 3, 4))
 
 
 def _without(network: Network, layer: Layer, keep: np.ndarray) -> Network:

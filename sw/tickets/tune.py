@@ -99,8 +99,7 @@ def _matched(network: Network, layer: Layer, near: Layer, bits: int,
 
 def _spikes(layer: Layer, timesteps: int, thetas: np.ndarray, currents: np.ndarray) -> np.ndarray:
     """bool [T, K, n] of neurons with thresholds [K] at constant currents [K, n]."""
-    made = reference.fire(replace(layer, threshold=thetas), currents[None, None, :, :, None],
-                          timesteps)
+    made = reference.fire(layer.neuron, thetas, currents[None, None, :, :, None], timesteps)
     return made[:, 0, :, :, 0].astype(bool)
 
 
