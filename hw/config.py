@@ -255,6 +255,7 @@ PRESETS: dict[str, CoreConfig] = {
                         dsp_adders=True),
     "a35tf": CoreConfig(engines=4, drain_engines=2, map_words=2048, weight_words=8192,
                         dsp_adders=True, attention=True, gate=True),
+    "a35te": CoreConfig(engines=2, map_words=8192, weight_words=8192, dsp_adders=True),
     "tinyd": CoreConfig(engines=3, drain_engines=2, units=4, window=16, acc_depth=16,
                         map_words=2048, weight_words=512, attention=True, gate=True,
                         dram_words=1 << 15, ring_words=128),
@@ -274,7 +275,8 @@ PRESETS: dict[str, CoreConfig] = {
     "e85": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=16384),
 }
 """Named cores; hw.build maps boards to them. An f at the end: for Spikeformers, with attention and
-patch gate. A w at the end: with the wider accumulators that a network's weights may need. A d: with
-DRAM, for weights that do not fit on chip; so far in simulation only. "tiny", "tinyd" and "micro"
-are for tests and quick simulation; "large" is "a35tf" with memories that no board here has, for
-simulating what does not fit."""
+patch gate. A w at the end: with the wider accumulators that a network's weights may need. An e:
+with fewer engines for the map memory that event recordings of many pixels need. A d: with DRAM,
+for weights that do not fit on chip; so far in simulation only. "tiny", "tinyd" and "micro" are for
+tests and quick simulation; "large" is "a35tf" with memories that no board here has, for simulating
+what does not fit."""

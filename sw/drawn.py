@@ -49,7 +49,8 @@ def drawn_network(model: str | None = None, *, side: int = 32, channels: int = 3
     where it is not given. theta: threshold of a network of `sw.nets` (1 by default), where currents
     have variance 1. sparsity: fraction removed in every layer. bits: of the weights; with 1 those
     of a layer are plus or minus one number before the batch norms see them. images: uint8
-    [B, channels, side, side] for the batch norms, None for noise. Raises SpikeTicketError for
+    [B, channels, side, side] for the batch norms, None for noise; or event frames
+    [B, T, channels, side, side], whose counts are the input then. Raises SpikeTicketError for
     networks that do not exist, and for a setting that the network does not have.
     """
     torch.manual_seed(seed)
@@ -79,7 +80,10 @@ def drawn_network(model: str | None = None, *, side: int = 32, channels: int = 3
     if keep is not None:
         made.token_gate = TokenGate("count", keep, (side // patch, side // patch), (-2, -1))
         made.patch_embed.register_forward_hook(made.token_gate.behind)
-    return from_spikingjelly(made, size, timesteps, bits=bits, check=False, name=name).network
+    events = {} if images.dim() == 4 else {
+        "static": False, "input_bits": max(1, int(images.max()).bit_length())}
+    return from_spikingjelly(made, size, timesteps, bits=bits, check=False, name=name,
+                             **events).network
 
 
 def _prepare(model: nn.Module, sparsity: float, bits: int, images: Tensor) -> None:
@@ -93,23 +97,29 @@ def _prepare(model: nn.Module, sparsity: float, bits: int, images: Tensor) -> No
         for m in model.modules():
             if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
                 m.momentum = None                           # the mean of what they see
-        model.train()(images.float() / 255)
+        model.train()(images.float() / (255 if images.dim() == 4 else 1))
         functional.reset_net(model)
     model.eval()
 
 
 def write(out: Path, data: str | None = None, *, side: int = 32, channels: int = 3,
-          seed: int = 0, **settings) -> str:
+          timesteps: int = 4, seed: int = 0, **settings) -> str:
     """Write such a ticket; returns what it is, in words.
 
-    data: images for the batch norms and the activity (None: noise). settings: of `drawn_network`.
+    data: images or event recordings for the batch norms and the activity (None: noise images).
+    settings: of `drawn_network`. Raises SpikeTicketError.
     """
     images = torch.randint(0, 256, (CALIBRATION, channels, side, side), dtype=torch.uint8,
                            generator=torch.Generator().manual_seed(seed))
     if data:
-        found = datasets.load(data, limit=CALIBRATION, size=side, channels=channels)
+        found = datasets.load(data, "train", limit=CALIBRATION, size=side, timesteps=timesteps,
+                              channels=None if channels == 2 else channels)
+        if found.images.shape[-3] != channels:
+            raise BadInput(f"{found.source}: samples have {found.images.shape[-3]} channels, "
+                           f"--channels says {channels}")
         images = torch.from_numpy(found.images)
-    network = drawn_network(side=side, channels=channels, seed=seed, images=images, **settings)
+    network = drawn_network(side=side, channels=channels, timesteps=timesteps, seed=seed,
+                            images=images, **settings)
     run = reference.run(network, images[:4].numpy())
     rates = {name: {"active": float(value.mean())}
              for name, value in reference.activity(network, run.spikes).items()}

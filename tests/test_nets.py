@@ -142,8 +142,14 @@ def test_maps_need_not_be_square():
 
 def test_blocks_are_a_chain():
     chain = Chain.of("4p-6m-8-f10-f5")
-    assert chain.convolutions == ((4, Pool("or", 2)), (6, Pool("max", 3, 2, 1)), (8, None))
+    assert chain.convolutions == ((4, Pool("or", 2), 1), (6, Pool("max", 3, 2, 1), 1), (8, None, 1))
     assert chain.features == (10, 5) and chain.grid((16, 9)) == (4, 2)
+    strided = Chain.of("4sp-6s")
+    assert strided.convolutions == ((4, Pool("or", 2), 2), (6, None, 2))
+    assert strided.grid((17, 32)) == (2, 4)
+    net = nets.build(nets.NetConfig("4sp-6s", (1, 17, 32), 3)).eval()
+    last = from_spikingjelly(net, (1, 17, 32), 4).network.shapes()["convs.1.node"]
+    assert (last.height, last.width) == (2, 4)
 
 
 @pytest.mark.parametrize("values, message", [
@@ -152,7 +158,8 @@ def test_blocks_are_a_chain():
     ({"model": "vgg-nine"}, "vgg9"), ({"timesteps": 33}, "timesteps 33"),
     ({"decay": 1.5}, r"decay 1\.5"), ({"theta": 0}, "theta 0"), ({"classes": 1}, "classes 1"),
     ({"surrogate": "box"}, "surrogate 'box'"), ({"input": (1, 0, 8)}, "input"),
-    ({"model": "4pm-6"}, "block '4pm'"), ({"model": "4-p"}, "block 'p'"),
+    ({"model": "4pm-6"}, "block '4pm'"), ({"model": "4ps-6"}, "block '4ps'"),
+    ({"model": "4-f6s"}, "block 'f6s'"), ({"model": "4-p"}, "block 'p'"),
     ({"model": "4-²"}, "block '²'"), ({"model": "4-f"}, "block 'f'"),
 ])
 def test_bad_values_are_named(values, message):

@@ -32,9 +32,9 @@ class Board:
 
     @property
     def presets(self) -> tuple[str, ...]:
-        """Its cores: `preset`, and those with wider accumulators, or with attention and patch gate,
-        where there are others."""
-        return tuple(name for name in (f"{self.preset}{end}" for end in ("", "w", "f"))
+        """Its cores: `preset`, and those with wider accumulators, with a larger map memory, or with
+        attention and patch gate, where there are others."""
+        return tuple(name for name in (f"{self.preset}{end}" for end in ("", "w", "e", "f"))
                      if name in PRESETS)
 
     @property

@@ -112,7 +112,7 @@ def bits_needed(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 def check_accumulators(layer: Layer, low: np.ndarray, high: np.ndarray,
                        config: CoreConfig) -> None:
     """Raises SpikeTicketError where a sum low..high may not fit the core's accumulators; names the
-    layer, the bits that it forces, and the cores that have them."""
+    layer, the bits that it forces, and the cores with as large a map memory that have them."""
     bits = bits_needed(low, high)
     channel, most = int(bits.argmax()), int(bits.max())
     if most <= config.acc_bits:
@@ -121,7 +121,7 @@ def check_accumulators(layer: Layer, low: np.ndarray, high: np.ndarray,
     same = replace(config, clock_hz=CoreConfig.clock_hz)
     wider = {name: None for board in BOARDS.values() for name in board.presets
              if same in (PRESETS[other] for other in board.presets)
-             and PRESETS[name].acc_bits >= most
+             and PRESETS[name].acc_bits >= most and PRESETS[name].map_words == config.map_words
              and PRESETS[name].attention >= config.attention and PRESETS[name].gate >= config.gate}
     remedy = [f"choose preset {' or '.join(wider)}"] if wider else []
     if most <= ACC_BITS[1]:

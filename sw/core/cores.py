@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hw.boards import Board
-from hw.config import PRESETS, CoreConfig
+from hw.config import PRESETS, WORD_BITS, CoreConfig
 
 from ..compile.bounds import most_bits
+from ..compile.least import Least, least
 from ..integer.network import Layer, Network
 
 
@@ -20,11 +21,21 @@ def suits(network: Network, config: CoreConfig) -> bool:
             and most_bits(network) <= config.acc_bits)
 
 
+def holds(needed: Least, config: CoreConfig) -> bool:
+    """Whether a core's memories are as large as the least that any core needs for a network."""
+    return (needed.maps <= config.map_words * config.map_bits
+            and needed.weights <= WORD_BITS * sum(config.weight_depths))
+
+
 def choose(board: Board, network: Network, preset: str | None = None) -> tuple[str, CoreConfig]:
-    """(preset, its configuration on the board): `preset`, else the board's first that suits.
+    """(preset, its configuration on the board): `preset`, else the board's first that suits and
+    may be large enough, else its first that suits.
 
     Where none does, it is the board's own one, and the compiler says what is missing.
     """
-    name = preset or next((name for name in board.presets if suits(network, PRESETS[name])),
-                          board.preset)
+    suiting = [] if preset else [n for n in board.presets if suits(network, PRESETS[n])]
+    if len(suiting) > 1:
+        needed = least(network)
+        suiting = [n for n in suiting if holds(needed, PRESETS[n])] or suiting
+    name = preset or next(iter(suiting), board.preset)
     return name, replace(PRESETS[name], clock_hz=board.clock_hz)

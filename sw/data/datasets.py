@@ -228,12 +228,16 @@ def for_network(network: Network, data: object, split: str = "test",
     """Load `data` for an integer network: its T, pictures at its input's bits (`sw.data.depth`),
     counts within them.
 
-    Size and channels are converted only where options behind the name say so; raises
-    SpikeTicketError where they are not the network's, and for labels beyond its classes.
+    Size and channels are converted only where options behind the name say so, and `split` may stand
+    there, too: a finished ticket can run on its training samples, a search never tests on them.
+    Raises SpikeTicketError where they are not the network's, and for labels beyond its classes.
     """
-    spec = network.input
-    found = load(data, split, root, limit=limit, timesteps=network.timesteps,
-                 max_count=(1 << spec.bits) - 1)
+    spec, written = network.input, {}
+    if isinstance(data, str | Path):
+        data, written = split_name(str(data))
+        split = written.pop("split", split)
+    found = load(data, split, root, **{"limit": limit, "timesteps": network.timesteps,
+                                       "max_count": (1 << spec.bits) - 1, **written})
     shape = (spec.channels, spec.height, spec.width)
     if not spec.static:
         shape = (network.timesteps, *shape)

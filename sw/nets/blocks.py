@@ -1,14 +1,17 @@
 """The grammar of blocks that named networks are written in: a chain of convolutions, then fully
 connected layers.
 
-    64-64p-128-128m-f256    channels of 3x3 convolutions, with a letter of `POOLS` where a pool
-                            follows; f: features of a fully connected layer
+    16sp-64-64p-128m-f256   channels of 3x3 convolutions, s where they take every second position,
+                            a letter of `POOLS` where a pool follows; f: features of a fully
+                            connected layer
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..integer.network import Pool
 from ..integer.shapes import require
@@ -21,11 +24,22 @@ WIDEST = 4096
 """Channels, or features, of one block."""
 
 
+BLOCK = re.compile(r"(f)?([0-9]+)(s)?([pm])?")
+
+
+class Convolution(NamedTuple):
+    """A block of 3x3 convolutions."""
+
+    channels: int
+    pool: Pool | None = None
+    stride: int = 1
+
+
 @dataclass(frozen=True)
 class Chain:
-    """convolutions: (channels, pool) of each, at least one; features: of the layers behind."""
+    """convolutions: at least one; features: of the layers behind."""
 
-    convolutions: tuple[tuple[int, Pool | None], ...]
+    convolutions: tuple[Convolution, ...]
     features: tuple[int, ...] = ()
 
     @classmethod
@@ -33,26 +47,26 @@ class Chain:
         """The chain that `text` describes. Raises SpikeTicketError."""
         convolutions, features = [], []
         for part in text.split("-"):
-            dense = part.startswith("f")
-            number = part[1:] if dense else part.rstrip("pm")
-            letter = "" if dense else part[len(number):]
-            require(number.isascii() and number.isdecimal() and 1 <= int(number) <= WIDEST
-                    and letter in POOLS and (dense or not features),
+            match = BLOCK.fullmatch(part)
+            dense, number, stride, letter = match.groups("") if match else ("", "0", "", "")
+            require(1 <= int(number) <= WIDEST and not (dense and (stride or letter))
+                    and (dense or not features),
                     f"network {text!r}: block {part!r} is not channels 1..{WIDEST} with an "
-                    "optional p or m, or f with features behind the convolutions; give e.g. "
-                    "32p-64p-f128")
+                    "optional s (stride 2) and p or m (pools), or f with features behind the "
+                    "convolutions; give e.g. 32p-64p-f128")
             if dense:
                 features.append(int(number))
             else:
-                convolutions.append((int(number), POOLS[letter]))
+                convolutions.append(Convolution(int(number), POOLS[letter], 2 if stride else 1))
         require(bool(convolutions),
                 f"network {text!r} has no convolution; give e.g. 32p-64p-f128")
         return cls(tuple(convolutions), tuple(features))
 
     def grid(self, size: Sequence[int]) -> tuple[int, int]:
-        """Rows and columns that the pools leave of `size`. Raises SpikeTicketError for none."""
+        """Rows and columns that are left of `size`. Raises SpikeTicketError for none."""
         height, width = size
-        for _, pool in self.convolutions:
+        for _, pool, stride in self.convolutions:
+            height, width = -(-height // stride), -(-width // stride)
             if pool is not None:
                 height, width = pool.outputs(height, width)
         require(min(height, width) >= 1,

@@ -37,8 +37,8 @@ class Stem(nn.Module):
         super().__init__()
         self.convs = nn.ModuleList()
         channels = config.input[0]
-        for out, pool in chain.convolutions:
-            self.convs.append(ConvBlock(config, channels, out, pool=pool))
+        for out, pool, stride in chain.convolutions:
+            self.convs.append(ConvBlock(config, channels, out, pool=pool, stride=stride))
             channels = out
         self.rpe = ConvBlock(config, channels, channels)
 
@@ -103,7 +103,7 @@ def _stem(name: Name, config: NetConfig) -> Chain:
     stem = name.stem or stem_of(name.width, max(config.input[1:]))
     chain = Chain.of(stem)
     require(not chain.features, f"stem {stem!r} ends with f; its last are convolutions")
-    last = chain.convolutions[-1][0]
+    last = chain.convolutions[-1].channels
     require(last == name.width, f"the stem ends with {last} channels, the tokens have "
                                 f"{name.width}; make them the same")
     require(name.width % name.heads == 0,

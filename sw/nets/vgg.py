@@ -33,8 +33,8 @@ class SpikingVGG(SpikingNet):
             raise SpikeTicketError(f"model {config.model!r}: {error}") from error
         channels = config.input[0]
         self.convs, self.dense = nn.ModuleList(), nn.ModuleList()
-        for out, pool in chain.convolutions:
-            self.convs.append(ConvBlock(config, channels, out, pool=pool))
+        for out, pool, stride in chain.convolutions:
+            self.convs.append(ConvBlock(config, channels, out, pool=pool, stride=stride))
             channels = out
         features = channels * height * width if chain.features else channels
         for out in chain.features:
