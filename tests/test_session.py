@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from hw.registers import Register, Space
+from hw.registers import BUFFER_WORDS, Register, Space
+from sw.board import packing
 from sw.board.driver import Accelerator
 from sw.board.protocol import Read, Request, Write, words
 from sw.board.session import Session
@@ -45,6 +46,52 @@ def test_a_board_that_resets_again_and_again(transport, case, every):
         line.every = 0
         assert (board.infer(inputs).logits == logits).all()
         assert board.verify()
+
+
+def test_a_job_that_is_slower_than_the_line_never_overruns_the_buffer(transport):
+    """Frames of few bytes that write many words: the line brings them faster than they are done."""
+    count = 300
+    full = np.zeros(count, np.uint32)
+    full[::7] = 3
+    (write,) = packing.writes(Space.MAP, 0, full, forms=("packed",))
+    job = [Request(write)] * 120
+    session = Session(transport, TINY.clock_hz)
+    assert sum(request.buffer_words for request in job) > 3 * BUFFER_WORDS
+    told = []
+    read = Request(read=Read(Space.MAP, 0, count))
+    (replies, (back,)) = session.exchange([job, [read]], told.append)
+    assert len(replies) == 120 and told == [1, 1]
+    assert (np.asarray(back.words, np.uint32) == full).all()
+    assert session.statistics.recoveries == 0
+    counts = session.ask(Request(read=Read(Space.REGISTER, Register.OVERRUNS, 1)))
+    assert int(counts.words[0]) == 0
+
+
+@pytest.mark.parametrize("lost", [3, 40, 119, 121])
+def test_a_job_of_many_frames_is_done_again_from_its_beginning(transport, lost):
+    line = LosesOne(transport)
+    session = Session(line, TINY.clock_hz)
+    session.ask(PROBE)
+    line.lost = line.writes + lost
+    values = np.arange(1, 121, dtype=np.uint32)
+    jobs = [[Request(Write(Space.MAP, i, values[i:i + 1])) for i in range(120)],
+            [Request(read=Read(Space.MAP, 0, 120))], [PROBE]]
+    found = session.exchange(jobs)
+    assert [len(replies) for replies in found] == [120, 1, 1]
+    assert (np.asarray(found[1][0].words, np.uint32) == values).all()
+    assert session.statistics.recoveries == 1
+
+
+class LosesOne(FaultyTransport):
+    """Loses the write of number `lost`."""
+
+    lost = -1
+
+    def write(self, data):
+        if self.writes == self.lost:
+            self.writes += 1
+        else:
+            super().write(data)
 
 
 def test_a_reload_that_fails_is_made_up_for(transport, case):

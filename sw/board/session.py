@@ -1,9 +1,11 @@
 """Reliable exchange of requests and replies with a board over any transport.
 
-A job is a few requests that must be done in order and undisturbed (write an input, run, read). Jobs
-are sent ahead of the replies as far as the board can buffer. After any trouble (a damaged frame, a
-reply that does not come) the line is left to calm down, the sequence starts anew, and every job
-whose last reply is missing is sent again from its beginning: a job is done whole or not at all.
+A job is a few requests that must be done in order and undisturbed (write an input, run, read).
+Requests are sent ahead of the replies as far as the board can buffer, so that it never has more
+than it holds, however fast the line is and however long a request takes. After any trouble (a
+damaged frame, a reply that does not come) the line is left to calm down, the sequence starts anew,
+and every job whose last reply is missing is sent again from its beginning: a job is done whole or
+not at all.
 
 Each reply carries the board's epoch, which depends on every request that was ever done
 (`hw.registers.next_epoch`). So it proves that the board did what this session asked, and nothing
@@ -74,9 +76,10 @@ class Statistics:
 
 @dataclass(eq=False)
 class _Job:
-    """A job and the replies to what of it has been done."""
+    """A job, how many of its requests were sent, and the replies to those that have been done."""
 
     requests: Job
+    sent: int = 0
     replies: list[Reply] = field(default_factory=list)
 
 
@@ -97,12 +100,13 @@ class _Sent:
 @dataclass
 class _Streak:
     """Failures since the last job was done: after `resets` and at time `since`; `allowed`: seconds
-    that the open jobs may take."""
+    that the open requests may take, and `done`: those that were answered since."""
 
     resets: int
     since: float
     failures: int = 0
     allowed: float = 0.0
+    done: float = 0.0
 
 
 class Session:
@@ -195,7 +199,7 @@ class Session:
         Raises SpikeTicketError if the board refuses a request or stays silent; the next run finds
         the line usable again, whatever ended this one.
         """
-        unsent: deque[_Job] = deque()  # taken, not sent or to be sent again
+        unsent: deque[_Job] = deque()  # taken, not or not wholly sent, or to be sent again
         streak = _Streak(self.resets, self.transport.now())
         self._forget_sent()
         try:
@@ -203,11 +207,12 @@ class Session:
                 self._send_ahead(unsent, take)
                 if not self._sent:
                     return
-                streak.allowed = max(streak.allowed, self._patience())
+                streak.allowed = max(streak.allowed, streak.done + self._patience())
                 found, trouble = self._next_done()
                 if found is not None:
                     item, reply = found
                     item.job.replies.append(reply)
+                    streak.done += item.seconds
                     if item.last:
                         self.statistics.jobs += 1
                         done(item.job.replies)
@@ -232,12 +237,14 @@ class Session:
                     return
             if not self._synced:
                 self._synchronise()
-            if not self._has_room(unsent[0].requests):
-                return
-            job = unsent.popleft()
-            job.replies = []
-            for part, request in enumerate(job.requests):
-                self._sent.append(self._send(request, job, part == len(job.requests) - 1))
+            job = unsent[0]
+            while job.sent < len(job.requests):
+                request = job.requests[job.sent]
+                if not self._has_room(request):
+                    return
+                job.sent += 1
+                self._sent.append(self._send(request, job, job.sent == len(job.requests)))
+            unsent.popleft()
 
     def _give_up_or_not(self, streak: _Streak, trouble: str) -> None:
         """One more failure without a job done in between; raises if it is one too many."""
@@ -256,7 +263,10 @@ class Session:
         """What is not finished starts again; a line that fails often goes back to its first rate.
         """
         self.statistics.recoveries += 1
-        unsent.extendleft(reversed(list(dict.fromkeys(item.job for item in self._sent))))
+        again = dict.fromkeys(item.job for item in self._sent if item.job not in unsent)
+        unsent.extendleft(reversed(again))
+        for job in unsent:
+            job.sent, job.replies = 0, []
         self._synced = False
         self._troubles.append(self.statistics.jobs)
         while self._troubles[0] + _WINDOW < self.statistics.jobs:
@@ -292,11 +302,11 @@ class Session:
             return (self._sent.popleft(), reply), ""
         return None, "stale answers"
 
-    def _has_room(self, job: Job) -> bool:
-        """Whether the job may be sent ahead: what is unanswered must fit the board's buffer."""
+    def _has_room(self, request: Request) -> bool:
+        """Whether it may be sent ahead: what is unanswered must fit the board's buffer."""
         waiting = sum(item.request.buffer_words for item in self._sent)
-        need = sum(request.buffer_words for request in job)
-        return not waiting or waiting + need < registers.BUFFER_WORDS - _SYNC_ROOM
+        return (not waiting
+                or waiting + request.buffer_words < registers.BUFFER_WORDS - _SYNC_ROOM)
 
     def _send(self, request: Request, job: _Job | None = None, last: bool = True,
               lead: bytes = b"") -> _Sent:
