@@ -131,13 +131,13 @@ class Datagrams(wiring.Component):
         m.submodules.ram = ram = Memory(shape=8, depth=1 << (REPLY_BYTES - 1).bit_length(), init=[])
         write, read = ram.write_port(), ram.read_port()
         length = Signal(range(REPLY_BYTES + 1))     # bytes of a reply so far
-        at, after = Signal.like(length), Signal.like(length)
+        at, after, final = Signal.like(length), Signal.like(length), Signal.like(length)
         announcing, taken = Signal(), tx.valid & tx.ready
         announced = self._announced(m, holder, at)
         m.d.comb += [
             after.eq(Mux(taken, at + 1, at)), read.addr.eq(after),
             write.addr.eq(length), write.data.eq(link.payload),
-            tx.payload.last.eq(at == udp.tx_length - 1), tx.payload.data.eq(read.data),
+            tx.payload.last.eq(at == final), tx.payload.data.eq(read.data),
             udp.tx_ip.eq(Mux(announcing, asker[0], ip)),
             udp.tx_port.eq(Mux(announcing, asker[1], port)),
             udp.tx_length.eq(Mux(announcing, registers.ANNOUNCEMENT_BYTES, length)),
@@ -148,7 +148,7 @@ class Datagrams(wiring.Component):
         with m.FSM():
             with m.State("COLLECT"):
                 m.d.comb += sending.eq(0)
-                m.d.sync += at.eq(0)
+                m.d.sync += [at.eq(0), final.eq(registers.ANNOUNCEMENT_BYTES - 1)]
                 with m.If(by_host):
                     m.d.comb += [link.ready.eq(1), write.en.eq(link.valid)]
                     with m.If(link.valid):
@@ -163,6 +163,7 @@ class Datagrams(wiring.Component):
                     m.d.sync += asked.eq(0)
                     m.next = "ANNOUNCE"
             with m.State("READ"):
+                m.d.sync += final.eq(length - 1)
                 m.next = "SEND"
             with m.State("SEND"):
                 m.d.comb += tx.valid.eq(1)

@@ -12,7 +12,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from hw.build import fit, usage, yosys
+from hw.build import estimate, fit, usage, yosys
 from hw.config import PRESETS
 from hw.datagrams import Datagrams
 from hw.ethernet.management import BIT_CYCLES, Management
@@ -173,7 +173,8 @@ class Addition(wiring.Component):
 
 @pytest.mark.parametrize("phy, family", [("mii", "xc7"), ("rgmii", "ecp5")])
 def test_it_is_as_large_as_plans_say(tmp_path, phy, family):
-    """Yosys counts what `fit.ETHERNET` has, and every buffer lies in RAM."""
+    """Yosys counts what `fit.ETHERNET` has, every buffer lies in RAM, and no path is longer than
+    the Arty's 100 MHz allow, as far as an estimate can tell."""
     text = rtlil.convert(Addition(phy), name="addition", emit_src=False)
     made = yosys.synthesise(text, family, "addition", tmp_path, pads=False)
     module, hierarchy = made.load(), usage.Hierarchy.of(text)
@@ -181,5 +182,8 @@ def test_it_is_as_large_as_plans_say(tmp_path, phy, family):
     assert set(used.units) == {"ethernet"}
     counted = usage.counted(used, made.cells, family)
     assert counted == pytest.approx(fit.ETHERNET[family], rel=0.03)
+    if family == "xc7":
+        locate = usage.locator(usage.owners(module, hierarchy), hierarchy)
+        assert estimate.estimate(module, locate).clock_mhz > 100
     kinds = [memory["mapped"] for memory in usage.memories(hierarchy, made.log.read_text())]
     assert sorted(kinds) == 3 * [usage.BLOCK] + 2 * [usage.DISTRIBUTED]

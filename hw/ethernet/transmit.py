@@ -54,7 +54,8 @@ class Transmitter(wiring.Component):
     request is needed, and within a network of 256 addresses no two hosts share a place.
     o: nibbles for `mii.Mii`, the gap after the frame among them.
 
-    A byte takes 3 cycles or more; the sum over the IP header is made in 21 cycles before a frame.
+    A byte takes 3 cycles or more; the sum over the IP header is made in 22 cycles before a frame:
+    a byte of it is a register's before it is added, or choice and sum would be one long path.
     """
 
     def __init__(self):
@@ -67,7 +68,8 @@ class Transmitter(wiring.Component):
         m = Module()
         order, o = self.order, self.o
         at, count = Signal(range(PADDED + 1)), Signal(range(GAP_NIBBLES))
-        byte, header, last = Signal(8), Signal(8), Signal(8)
+        byte, header = Signal(8), Signal(8)
+        behind, last = Signal(8), Signal(8)     # the header's last two bytes
         total, carry = Signal(16), Signal()
         empty = Signal()     # no payload is left
         m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=4).create()
@@ -80,6 +82,7 @@ class Transmitter(wiring.Component):
             header.eq(self._header(m, at, macs.data, ~total)),
             o.payload.enable.eq(1), crc.data.eq(o.payload.data),
         ]
+        m.d.sync += [behind.eq(header), last.eq(behind)]
         in_header = at < Mux(order.kind == Kind.ICMP, 38, 42)
         with m.FSM():
             with m.State("IDLE"):
@@ -87,10 +90,10 @@ class Transmitter(wiring.Component):
                 with m.If(order.go):
                     m.next = "SUM"
             with m.State("SUM"):
-                m.d.sync += [at.eq(at + 1), last.eq(header)]
-                with m.If(at[0] & (at != 25)):      # where the sum will be
-                    m.d.sync += Cat(total, carry).eq(total + Cat(header, last) + carry)
-                with m.If(at == 33):
+                m.d.sync += at.eq(at + 1)
+                with m.If(~at[0] & (at != 14) & (at != 26)):    # 24, 25: where the sum will be
+                    m.d.sync += Cat(total, carry).eq(total + Cat(behind, last) + carry)
+                with m.If(at == 34):
                     m.next = "CARRY"
             with m.State("CARRY"):
                 m.d.sync += [total.eq(total + carry), at.eq(0),
@@ -154,12 +157,13 @@ class Transmitter(wiring.Component):
             # Own addresses begin at 4n, but in an IP header at 26; the receiver's all at 4n + 2.
             own.eq(self.ip.word_select(~Mux(~is_arp & (at >= 26), at[:2] ^ 2, at[:2]), 8)),
             peer.eq(order.ip.word_select(~(at[:2] ^ 2), 8)),
-            length.eq(order.length + Mux(udp_length, 8, Mux(is_udp, 28, 20))),
         ]
+        # A cycle late, as the word below: both are asked for long after the order has come.
+        m.d.sync += length.eq(order.length + Mux(udp_length, 8, Mux(is_udp, 28, 20)))
         # The checksum of an echo reply: 8 less in the type is 8 more here, with the carry around.
         around = Mux(is_udp, 0, order.word[11:].all())
         word = Signal(16)
-        m.d.comb += word.eq(order.word + (Mux(is_udp, 0, 8) << 8) + around)
+        m.d.sync += word.eq(order.word + (Mux(is_udp, 0, 8) << 8) + around)
         low, high = UDP_PORT & 0xFF, UDP_PORT >> 8
         with m.Switch(at):
             with m.Case(0, 1, 2, 3, 4, 5):
