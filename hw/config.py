@@ -48,7 +48,7 @@ ACC_BITS = (8, 24)
 CURRENT_BITS = 16
 """Bits of a neuron's current, at least: of bit-planes it is the sum of all four accumulators."""
 
-SWITCHES = ("attention", "gate", "dsp_adders")
+SWITCHES = ("attention", "gate", "sums", "dsp_adders")
 """Parameters of a core that are True or False."""
 
 
@@ -93,6 +93,7 @@ class CoreConfig:
     taps, planes: entries of an engine's tap and plane tables.
     attention: with units that compute spiking attention (about 415 LUTs an engine).
     gate: with the patch gate (about 110 LUTs a drain and 220 once).
+    sums: with the adder that keeps residual sums as bit-planes (`hw.sums`).
     clock_hz: clock the core is meant to run at.
     """
 
@@ -114,6 +115,7 @@ class CoreConfig:
     planes: int = 32
     attention: bool = False
     gate: bool = False
+    sums: bool = False
     clock_hz: int = 100_000_000
 
     def __post_init__(self):
@@ -248,31 +250,33 @@ class CoreConfig:
 
 PRESETS: dict[str, CoreConfig] = {
     "tiny": CoreConfig(engines=2, units=4, window=16, acc_depth=16, map_words=512,
-                       weight_words=1024, taps=32, planes=32, lanes=1, attention=True, gate=True),
+                       weight_words=1024, taps=32, planes=32, lanes=1, attention=True, gate=True,
+                       sums=True),
     "a35t": CoreConfig(engines=5, drain_engines=2, map_words=2048, weight_words=6144, acc_bits=12,
                        dsp_adders=True),
     "a35tw": CoreConfig(engines=4, drain_engines=2, map_words=2048, weight_words=8192,
                         dsp_adders=True),
     "a35tf": CoreConfig(engines=4, drain_engines=2, map_words=2048, weight_words=8192,
-                        dsp_adders=True, attention=True, gate=True),
+                        dsp_adders=True, attention=True, gate=True, sums=True),
     "a35te": CoreConfig(engines=2, map_words=8192, weight_words=8192, dsp_adders=True,
-                         acc_depth=32),
+                        acc_depth=32),
     "tinyd": CoreConfig(engines=3, drain_engines=2, units=4, window=16, acc_depth=16,
-                        map_words=2048, weight_words=512, attention=True, gate=True,
+                        map_words=2048, weight_words=512, attention=True, gate=True, sums=True,
                         dram_words=1 << 15, ring_words=128),
     "a35td": CoreConfig(engines=4, drain_engines=2, map_words=4096, weight_words=6144,
                         program_words=2048, acc_bits=12, dsp_adders=True, dram_words=1 << 24,
                         ring_words=512),
     "a100t": CoreConfig(engines=12, map_words=1024, weight_words=8192),
-    "a100tf": CoreConfig(engines=10, map_words=4096, weight_words=8192, attention=True, gate=True),
+    "a100tf": CoreConfig(engines=10, map_words=4096, weight_words=8192, attention=True, gate=True,
+                         sums=True),
     "micro": CoreConfig(engines=1, units=2, window=8, acc_depth=8, queue_depth=16, lanes=1,
                         map_words=256, weight_words=256, program_words=256, taps=16, planes=16,
-                        attention=True, gate=True),
+                        attention=True, gate=True, sums=True),
     "e45": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=16384),
     "e45f": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=16384, attention=True,
-                       gate=True),
+                       gate=True, sums=True),
     "large": CoreConfig(engines=4, drain_engines=2, map_words=1 << 14, weight_words=1 << 16,
-                        program_words=2048, attention=True, gate=True),
+                        program_words=2048, attention=True, gate=True, sums=True),
     "e85": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=16384),
 }
 """Named cores; hw.build maps boards to them. An f at the end: for Spikeformers, with attention and

@@ -215,11 +215,12 @@ def build_number(build_id: str) -> int:
 def identity(config: CoreConfig) -> int:
     """64-bit identity of a board: a hash of everything the host must agree on with it.
 
-    What adds up the accumulators is not the host's concern; a drain for every engine and no DRAM
-    are what boards had before there was a choice.
+    What adds up the accumulators is not the host's concern; a drain for every engine, no DRAM and
+    no sums are what boards had before there was a choice.
     """
     agreed = {name: value for name, value in config.as_dict().items() if name != "dsp_adders"
-              and (name, value) not in (("drain_engines", 1), ("dram_words", 0), ("ring_words", 0))}
+              and (name, value) not in (("drain_engines", 1), ("dram_words", 0), ("ring_words", 0),
+                                        ("sums", False))}
     header = [[field for field in word if config.dram_words
                or field[0] not in program.STREAM_FIELDS] for word in program.HEADER]
     contract = {"protocol": PROTOCOL, "config": agreed, "request": REQUEST,

@@ -107,7 +107,7 @@ def cycle_limit(image: Image) -> int:
     for layer, code in zip(image.layers, read_program(image.program, config), strict=True):
         rows = sum(map(len, layer.rows_of_engine))
         # In attention every timestep has a weight of its own for each channel of the head.
-        weights = layer.stored + rows * 4 * code.header["head_width"]
+        weights = layer.stored + rows * 4 * code.header["head_width"] * code.header["attention"]
         work += weights * max(1, layer.planes) * layer.groups * layer.strips
     return min(1_000_000 + 20 * work * words * config.subs, MOST_CYCLES)
 

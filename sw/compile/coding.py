@@ -6,6 +6,8 @@ position) is the low or high half of byte i // 2. See `docs/core.md` for the for
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from hw import program
@@ -98,11 +100,20 @@ def decode_map(image: Image, words: np.ndarray, name: str) -> np.ndarray:
     """Read a map back: uint8 [T, C, H, W] (values for the input, spikes for the rest).
 
     words: the whole map memory, bytes uint8 [map_words, window / 2]. H and W are those stored
-    (`image.maps[name]`); rows and columns that no consumer reads may be absent.
+    (`image.maps[name]`); rows and columns that no consumer reads may be absent. Of a summand that is
+    added to others (`MapLayout.onto`) it is their sum; `own_spikes` takes the others off.
     """
     layout = image.maps[name]
     masks = layout.masks(words_to_lanes(words[layout.base:layout.base + layout.words]))
     return to_values(layout, masks, image.timesteps)
+
+
+def own_spikes(layout: MapLayout, values: np.ndarray,
+               maps: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Spikes of a map itself from `decode_map`'s values uint8 [T, C, H, W], read as soon as its
+    layer was done; maps: the spikes of those in `layout.onto`. What a wrong sum leaves is neither
+    0 nor 1, or not the layer's spikes."""
+    return values - sum((maps[name] for name in layout.onto), np.zeros_like(values))
 
 
 def program_through(image: Image, layer: int) -> np.ndarray:

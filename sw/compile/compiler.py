@@ -38,7 +38,8 @@ from .layout import (
     map_layouts,
     place,
 )
-from .steps import alternatives, ceil_div
+from .steps import Lowered, alternatives, ceil_div
+from .sums import Sum, find, merge
 from .tokens import check_operators, lower
 
 __all__ = ["DoesNotFit", "LayoutError", "Memory", "compile_network", "run_passes"]
@@ -55,10 +56,11 @@ MAX_VARIANTS = 64
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """A network with chosen ways to read maps, after the first three passes: the plan and its
-    estimated cycles, or why there is none."""
+    """A network with chosen ways to read maps, and sums that are kept as bit-planes, after the
+    first three passes: the plan and its estimated cycles, or why there is none."""
 
     ways: Mapping[str, int]
+    sums: tuple[Sum, ...] = ()
     plan: Plan | None = None
     cycles: float = 0.0
     refused: DoesNotFit | None = None
@@ -70,12 +72,14 @@ class Variant:
 @dataclass(frozen=True, eq=False)
 class Compilation:
     """All that the passes made. variants: in the order in which they were tried; chosen: one of
-    them; assembly: of the chosen one. encoded: how often the last pass ran until one fitted."""
+    them; assembly: of the chosen one. encoded: how often the last pass ran until one fitted. sums:
+    all that the chosen ways have, those that are kept as lists of maps included."""
 
     variants: tuple[Variant, ...]
     chosen: Variant
     assembly: Assembly
     encoded: int
+    sums: tuple[Sum, ...] = ()
 
 
 def compile_network(network: Network, config: CoreConfig, activity: Activity | None = None, *,
@@ -85,7 +89,7 @@ def compile_network(network: Network, config: CoreConfig, activity: Activity | N
     activity: fraction of active positions per map (`sw.integer.reference.activity`), to balance the
         engines; None assumes 25 %.
     keep_all: never reuse the words of a layer's map, so that all maps but the input can be read
-        after an inference (needs more map memory).
+        after an inference (needs more map memory; a residual sum is a list of its maps then).
     stream: all weights come from DRAM, even if they fit on chip (for tests).
 
     Raises DoesNotFit (a SpikeTicketError) when a memory is too small, SpikeTicketError when an
@@ -105,8 +109,11 @@ def run_passes(network: Network, config: CoreConfig, activity: Activity | None =
                keep_all: bool = False, stream: bool = False) -> Compilation:
     """The passes of `compile_network`, whose arguments and errors are these, too."""
     check_operators(network, config)
-    variants = tuple(_variant(network, ways, config, keep_all)
-                     for ways in _choices(alternatives(network)))
+    variants = tuple(islice(
+        (_variant(network, ways, lowered, sums, config, keep_all)
+         for ways in _choices(alternatives(network))
+         for lowered in [lower(network, ways)]
+         for sums in _sums(lowered, config.sums and not keep_all)), MAX_VARIANTS))
     refused = [variant.refused for variant in variants if variant.refused]
     best_first = sorted((variant for variant in variants if variant.plan),
                         key=lambda variant: (not variant.fits_maps(config), variant.cycles))
@@ -119,7 +126,8 @@ def run_passes(network: Network, config: CoreConfig, activity: Activity | None =
             assembly = encode(variant.plan, config, activity or {}, slack, tier)
             if any(memory.short for memory in assembly.memories):
                 raise DoesNotFit(network.name, assembly.memories)
-            return Compilation(variants, variant, assembly, number)
+            return Compilation(variants, variant, assembly, number,
+                               find(lower(network, variant.ways)))
         except DoesNotFit as error:
             if tier != Tier.ON_CHIP or not config.dram_words:   # else DRAM is still to be tried
                 refused.append(error)
@@ -133,22 +141,28 @@ def _shortage(error: DoesNotFit) -> float:
 
 def _choices(ways: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
     """Combinations of ways to read sources, those with fewest changes first."""
-    every = (dict(zip(names, chosen, strict=True))
-             for count in range(len(ways) + 1)
-             for names in combinations(ways, count)
-             for chosen in product(*(ways[name] for name in names)))
-    return islice(every, MAX_VARIANTS)
+    return (dict(zip(names, chosen, strict=True))
+            for count in range(len(ways) + 1)
+            for names in combinations(ways, count)
+            for chosen in product(*(ways[name] for name in names)))
 
 
-def _variant(network: Network, ways: Mapping[str, int], config: CoreConfig,
-             keep_all: bool) -> Variant:
+def _sums(lowered: Lowered, able: bool) -> list[tuple[Sum, ...]]:
+    """Choices of sums to keep as bit-planes: none, each of them, all; of a core that is able."""
+    found = [total for total in find(lowered) if not total.refused] if able else []
+    alone = [(total,) for total in found] if len(found) > 1 else []
+    return [(), *alone, *([tuple(found)] if found else [])]
+
+
+def _variant(network: Network, ways: Mapping[str, int], lowered: Lowered, sums: tuple[Sum, ...],
+             config: CoreConfig, keep_all: bool) -> Variant:
     """The first three passes."""
     try:
-        arranged = arrange(lower(network, ways), ceil_div(network.timesteps, GROUP), config)
+        arranged = arrange(merge(lowered, sums), ceil_div(network.timesteps, GROUP), config)
         plan = place(network, arranged, config, keep_all)
     except DoesNotFit as error:
-        return Variant(ways, refused=error)
+        return Variant(ways, sums, refused=error)
     cycles = estimate_cycles(plan, config)
     if any(count_planes(plan, step)[0] > config.planes for step in plan.steps):
         cycles *= 1e6           # tried last: the plane table is too small
-    return Variant(ways, plan, cycles)
+    return Variant(ways, sums, plan, cycles)

@@ -9,6 +9,7 @@ from ..integer.network import LEAK_ONE
 from .image import MapLayout
 from .layout import Plan
 from .steps import Step, ceil_div
+from .sums import grows
 
 ZERO = {program.plain(name): 0 for fields in program.HEADER for name, _ in fields}
 
@@ -22,6 +23,8 @@ def header_fields(plan: Plan, step: Step, config: CoreConfig) -> dict[str, int]:
         fields |= {"listed": 1, "count_ox": step.width % 256}
     if step.kind == "attention":
         fields |= _attention(plan, step)
+    if step.onto:
+        fields |= _sum(plan, step)
     return fields
 
 
@@ -109,6 +112,14 @@ def _attention(plan: Plan, step: Step) -> dict[str, int]:
     return {"attention": 1, "key": key.base, "value": value.base, "key_words": key.channel_words,
             "key_group_stride": key.copy_words,
             "head_width": int((step.uses[0].weight[0] != 0).sum())}
+
+
+def _sum(plan: Plan, step: Step) -> dict[str, int]:
+    """Fields of attention, which a summand does without: planes of the sum that it makes, words
+    from one to the next, and whether the last one has not been written before."""
+    layout = plan.layouts[step.output]
+    return {"head_width": layout.planes, "key": layout.plane_words,
+            "key_words": int(grows(len(step.onto) + 1))}
 
 
 def _gate(plan: Plan, step: Step) -> dict[str, int]:

@@ -32,6 +32,9 @@ class MapLayout:
         stored in copy copy_of_group[g]. bits_a_mask: 1: plane p holds bit p of the values, a mask
         its timesteps; 4: of a static input, plane p holds bits 4p to 4p + 3 in the places of a
         mask, whatever the timestep.
+    onto: of a residual sum that is kept as bit-planes, the maps that come before this one: the
+        words hold the sum of all these and this one, in `planes` planes of shifts 0, 1, 2 ...
+    spare: planes behind these into which the sum will grow.
     born, dies: first and last step of the program (layer index, -1 is before the first) during
         which the words hold the map.
     """
@@ -51,6 +54,8 @@ class MapLayout:
     born: int = -1
     dies: int = -1
     bits_a_mask: int = 1
+    onto: tuple[str, ...] = ()
+    spare: int = 0
 
     @property
     def phase_height(self) -> int:
@@ -72,7 +77,7 @@ class MapLayout:
     @property
     def copy_words(self) -> int:
         """Words from one copy (group of timesteps) to the next."""
-        return self.planes * self.plane_words
+        return (self.planes + self.spare) * self.plane_words
 
     @property
     def words(self) -> int:
@@ -96,12 +101,15 @@ class MapLayout:
         padded[..., :-1] = masks
         # [..., copies, planes, C, phase, word, lane]
         out = padded.take(source, axis=-1).swapaxes(-4, -3)
+        if self.spare:
+            places = [(0, 0)] * (out.ndim - 5) + [(0, self.spare)] + [(0, 0)] * 4
+            out = np.pad(out, places)
         return out.reshape(*masks.shape[:-4], self.words, self.window)
 
     def masks(self, lanes: np.ndarray) -> np.ndarray:
         """Inverse of `lanes`; lanes is uint8 [words, window]."""
-        stored = lanes.reshape(self.copies, self.planes, self.factor ** 2, self.channels,
-                               self.channel_words, self.window)
+        stored = lanes.reshape(self.copies, self.planes + self.spare, self.factor ** 2,
+                               self.channels, self.channel_words, self.window)[:, :self.planes]
         phase, word, lane = self._positions()
         return stored[:, :, phase, :, word, lane].transpose(2, 3, 4, 0, 1)
 

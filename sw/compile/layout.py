@@ -18,6 +18,7 @@ from .fit import LayoutError
 from .image import MapLayout
 from .image_gate import GateInfo
 from .steps import Lowered, Step, Version, ceil_div
+from .sums import planes_of
 from .taps import MaskConflict, Tap, channel_words, make_taps
 from .tokens import check_tokens
 
@@ -81,7 +82,10 @@ def arrange(lowered: Lowered, groups: int, config: CoreConfig) -> Arranged:
         return version
 
     need = {version: power_of_two(ceil_div(version.width, version.factor)) for version in versions}
+    made = {version.name: version for version in versions}
     for step in steps:
+        for name in step.onto:          # its words are added to theirs
+            leader[find(made[name])] = find(step.output)
         # Planes of one use share channel strides, so single-output steps need equal pitches too.
         meeting = [use.versions for use in step.uses] if step.single else [step.reads]
         for members in (*meeting, step.aligned):
@@ -205,6 +209,9 @@ def estimate_cycles(plan: Plan, config: CoreConfig) -> float:
         for key in step.keys:       # v's channel, then those of k of a head: two cycles a word
             words = channel_words(key.height, 1, key.pitch, config.window)
             total += np.count_nonzero(step.uses[0].weight) * words * step.strips * groups
+        if step.onto:               # a read and a write of every plane take the even engines' port
+            planes = plan.layouts[step.output].planes
+            total += plan.layouts[step.output].plane_words * groups * planes * (config.pairs + 1)
         visits = step.visits * config.drain_engines / config.lanes
         total += step.layer.channels * (visits + 8 * step.strips) * groups
     return total / config.engines
@@ -228,7 +235,7 @@ def _layouts(network: Network, arranged: Arranged, config: CoreConfig,
     read = {version: n for n, step in enumerate(steps) for version in step.reads}
 
     def add(version: Version, born: int, planes: int, copies: int, copy_of: tuple[int, ...],
-            bits_a_mask: int = 1):
+            bits_a_mask: int = 1, onto: tuple[str, ...] = (), spare: int = 0):
         words = channel_words(version.height, version.factor, version.pitch, config.window)
         if words > 255:
             raise LayoutError(version.name, f"a channel of {words} words exceeds the 255 of a "
@@ -237,7 +244,7 @@ def _layouts(network: Network, arranged: Arranged, config: CoreConfig,
             version.name, version.channels, version.height, version.width, version.factor,
             version.pitch, words, config.window, planes, copies, copy_of, born=born,
             dies=max(len(steps) if keep_all and born >= 0 else born, read.get(version, -1)),
-            bits_a_mask=bits_a_mask)
+            bits_a_mask=bits_a_mask, onto=onto, spare=spare)
 
     for version in arranged.inputs:
         if bits > 1:
@@ -249,18 +256,29 @@ def _layouts(network: Network, arranged: Arranged, config: CoreConfig,
         else:
             # The last group has fewer timesteps: a copy of the planes with shorter masks.
             add(version, -1, network.input.bits, 2, (0,) * (groups - 1) + (1,))
+    # Summands in a sum's whole life: its words lie where those of the first one do.
+    most = {step.onto[0]: len(step.onto) + 1 for step in steps if step.onto}
     for index, step in enumerate(steps):
         if step.output is not None:
-            add(step.output, index, 1, groups, tuple(range(groups)))
+            planes = planes_of(len(step.onto) + 1)
+            whole = planes_of(most.get((*step.onto, step.layer.name)[0], 1))
+            add(step.output, index, planes, groups, tuple(range(groups)), onto=step.onto,
+                spare=whole - planes)
     return layouts
 
 
 def allocate(layouts: Sequence[MapLayout], result_words: int,
              last: int) -> tuple[list[MapLayout], int, int]:
     """The layouts with bases, so that maps alive together never overlap; the first word of the
-    logits, and the words used. Several orders are tried; the least memory wins.
+    logits, and the words used. Summands of a sum that is kept as bit-planes have one place, as long
+    as any of them is alive. Several orders are tried; the least memory wins.
     """
-    items = [(layout.words, layout.born, layout.dies) for layout in layouts]
+    named = {layout.name: n for n, layout in enumerate(layouts)}
+    homes = [named[layout.onto[0]] if layout.onto else n for n, layout in enumerate(layouts)]
+    shared = [[layouts[n] for n, home in enumerate(homes) if home == own]
+              for own in sorted(set(homes))]
+    items = [(members[0].words, min(m.born for m in members), max(m.dies for m in members))
+             for members in shared]
     items.append((result_words, last, last + 1))
     indices = range(len(items))
     orders = [sorted(indices, key=lambda n: -items[n][0]), list(indices),
@@ -279,7 +297,9 @@ def allocate(layouts: Sequence[MapLayout], result_words: int,
         if best[0] == bound:
             break
     used, bases = best
-    placed = [replace(layout, base=base) for layout, base in zip(layouts, bases[:-1], strict=True)]
+    base_of = dict(zip(sorted(set(homes)), bases[:-1], strict=True))
+    placed = [replace(layout, base=base_of[home])
+              for layout, home in zip(layouts, homes, strict=True)]
     return placed, bases[-1], used
 
 

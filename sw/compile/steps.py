@@ -78,7 +78,8 @@ class Step:
     walk: distance of outputs in accumulator positions. single: one output only, computed at
     accumulator position 0.
     gate: of a gate or selection. keys: key and value maps of attention.
-    aligned: maps whose flat positions are a gate's tokens. score, score_clear: as in the program.
+    aligned: maps whose flat positions are a gate's tokens. onto: maps whose sum, kept as
+    bit-planes, the output is added to (`sw.compile.sums`). score, score_clear: as in the program.
     strip_step: words from a strip's first to that of the next, less than `strip_words` where
     strips overlap. Pitch and strips are those of an arranged step (`layout.arrange`).
     """
@@ -95,6 +96,7 @@ class Step:
     gate: Gate | None = None
     keys: tuple[Version, ...] = ()
     aligned: tuple[Version, ...] = ()
+    onto: tuple[str, ...] = ()
     score: bool = False
     score_clear: bool = False
     output: Version | None = None

@@ -42,6 +42,7 @@ from .steps.inputs import (
 from .steps.packer import new_packer, packer_busy, packer_step
 from .steps.reader import new_reader
 from .steps.source import new_source
+from .steps.sums import LEFT, NEXT, NOW, NOW_WRITE, new_writer, port_blocked, writer_step
 from .steps.units import any_almost_full, new_units, units_step
 
 
@@ -54,7 +55,8 @@ def run_layer(size: Size, layer: Layer, taps: Taps, codes: Codes, maps: Maps, wa
     Returns (cycles, causes [CAUSES], counters [COUNTERS], served); causes count unit-cycles.
     """
     state = (new_decoder(codes), new_reader(codes.start), new_source(size.engines),
-             new_fetch(size), new_units(size), new_drain(size), new_packer(size))
+             new_fetch(size), new_units(size), new_drain(size), new_packer(size),
+             new_writer())
     causes, count = np.zeros(CAUSES, np.int64), np.zeros(COUNTERS, np.int64)
     cycles, served = _run(size, layer, taps, codes, maps, walk, attention, dram, served,
                           *state, np.ones(size.drains, np.bool_), np.zeros(size.units, np.int64),
@@ -66,23 +68,22 @@ def run_layer(size: Size, layer: Layer, taps: Taps, codes: Codes, maps: Maps, wa
 # would take 25 times as long); so nothing is allocated in here.
 @njit(_nrt=False)
 def _run(size, layer, taps, codes, maps, walk, attention, dram, served,
-         decoder, reader, source, fetch, units, drain, packer, working, lanes, causes, count):
-    announced = False       # the arbiter has chosen a word ...
-    written = False         # ... and writes it a cycle later
+         decoder, reader, source, fetch, units, drain, packer, writer, working, lanes, causes,
+         count):
+    planes = 0 if layer.attention else layer.head_width     # of the sum that the words go to
     cycle = 0
     while True:
         cycle += 1
         # A word for a ring takes the turn of its pair's even engine.
         filling = dram_step(dram, True, False) // 2 if dram.reg[ON] else -1
-        all_done = not announced and not written
+        all_done = not writer[NEXT] and not writer[NOW]
         choice = -1
         for i in range(1, size.drains + 1):
             n = (served + i) % size.drains
-            if packer.out[n]:
+            if packer.out[n] and writer[LEFT] == 0:
                 choice = n
                 break
-        if written:
-            count[N_WRITTEN] += 1
+        count[N_WRITTEN] += writer[NOW_WRITE]
         for n in range(size.drains):
             first = n * size.drain_engines
             behind = min(first + size.drain_engines, size.engines)
@@ -104,8 +105,7 @@ def _run(size, layer, taps, codes, maps, walk, attention, dram, served,
 
             for e in range(first, behind):
                 decoded = decoder_idle(decoder, fetch, e)
-                # A write takes the port of every pair's even engine.
-                stalled, blocked = fetch.stalled[e], announced and e % 2 == 0
+                stalled, blocked = fetch.stalled[e], port_blocked(writer, e)
                 fetch.stalled[e] = any_almost_full(units, e, size)
                 landing = landing_step(fetch, e, size, lanes)
                 why = waiting_for(fetch, e, stalled, blocked, decoded, count)
@@ -134,9 +134,8 @@ def _run(size, layer, taps, codes, maps, walk, attention, dram, served,
                 causes[why] += size.units - updates - waiting
         if all_done:
             break
-        written = announced
-        announced = choice >= 0
-        if announced:
+        writer_step(writer, choice >= 0, planes)
+        if choice >= 0:
             served = choice
     causes[DONE] += size.engines * size.units
     return cycle + 1, served        # a cycle until the sequencer sees it

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hw.config import TIMESTEPS_PER_GROUP, CoreConfig, top_k_cycles
+from hw.config import CoreConfig, top_k_cycles
 
 from ..compile.coding import encode_input, gate_input, to_masks, words_to_lanes
 from ..compile.image import Image, LayerInfo, MapLayout
@@ -210,7 +210,7 @@ def replay(image: Image, spikes: Mapping[str, np.ndarray], *, mask: np.ndarray |
             if layout.born == index:
                 _place(lanes, layout, spikes)
                 if code.header["score"]:
-                    _score(gate, layout, lanes)
+                    _score(gate, layout, spikes[layout.name])
     return result
 
 
@@ -231,11 +231,9 @@ def _gated(image: Image, spikes: Mapping[str, np.ndarray],
     return {**spikes, INPUT: values}, words
 
 
-def _score(gate: machine.GateState, layout: MapLayout, lanes: np.ndarray) -> None:
-    """Add the spikes of a stored map to its tokens' scores."""
-    masks = layout.masks(lanes[layout.base:layout.base + layout.words])
-    counts = sum((masks >> t & 1).sum((0, 1, 2), dtype=np.int64)
-                 for t in range(TIMESTEPS_PER_GROUP))
+def _score(gate: machine.GateState, layout: MapLayout, spikes: np.ndarray) -> None:
+    """Add the spikes uint8 [T, C, H, W] of a map to its tokens' scores."""
+    counts = spikes[:, :, :layout.height, :layout.width].sum((0, 1), dtype=np.int64)
     rows, columns = np.indices(counts.shape)
     gate.scores[rows * layout.pitch + columns] += counts
 
@@ -254,7 +252,7 @@ def forecast(image: Image, activity: Mapping[str, object] | None = None, seed: i
         raise SpikeTicketError(f"activity names unknown maps {unknown}; {image.name!r} has "
                                f"{sorted(image.maps)}")
     rng = np.random.default_rng(seed)
-    shapes = {name: (layout.planes, layout.channels, layout.height, layout.width)
+    shapes = {name: (1, layout.channels, layout.height, layout.width)
               for name, layout in image.maps.items()}
     shapes[INPUT] = (image.input_bits, *image.input_shape)
     spikes = {}
@@ -286,10 +284,12 @@ def _append(result: Cycles, code: LayerCode, info: LayerInfo, places: Places, la
 
 
 def _place(lanes: np.ndarray, layout: MapLayout, spikes: Mapping[str, np.ndarray]) -> None:
-    """Put the spikes of a map at its place in memory."""
-    if layout.name not in spikes:
-        raise SpikeTicketError(f"no spikes given for map {layout.name!r}")
-    values = spikes[layout.name][:, :, :layout.height, :layout.width]
+    """Put the spikes of a map, or the sum that it is added to, at its place in memory."""
+    names = (*layout.onto, layout.name)
+    for name in names:
+        if name not in spikes:
+            raise SpikeTicketError(f"no spikes given for map {name!r}")
+    values = sum(spikes[name] for name in names)[:, :, :layout.height, :layout.width]
     lanes[layout.base:layout.base + layout.words] = layout.lanes(to_masks(layout, values))
 
 

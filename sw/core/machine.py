@@ -7,7 +7,7 @@ with the reference; RTL tests compare the core with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..compile.coding import (
     encode_input,
     gate_input,
     lanes_to_words,
+    own_spikes,
     words_to_lanes,
 )
 from ..compile.image import Image
@@ -129,7 +130,8 @@ def run(image: Image, array: np.ndarray, memory: np.ndarray | None = None,
     def read_maps(layer: int, lanes: np.ndarray) -> None:
         born = [name for name, layout in image.maps.items() if layout.born == layer]
         for name in born:
-            result.maps[name] = decode_map(image, lanes_to_words(lanes), name)
+            values = decode_map(image, lanes_to_words(lanes), name)
+            result.maps[name] = own_spikes(image.maps[name], values, result.maps)
 
     read_maps(-1, words_to_lanes(memory))
     gate = GateState.begin(config, mask_words)
@@ -192,11 +194,32 @@ def run_layer(code: LayerCode, places: Places, lanes: np.ndarray,
         count = counters[COUNTERS.index("writes")]
         trace.writes.append((addresses[:count], written[:count]))
         trace.counters.append(dict(zip(COUNTERS, counters.tolist(), strict=True)))
-    for addresses, written in trace.writes:         # outputs never overlap a layer's sources
-        if addresses.max(initial=0) >= len(lanes):
+    planes = summed_planes(code.header)
+    for (addresses, written), counted in zip(trace.writes, trace.counters, strict=True):
+        # Outputs never overlap a layer's sources.
+        if addresses.max(initial=0) + (max(1, planes) - 1) * code.header["key"] >= len(lanes):
             raise RuntimeError("a word is written outside the map memory")
-        lanes[addresses] = written
+        if planes:
+            _add_up(code.header, planes, addresses, written, lanes)
+            counted["writes"] *= planes
+        else:
+            lanes[addresses] = written
     return trace
+
+
+def summed_planes(header: Mapping[str, int]) -> int:
+    """Bit-planes of the residual sum that a layer adds its spikes to, 0 if it does not."""
+    return 0 if header["attention"] else header["head_width"]
+
+
+def _add_up(header: Mapping[str, int], planes: int, addresses: np.ndarray, carry: np.ndarray,
+            lanes: np.ndarray) -> None:
+    """Add the words uint8 [n, window] of a layer to the sum whose plane 0 is at `addresses`."""
+    for plane in range(planes):
+        at = addresses + plane * header["key"]
+        new = header["key_words"] and plane == planes - 1
+        held = np.zeros_like(carry) if new else lanes[at]
+        lanes[at], carry = held ^ carry, held & carry
 
 
 def _words_per_row(code: LayerCode, config: CoreConfig) -> int:
