@@ -38,6 +38,9 @@ STREAM_BLOCK = 64
 STREAM_WORDS = STREAM_BLOCK - 1
 """Words of a stream in a block."""
 
+SUM_PLANES = 7
+"""Bit-planes of a residual sum, at most."""
+
 SCORE_LATENCY = 2
 """Cycles from `gate.Scores.token` to `gate.Scores.score`."""
 

@@ -16,6 +16,7 @@ from .memories import PairMemory
 from .registers import COUNTER_LAYERS, COUNTER_WORDS, COUNTERS, Space, Status
 from .sequencer import Sequencer
 from .stream import DramPort, Streamer
+from .sums import SumWriter
 
 
 class HostBus(wiring.Signature):
@@ -38,6 +39,8 @@ class WriteArbiter(wiring.Component):
     """Round-robin choice of one cluster's finished word a cycle, registered.
 
     announce: a word is written in the next cycle. blocked: the same, for every pair of engines.
+    With sums: hold: none is chosen. adds: what is chosen goes to `sums.SumWriter`, and `write` says
+    that it is there. adder_writes: that unit writes in two cycles.
     """
 
     def __init__(self, config: CoreConfig):
@@ -47,11 +50,11 @@ class WriteArbiter(wiring.Component):
             "payload": In(data.ArrayLayout(layouts.map_write(config), config.drains)),
             "announce": Out(1), "blocked": Out(config.pairs),
             "write": Out(1), "word": Out(layouts.map_write(config)),
-        })
+        } | ({"hold": In(1), "adds": In(1), "adder_writes": In(1)} if config.sums else {}))
 
     def elaborate(self, platform):
         m = Module()
-        n = self._config.drains
+        n, sums = self._config.drains, self._config.sums
         last = Signal(range(max(n, 2)))
         choice = Signal(range(max(n, 2)))
         # The nearest waiting cluster after the last one served.
@@ -63,13 +66,17 @@ class WriteArbiter(wiring.Component):
                         with m.If(self.valid[cluster]):
                             m.d.comb += choice.eq(cluster)
         any_valid = self.valid.any()
+        blocks = any_valid
+        if sums:
+            any_valid &= ~self.hold
+            blocks = any_valid & ~self.adds | self.adder_writes
         m.d.comb += self.ready.eq(Mux(any_valid, 1 << choice, 0))
         stage = Signal(layouts.map_write(self._config), reset_less=True)
         m.d.sync += [
             self.announce.eq(any_valid), self.write.eq(self.announce),
             stage.eq(Array(self.payload)[choice]), self.word.eq(stage),
         ]
-        m.d.comb += self.blocked.eq(Cat(own_copy(m, any_valid, f"blocked{pair}")
+        m.d.comb += self.blocked.eq(Cat(own_copy(m, blocks, f"blocked{pair}")
                                         for pair in range(self._config.pairs)))
         with m.If(any_valid):
             m.d.sync += last.eq(choice)
@@ -158,22 +165,30 @@ class Core(wiring.Component):
         m.d.sync += running.eq(sequencer.busy)
 
         # Map memory: every copy is written alike; port A is shared with the even engine.
+        writing = arbiter.announce | arbiter.write
+        written, word = arbiter.write, arbiter.word
+        if cfg.sums:
+            adder = self._sums(m, sequencer, arbiter, engines, reset)
+            writing, written, word = arbiter.announce | adder.busy, adder.write, adder.o
         for i, ram in enumerate(maps):
             even, odd = engines[2 * i], engines[2 * i + 1] if 2 * i + 1 < cfg.engines else None
             m.d.comb += [
-                ram.write.eq(arbiter.write | host_map_write),
-                ram.write_data.eq(Mux(arbiter.write, arbiter.word.data,
-                                      Cat(collected, write_data))),
+                ram.write.eq(written | host_map_write),
+                ram.write_data.eq(Mux(written, word.data, Cat(collected, write_data))),
                 even.map_data.eq(ram.a_data), even.port_blocked.eq(arbiter.blocked[i]),
             ]
-            with m.If(arbiter.write):
-                m.d.comb += ram.a_address.eq(arbiter.word.address)
+            with m.If(written):
+                m.d.comb += ram.a_address.eq(word.address)
             with m.Elif(running):
                 m.d.comb += ram.a_address.eq(even.map_address)
             with m.Else():
                 m.d.comb += ram.a_address.eq(address >> lane_bits)
             if odd is not None:
                 m.d.comb += [ram.b_address.eq(odd.map_address), odd.map_data.eq(ram.b_data)]
+        if cfg.sums:        # every copy has all words; the last one's port B is the freest
+            m.d.comb += adder.data.eq(maps[-1].b_data)
+            with m.If(adder.read):
+                m.d.comb += maps[-1].b_address.eq(adder.read_address)
 
         # Weight memories.
         weight_bits = (cfg.weight_stride - 1).bit_length()
@@ -214,7 +229,7 @@ class Core(wiring.Component):
                               write & (space == Space.GATE), write_data, reset)
         # A cycle late: the engines are not done in the cycle in which they start.
         m.d.sync += sequencer.engines_done.eq(Cat(cluster.done for cluster in clusters).all()
-                                              & ~(arbiter.announce | arbiter.write | gate_busy))
+                                              & ~(writing | gate_busy))
         for engine, rows in zip(engines, sequencer.rows, strict=True):
             m.d.comb += engine.rows.eq(rows)
         for n, cluster in enumerate(clusters):
@@ -232,7 +247,7 @@ class Core(wiring.Component):
                 arbiter.payload[n].eq(cluster.o.payload), cluster.o.ready.eq(arbiter.ready[n]),
             ]
 
-        log_data = self._counters(m, clusters, engines, arbiter, sequencer, address, reset)
+        log_data = self._counters(m, clusters, engines, written, sequencer, address, reset)
 
         # Host reads: the address was registered above, the memories answer one cycle later. One
         # register behind each memory, one behind the choice of the space.
@@ -261,6 +276,20 @@ class Core(wiring.Component):
             with m.If(host_read):
                 m.d.sync += bus.r_data.eq(streamer.host_read)
         return m
+
+    def _sums(self, m, sequencer, arbiter, engines, reset):
+        """The adder of residual sums, between arbiter and map memory."""
+        adder = SumWriter(self.config)
+        m.submodules.sums = ResetInserter(reset)(adder)
+        m.d.comb += [
+            adder.layer.eq(sequencer.layer), adder.chosen.eq(arbiter.ready.any()),
+            adder.first.eq(arbiter.write), adder.word.eq(arbiter.word),
+            arbiter.hold.eq(adder.hold), arbiter.adds.eq(adder.adds),
+            arbiter.adder_writes.eq(adder.read),
+        ]
+        if len(engines) % 2 == 0:       # else that port is nobody's
+            m.d.comb += engines[-1].port_blocked.eq(own_copy(m, adder.asks, "blocked_by_sums"))
+        return adder
 
     def _in_dram(self):
         """Whether the host's access is to the DRAM."""
@@ -355,12 +384,12 @@ class Core(wiring.Component):
             ]
         return mask
 
-    def _counters(self, m, clusters, engines, arbiter, sequencer, address, reset):
+    def _counters(self, m, clusters, engines, written, sequencer, address, reset):
         """Count events of the layer; store them when it ends. Returns the log's read data."""
         def total(name):
             return sum(getattr(e.events, name) for e in engines)
 
-        increments = {"cycles": 1, "written": arbiter.write,
+        increments = {"cycles": 1, "written": written,
                       "neurons": sum(cluster.neurons for cluster in clusters)}
         increments |= {name: total(name) for name in COUNTERS if name not in increments}
         # Every layer clears them as it begins, a cycle late, when no engine is at work yet.

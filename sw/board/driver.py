@@ -26,6 +26,7 @@ import numpy as np
 from hw import registers
 from hw.config import CoreConfig
 
+from ..compile.coding import own_spikes
 from ..compile.image import Image
 from ..compile.listing import read_program
 from ..errors import BadInput
@@ -285,11 +286,13 @@ class Accelerator:
         """
         held = self._loaded()
         image = held.image
+        wanted = set(image.maps)
         if layer is not None:
             self._known_map(image, layer)
+            wanted = {layer, *image.maps[layer].onto}
         array = as_input(image, one, held.framing)
         steps = read_program(image.program, self.config)
-        found: list[tuple[str, np.ndarray]] = []
+        found: dict[str, np.ndarray] = {}
         with self._background.exclusive() as session:
             self._still(held)
             session.exchange(input_jobs(image, array[None], None if mask is None else mask[None],
@@ -300,16 +303,18 @@ class Accelerator:
                     session.ask(Request(run=Run(steps[step].address, stop_after=1,
                                                 max_cycles=held.limit)))
                 for name, layout in image.maps.items():
-                    if layout.born == step and layer in (None, name):
-                        found.append((name, self._read_map(session, image, name)))
-                if layer is not None and found:
+                    if layout.born == step and name in wanted:
+                        values = self._read_map(session, image, name)
+                        found[name] = own_spikes(layout, values, found)
+                if layer in found:
                     break
-        return iter(found)
+        return iter(found.items() if layer is None else [(layer, found[layer])])
 
     def read_map(self, name: str) -> np.ndarray:
         """A map as it is in the board's memory now: uint8 [T, C, H, W].
 
-        After `infer` a map is still there unless a later one uses its words (`Image.keep_all`).
+        After `infer` a map is still there unless a later one uses its words (`Image.keep_all`). Of
+        a summand that is added to others (`MapLayout.onto`) it is their sum; `trace` gives itself.
         """
         with self._background.exclusive() as session:
             image = self._loaded().image

@@ -11,6 +11,7 @@ from hw.config import STREAM_BLOCK, TIMESTEPS_PER_GROUP
 from ..integer.network import INPUT
 from .image import Image, MapLayout
 from .listing import read_program
+from .sums import planes_of
 
 MAX_INPUT = 1 << 24
 """Bytes of an input, all timesteps."""
@@ -49,6 +50,8 @@ def check_image(image: Image) -> None:
               and (layout.copies, layout.copy_of_group) == (image.inputs[0].copies,
                                                             image.inputs[0].copy_of_group),
               f"input layout {layout.name!r} is not the input's")
+    for layout in image.maps.values():
+        _check_sum(layout, image)
     for layer in image.layers:
         _need(min(layer.weights, layer.surviving, layer.stored, layer.planes) >= 0
               and min(layer.groups, layer.strips) >= 1, f"layer {layer.name!r}")
@@ -71,12 +74,25 @@ def check_image(image: Image) -> None:
                   "the gate's grid does not divide the input")
 
 
+def _check_sum(layout: MapLayout, image: Image) -> None:
+    """A summand has the planes that the sum up to it takes, where the first one lies."""
+    if not layout.onto:
+        return
+    where = f"map {layout.name!r}"
+    _need(all(name in image.maps for name in layout.onto), f"{where}: unknown summands")
+    first = image.maps[layout.onto[0]]
+    _need(layout.planes == planes_of(len(layout.onto) + 1)
+          and (layout.base, layout.words) == (first.base, first.words), f"{where}: not its sum's")
+
+
 def _check_layout(layout: MapLayout, image: Image) -> None:
     config, where = image.config, f"map {layout.name!r}"
     _need(min(layout.channels, layout.height, layout.width, layout.factor, layout.channel_words,
-              layout.planes, layout.copies) >= 1, f"{where} has a zero axis")
+              layout.planes, layout.copies) >= 1 and layout.spare >= 0,
+          f"{where} has a zero axis")
     _need(layout.window == config.window, f"{where}: window {layout.window}")
-    _need(max(layout.height, layout.width) <= MAX_INPUT and layout.planes <= 8,
+    _need(max(layout.height, layout.width) <= MAX_INPUT
+          and layout.planes + layout.spare <= 8,
           f"{where} is too large")
     _need(layout.bits_a_mask == 1 or (layout.bits_a_mask == TIMESTEPS_PER_GROUP and image.static
                                       and layout.name == INPUT),

@@ -209,7 +209,7 @@ def estimate_cycles(plan: Plan, config: CoreConfig) -> float:
         for key in step.keys:       # v's channel, then those of k of a head: two cycles a word
             words = channel_words(key.height, 1, key.pitch, config.window)
             total += np.count_nonzero(step.uses[0].weight) * words * step.strips * groups
-        if step.onto:               # a read and a write of every plane take the even engines' port
+        if step.onto:   # the even engines' ports are taken by a write of every plane, one by a read
             planes = plan.layouts[step.output].planes
             total += plan.layouts[step.output].plane_words * groups * planes * (config.pairs + 1)
         visits = step.visits * config.drain_engines / config.lanes

@@ -23,8 +23,12 @@ def describe(network: Network, config: CoreConfig, activity: Activity | None = N
     plan, assembly = passes.chosen.plan, passes.assembly
     steps, layouts = plan.steps, list(plan.layouts.values())
     taps = sum(len(use) for uses in plan.taps for use in uses)
+    kept = {total.maps for total in passes.chosen.sums}
+    sums = [{"maps": list(total.maps), "planes": total.planes, "kept": total.maps in kept,
+             "refused": total.refused} for total in passes.sums] if config.sums else []
     lowered = {"steps": len(steps), "copies": sum(step.kind == "copy" for step in steps),
-               "maps": len({layout.name for layout in layouts}), "arrangements": len(layouts)}
+               "maps": len({layout.name for layout in layouts}), "arrangements": len(layouts),
+               "sums": sums}
     arranged = {"strips": sum(step.strips for step in steps), "taps": taps,
                 "pitches": sorted({layout.pitch for layout in layouts})}
     weights = [len(words) for words in assembly.weights]
@@ -34,7 +38,7 @@ def describe(network: Network, config: CoreConfig, activity: Activity | None = N
             {"name": "lower", "in": {"layers": len(network.layers)}, "out": lowered},
             {"name": "arrange", "in": lowered, "out": arranged},
             {"name": "place", "in": {"arrangements": len(layouts),
-                                     "words": sum(layout.words for layout in layouts)},
+                                     "words": sum(layout.words for layout in layouts if not layout.onto)},
              "out": {"words": plan.map_words, "available": config.map_words}},
             {"name": "encode", "in": {"weights": network.weights_surviving, "taps": taps},
              "out": {"program_words": len(assembly.program), "weight_words": weights,
@@ -45,8 +49,17 @@ def describe(network: Network, config: CoreConfig, activity: Activity | None = N
             passes.variants, key=lambda v: (v.plan is None, not v.fits_maps(config), v.cycles))]}
 
 
+def _sum(total: dict) -> str:
+    """A residual sum and how it is kept."""
+    maps = f"  sum of {total['maps'][0]} and {len(total['maps']) - 1} more"
+    if total["kept"]:
+        return f"{maps}: {total['planes']} bit-planes"
+    return f"{maps}: a list of maps, {total['refused'] or 'which is cheaper here'}"
+
+
 def _variant(variant: Variant, chosen: bool) -> dict:
-    found = {"ways": {name: WAYS[way] for name, way in variant.ways.items()}, "chosen": chosen}
+    found = {"ways": {name: WAYS[way] for name, way in variant.ways.items()}, "chosen": chosen,
+             "sums": [list(total.maps) for total in variant.sums]}
     if variant.plan is None:
         return found | {"refused": str(variant.refused)}
     return found | {"estimated_cycles": round(variant.cycles),
@@ -81,10 +94,12 @@ def report(found: dict) -> str:
         ("encode", f"{encode['in']['weights']:,} weights", encoded)]
     lines = [f"{found['network']}: the compiler's passes",
              *(f"  {name:<8} {taken:>22}  ->  {given}" for name, taken, given in rows)]
+    lines += [_sum(total) for total in steps["sums"]]
     variants = found["variants"]
     lines.append(f"  ways to read the maps, by estimated cycles ({len(variants)} tried):")
     for variant in variants[:SHOWN]:
-        ways = ", ".join(f"{name} {way}" for name, way in variant["ways"].items())
+        ways = ", ".join([*(f"{name} {way}" for name, way in variant["ways"].items()),
+                          *(f"sum of {maps[0]} as bit-planes" for maps in variant["sums"])])
         said = variant.get("refused") or (f"{variant['estimated_cycles']:,} cycles, "
                                           f"{variant['map_words']:,} map words")
         lines.append(f"  {'*' if variant['chosen'] else ' '} {ways or 'all phases'}: {said}")

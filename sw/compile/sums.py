@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from hw.config import SUM_PLANES
+
 from ..integer.network import INPUT
 from .steps import Lowered, Step, Version
 
 FEWEST = 3
 """Summands from which on the planes are fewer than the maps."""
-
-MOST_PLANES = 7
-"""Planes that `PLANE.shift` can name, and the adder's counter can count (`hw.sums`)."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,8 @@ def _refused(steps: Sequence[Step], maps: tuple[str, ...], made: Mapping[str, in
     """Why these maps must be kept one by one, "" if they need not."""
     if INPUT in maps:
         return "the input is one of its maps"
-    if planes_of(len(maps)) > MOST_PLANES:
-        return f"its {len(maps)} maps need more than {MOST_PLANES} planes"
+    if planes_of(len(maps)) > SUM_PLANES:
+        return f"its {len(maps)} maps need more than {SUM_PLANES} planes"
     outputs: list[Version] = [step.output for step in steps
                               if step.output is not None and step.output.name in maps]
     if len(outputs) != len(maps) or len({replace(v, name="") for v in outputs}) > 1:

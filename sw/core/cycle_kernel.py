@@ -42,7 +42,7 @@ from .steps.inputs import (
 from .steps.packer import new_packer, packer_busy, packer_step
 from .steps.reader import new_reader
 from .steps.source import new_source
-from .steps.sums import LEFT, NEXT, NOW, NOW_WRITE, new_writer, port_blocked, writer_step
+from .steps.sums import LEFT, WRITES, new_writer, port_blocked, writer_busy, writer_step
 from .steps.units import any_almost_full, new_units, units_step
 
 
@@ -76,14 +76,14 @@ def _run(size, layer, taps, codes, maps, walk, attention, dram, served,
         cycle += 1
         # A word for a ring takes the turn of its pair's even engine.
         filling = dram_step(dram, True, False) // 2 if dram.reg[ON] else -1
-        all_done = not writer[NEXT] and not writer[NOW]
+        all_done = not writer_busy(writer)
         choice = -1
         for i in range(1, size.drains + 1):
             n = (served + i) % size.drains
             if packer.out[n] and writer[LEFT] == 0:
                 choice = n
                 break
-        count[N_WRITTEN] += writer[NOW_WRITE]
+        count[N_WRITTEN] += writer[WRITES]
         for n in range(size.drains):
             first = n * size.drain_engines
             behind = min(first + size.drain_engines, size.engines)
@@ -105,7 +105,7 @@ def _run(size, layer, taps, codes, maps, walk, attention, dram, served,
 
             for e in range(first, behind):
                 decoded = decoder_idle(decoder, fetch, e)
-                stalled, blocked = fetch.stalled[e], port_blocked(writer, e)
+                stalled, blocked = fetch.stalled[e], port_blocked(writer, e, size)
                 fetch.stalled[e] = any_almost_full(units, e, size)
                 landing = landing_step(fetch, e, size, lanes)
                 why = waiting_for(fetch, e, stalled, blocked, decoded, count)

@@ -10,6 +10,7 @@ import numpy as np
 from hw.registers import COUNTERS
 
 from ..board.throughput import line_seconds
+from ..compile.image import MapLayout
 from ..core import cycles
 from ..ladder import measure
 from ..ladder.result import PHASES
@@ -135,8 +136,15 @@ def memory(checked: Checked) -> dict:
     used = [{"name": m.name, "used": m.used, "available": m.available, "unit": m.unit,
              "share": m.used / max(1, m.available)} for m in image.memories]
     layouts = [*image.inputs, *(m for m in image.maps.values() if m not in image.inputs)]
-    maps = [{"name": m.name, "first": m.base, "words": m.words, "from": m.born + 1,
-             "to": min(max(m.dies, m.born), len(steps) - 1) + 2} for m in layouts]
+    # A sum that is kept as bit-planes is one map from its first summand on.
+    sums: dict[str, list[MapLayout]] = {}
+    for m in image.maps.values():
+        if m.onto:
+            sums.setdefault(m.onto[0], []).append(m)
+    maps = [{"name": f"{m.name} + {len(sums[m.name])} more" if m.name in sums else m.name,
+             "first": m.base, "words": m.words, "from": m.born + 1,
+             "to": min(max(m.born, *(one.dies for one in [m, *sums.get(m.name, ())])),
+                       len(steps) - 1) + 2} for m in layouts if not m.onto]
     maps.append({"name": "logits", "first": image.results, "words": image.classes,
                  "from": len(steps), "to": len(steps) + 1})
     depth = max(m["first"] + m["words"] for m in maps)

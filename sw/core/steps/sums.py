@@ -1,4 +1,4 @@
-"""The writes to the map memory: the arbiter's, and the adder of residual sums behind it
+"""The writes to the map memory: the arbiter's, and those of the adder of residual sums behind it
 (`hw.core.WriteArbiter`, `hw.sums.SumWriter`)."""
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from numpy import ndarray
 
 from ..jit import stepped
 
-# A word on its way: steps of the adder that are left behind the one that comes next to the port;
-# whether the port is taken in the next cycle, and in this one, at all and by a write.
-LEFT, NEXT, NEXT_WRITE, NOW, NOW_WRITE = range(5)
+# Planes of a word that are still to be read but for the next one; whether there is a read, or a
+# write, at the memory in the next cycle and in this one.
+LEFT, READS_NEXT, READS, WRITES_NEXT, WRITES = range(5)
 REGISTERS = 5
 
 
@@ -20,21 +20,26 @@ def new_writer() -> ndarray:
 
 
 @stepped
-def writer_step(w, chosen, planes):
-    """One cycle. chosen: the arbiter takes a word. planes: of the sum that the layer's words are
-    added to, 0 if they are written as they are.
-
-    A word takes 2 steps a plane: reads in steps 0, 1, 3, 5 ..., writes in 2, 4, 6 ... and the last.
-    """
-    w[NOW], w[NOW_WRITE] = w[NEXT], w[NEXT_WRITE]
-    left = w[LEFT]
-    w[NEXT] = chosen or left > 0
-    w[NEXT_WRITE] = (chosen and planes == 0) or left == 1 or (left > 0 and left % 2 == 0)
-    w[LEFT] = 2 * planes - 1 if chosen and planes > 0 else max(left - 1, 0)
+def writer_busy(w):
+    """Whether something is on its way to the memory."""
+    return w[READS_NEXT] or w[READS] or w[WRITES_NEXT] or w[WRITES]
 
 
 @stepped
-def port_blocked(w, e):
-    """Whether the engine's map port is taken in the next cycle: port A of every copy by a write,
-    of the first one, which the sums are read from, by a read."""
-    return e % 2 == 0 and w[NEXT] != 0 and (e == 0 or w[NEXT_WRITE] != 0)
+def writer_step(w, chosen, planes):
+    """One cycle. chosen: the arbiter takes a word. planes: of the sum that the layer's words are
+    added to, a plane a cycle; 0 if they are written as they are."""
+    w[WRITES] = w[WRITES_NEXT]
+    w[WRITES_NEXT] = w[READS] if planes else chosen
+    w[READS] = w[READS_NEXT]
+    w[READS_NEXT] = planes > 0 and (chosen or w[LEFT] > 0)
+    w[LEFT] = planes - 1 if chosen and planes > 0 else max(w[LEFT] - 1, 0)
+
+
+@stepped
+def port_blocked(w, e, size):
+    """Whether the engine's map port is taken in the next cycle: port A of all copies by a write,
+    port B of the last one, which sums are read from, by a read."""
+    if e % 2 == 0:
+        return w[WRITES_NEXT] != 0
+    return e == size.engines - 1 and w[READS_NEXT] != 0
