@@ -23,8 +23,8 @@ class SumWriter(wiring.Component):
 
     `adds` is the layer's `head_width` != 0 without `attention`: `head_width` planes, 2 to
     `SUM_PLANES`, `key` words apart, the first at the word's own address. With `key_words` = 1 the
-    last plane has not been written before and counts as zero. A carry out of the last plane is lost;
-    the compiler gives as many planes as the summands need.
+    last plane has not been written before and counts as zero. A carry out of the last plane is
+    lost; the compiler gives as many planes as the summands need.
 
     A word that the arbiter takes in cycle t is there in cycle t + 2, in which its plane 0 is read;
     plane p is read p cycles later and written 2 cycles after that. `hold` lets the next word come

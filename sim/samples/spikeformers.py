@@ -27,7 +27,7 @@ def random_spikeformer(rng: np.random.Generator, *, modes: tuple[str | None, ...
                      bool(rng.random() < 0.5))
     heads = int(rng.integers(1, max_heads + 1))
     width = heads * int(rng.integers(8, max_head_width + 1))
-    draw = _Draw(rng, spec)
+    draw = Draw(rng, spec)
     for i in range(int(rng.integers(1, 3))):
         draw.stage(f"stem{i}", int(rng.integers(2, 9)), overlapping)
     draw.stage("stem", width, overlapping)
@@ -53,7 +53,7 @@ def random_masks(rng: np.random.Generator, network: Network, images: int) -> np.
     return None
 
 
-class _Draw:
+class Draw:
     """Layers so far, their shapes, and the maps whose sum is the residual stream."""
 
     def __init__(self, rng: np.random.Generator, spec: InputSpec):

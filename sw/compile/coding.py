@@ -100,8 +100,8 @@ def decode_map(image: Image, words: np.ndarray, name: str) -> np.ndarray:
     """Read a map back: uint8 [T, C, H, W] (values for the input, spikes for the rest).
 
     words: the whole map memory, bytes uint8 [map_words, window / 2]. H and W are those stored
-    (`image.maps[name]`); rows and columns that no consumer reads may be absent. Of a summand that is
-    added to others (`MapLayout.onto`) it is their sum; `own_spikes` takes the others off.
+    (`image.maps[name]`); rows and columns that no consumer reads may be absent. Of a summand that
+    is added to others (`MapLayout.onto`) it is their sum; `own_spikes` takes the others off.
     """
     layout = image.maps[name]
     masks = layout.masks(words_to_lanes(words[layout.base:layout.base + layout.words]))

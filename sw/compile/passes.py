@@ -37,8 +37,8 @@ def describe(network: Network, config: CoreConfig, activity: Activity | None = N
         "passes": [
             {"name": "lower", "in": {"layers": len(network.layers)}, "out": lowered},
             {"name": "arrange", "in": lowered, "out": arranged},
-            {"name": "place", "in": {"arrangements": len(layouts),
-                                     "words": sum(layout.words for layout in layouts if not layout.onto)},
+            {"name": "place", "in": {"arrangements": len(layouts), "words": sum(
+                layout.words for layout in layouts if not layout.onto)},
              "out": {"words": plan.map_words, "available": config.map_words}},
             {"name": "encode", "in": {"weights": network.weights_surviving, "taps": taps},
              "out": {"program_words": len(assembly.program), "weight_words": weights,

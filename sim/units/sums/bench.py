@@ -15,7 +15,7 @@ from hw import layouts
 from hw.config import SUM_PLANES, CoreConfig
 from sim.helpers import settings, start
 from sim.streams import Codec, seeded
-from sim.units.layers import layer_bits
+from sim.units.layers import DEFAULT_LAYER, layer_bits
 from sim.units.sums.model import add_word, read_cycle, write_cycle
 
 WORDS = 12
@@ -54,7 +54,8 @@ async def one_layer(dut, config: CoreConfig, rng: np.random.Generator, memory: l
     codec = Codec(layouts.map_write(config))
     stride, new = config.map_words // 8, bool(rng.integers(0, 2))
     attention = planes == 0 and bool(rng.integers(0, 2))
-    dut.layer.value = layer_bits({
+    await FallingEdge(dut.clk)
+    dut.layer.value = layer_bits(DEFAULT_LAYER | {
         "head_width": planes or 16 * attention, "attention": attention, "key": stride,
         "key_words": int(new)})
     dut.chosen.value = dut.first.value = 0
