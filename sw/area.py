@@ -2,11 +2,11 @@
 
 By the units that a build's report names (`hw.build.usage`), and from such reports: a unit that is
 synthesised alone seems larger, as what it has in common with its copies is not merged. `UNITS` has
-a unit's cells as the builds of `a35t`, `a100t` and `a35tf` agree on them; what grows with a
-parameter is scaled. Two small functions share
-a LUT6: pairs within a unit and between units are taken off, as Yosys' estimate of logic cells does.
-`tests/test_study.py` holds the model to the reports in `bitstreams/`, by unit and in sum. Placed
-designs differ by some per cent.
+a unit's cells as the builds of `a35t`, `a100t` and `a35tf` agree on them (those of `sums` are of
+the unit alone, as no build has it yet); what grows with a parameter is scaled. Two small functions
+share a LUT6: pairs within a unit and between units are taken off, as Yosys' estimate of logic cells
+does. `tests/test_study.py` holds the model to the reports in `bitstreams/`, by unit and in sum.
+Placed designs differ by some per cent.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ UNITS = {
     "engine.drain.scores": Area(122, 53),
     "gate": Area(328, 178),
     "arbiter": Area(142, 281),
+    "sums": Area(428, 300),
     "core (counters, host bus)": Area(565, 699, 0.5),
     "sequencer": Area(142, 498),
     "link": Area(1423, 970, 1.5),
@@ -79,6 +80,7 @@ SHARED = {
     "engine.drain.finished": 0.22, "engine.drain.lane": 0.18, "engine.drain.outputs": 0.24,
     "engine.drain.packer": 0.25, "engine.drain.walker": 0.28, "engine (wiring)": 0.45,
     "engine.attention": 0.28, "engine.drain.scores": 0.29, "gate": 0.22, "arbiter": 0.02,
+    "sums": 0.2,
     "core (counters, host bus)": 0.11, "sequencer": 0.32, "link": 0.29, "uart": 0.37,
     "pads, clock, reset": 0.34,
 }
@@ -213,8 +215,10 @@ def units(config: CoreConfig) -> dict[str, Area]:
         "arbiter": replace(arbiter, lut=arbiter.lut * (
             grown * config.drains / _DEFAULT.drains) ** 0.75),
     }
-    if not config.gate:
-        del found["gate"]
+    found["sums"] = found["sums"].times(config.map_bits / _DEFAULT.map_bits)
+    for name in ("gate", "sums"):
+        if not getattr(config, name):
+            del found[name]
     return found
 
 

@@ -268,7 +268,7 @@ def test_the_cheaper_form_is_taken(monkeypatch):
     assert summed(compile_network(chain(6), CONFIG)) == 0
     assert "a list of maps, which is cheaper here" in passes.report(
         passes.describe(chain(6), CONFIG))
-    assert summed(compile_network(chain(15), replace(CONFIG, map_words=128))) == 14
+    assert summed(compile_network(chain(40), replace(CONFIG, map_words=128))) == 39
 
 
 def test_replay_and_forecast():

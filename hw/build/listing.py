@@ -39,7 +39,8 @@ def _print(found: dict) -> None:
     print("presets")
     for name, config in found["presets"].items():
         units = [unit for unit, has in (("attention", config["attention"]),
-                                        ("patch gate", config["gate"])) if has]
+                                        ("patch gate", config["gate"]),
+                                        ("residual sums", config["sums"])) if has]
         boards = [board for board, values in found["boards"].items() if name in values["presets"]]
         engines = f"{config['engines']} engine{'s' if config['engines'] > 1 else ''}"
         print(f"  {name:<12} {engines} x {config['units']} units, {config['lanes']} neuron "
