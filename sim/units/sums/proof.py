@@ -47,7 +47,7 @@ def planes_of_a_word(f: Bench):
     f.claim("announced", dut.read == f.past(dut.asks, 2))
     f.claim("written_back", dut.write == f.past(dut.read, 2))
     f.claim("in_place", implies(dut.write, dut.o.address == f.past(dut.read_address, 2)))
-    f.claim("busy", implies(f.past(dut.chosen) | dut.write, dut.busy))
+    f.claim("tells_that_it_works", implies(f.past(dut.chosen) | dut.write, dut.busy))
     f.cover("two_words", dut.first & any_word & f.past(dut.first, 3))
 
 
