@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from .sdram_timing import MOST_WORDS, cycles
+
 TIMESTEPS_PER_GROUP = 4
 """Timesteps that one weight fetch serves: a spike mask has this many bits."""
 
@@ -51,7 +53,7 @@ ACC_BITS = (8, 24)
 CURRENT_BITS = 16
 """Bits of a neuron's current, at least: of bit-planes it is the sum of all four accumulators."""
 
-SWITCHES = ("attention", "gate", "sums", "dsp_adders")
+SWITCHES = ("attention", "gate", "sums", "dsp_adders", "sdram")
 """Parameters of a core that are True or False."""
 
 
@@ -93,6 +95,8 @@ class CoreConfig:
     dram_words: 32-bit words of the DRAM behind the core, from which weights can stream; 0 without.
     ring_words: of a network whose weights stream, what each engine has of its pair's weight memory
         for them, in 32-bit words: a power of two; the rings are the memory's last words.
+    sdram: the DRAM is an SDR SDRAM chip behind our controller (`hw.sdram`); else it may be any
+        memory behind the core's port.
     taps, planes: entries of an engine's tap and plane tables.
     attention: with units that compute spiking attention (about 415 LUTs an engine).
     gate: with the patch gate (about 110 LUTs a drain and 220 once).
@@ -114,6 +118,7 @@ class CoreConfig:
     program_words: int = 1024
     dram_words: int = 0
     ring_words: int = 0
+    sdram: bool = False
     taps: int = 32
     planes: int = 32
     attention: bool = False
@@ -156,10 +161,17 @@ class CoreConfig:
     def _check_stream(self):
         """What DRAM and rings must be."""
         if not self.dram_words and not self.ring_words:
+            if self.sdram:
+                raise ValueError("sdram: a core without dram_words has no use for it")
             return
         if not is_power_of_two(self.dram_words) or not 1 << 12 <= self.dram_words <= 1 << 24:
             raise ValueError("dram_words must be 0 or a power of two from 4,096 to 16,777,216, "
                              f"not {self.dram_words}")
+        if self.sdram:
+            if self.dram_words > MOST_WORDS:
+                raise ValueError(f"dram_words {self.dram_words} is above {MOST_WORDS}, what an SDR "
+                                 "SDRAM chip has")
+            cycles(self.clock_hz)       # refuses an impossible clock
         if not is_power_of_two(self.ring_words) or self.ring_words < 2 * STREAM_BLOCK:
             raise ValueError(f"ring_words must be a power of two, {2 * STREAM_BLOCK} or more, not "
                              f"{self.ring_words}")
@@ -278,6 +290,8 @@ PRESETS: dict[str, CoreConfig] = {
     "e45": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=16384),
     "e45f": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=16384, attention=True,
                        gate=True, sums=True),
+    "e45d": CoreConfig(engines=2, lanes=1, map_words=4096, weight_words=16384, program_words=2048,
+                       dram_words=1 << 23, ring_words=1024, sdram=True, clock_hz=80_000_000),
     "large": CoreConfig(engines=4, drain_engines=2, map_words=1 << 14, weight_words=1 << 16,
                         program_words=2048, attention=True, gate=True, sums=True),
     "e85": CoreConfig(engines=4, lanes=1, map_words=2048, weight_words=16384),
@@ -285,6 +299,6 @@ PRESETS: dict[str, CoreConfig] = {
 """Named cores; hw.build maps boards to them. An f at the end: for Spikeformers, with attention and
 patch gate. A w at the end: with the wider accumulators that a network's weights may need. An e:
 with fewer engines for the map memory that event recordings of many pixels need. A d: with DRAM,
-for weights that do not fit on chip; so far in simulation only. "tiny", "tinyd" and "micro" are for
-tests and quick simulation; "large" is "a35tf" with memories that no board here has, for simulating
-what does not fit."""
+for weights that do not fit on chip; "a35td" so far in simulation only. "tiny", "tinyd" and "micro"
+are for tests and quick simulation; "large" is "a35tf" with memories that no board here has, for
+simulating what does not fit."""

@@ -220,7 +220,7 @@ def identity(config: CoreConfig) -> int:
     """
     agreed = {name: value for name, value in config.as_dict().items() if name != "dsp_adders"
               and (name, value) not in (("drain_engines", 1), ("dram_words", 0), ("ring_words", 0),
-                                        ("sums", False))}
+                                        ("sums", False), ("sdram", False))}
     header = [[field for field in word if config.dram_words
                or field[0] not in program.STREAM_FIELDS] for word in program.HEADER]
     contract = {"protocol": PROTOCOL, "config": agreed, "request": REQUEST,
