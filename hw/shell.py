@@ -21,6 +21,7 @@ from .ethernet.mii import MII, MIN_CLOCK_HZ, Mii
 from .ethernet.rgmii import RGMII, Rgmii
 from .ethernet.udp import UdpHost
 from .registers import DEFAULT_BAUD
+from .stream import DramPort
 from .top import SerialTop
 from .uart import divisor_for
 
@@ -60,6 +61,7 @@ class Shell(wiring.Component):
     50 ms from a byte on the line, either way, so steadily lit under traffic. Error: 1 s from a
     framing error, a damaged or lost frame or a run stopped at its cycle limit.
     mii or rgmii, phy_reset, where there is Ethernet: the PHY's pins; 1 while it is to be in reset.
+    dram: the memory of a core with one, which no reset of the shell concerns.
 
     A reset stops the core and forgets frames received and replies not sent. Memories keep their
     content. A byte already leaving leaves whole (`top.SerialTop`); then `tx` stays 1.
@@ -83,7 +85,8 @@ class Shell(wiring.Component):
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1),
             "reset_button": In(1), "locked": In(1, init=1), "leds": Out(len(LEDS), init=1),
-        } | ({phy: Out(PHYS[phy]), "phy_reset": Out(1, init=1)} if phy else {}))
+        } | ({phy: Out(PHYS[phy]), "phy_reset": Out(1, init=1)} if phy else {})
+          | ({"dram": Out(DramPort())} if config.dram_words else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -91,6 +94,9 @@ class Shell(wiring.Component):
             self._config, core=self._core, default_baud=self._baud,
             break_cycles=self._break_cycles, build=self._build,
             ethernet=self._phy is not None)
+
+        if self._config.dram_words:
+            wiring.connect(m, serial.dram, wiring.flipped(self.dram))
 
         # The first synchroniser catches a cause that is shorter than a cycle or comes while the
         # clock stands; but its output rises at any time, so a second one follows.

@@ -81,6 +81,7 @@ class SerialTop(wiring.Component):
     active: a byte comes in or leaves. error: a pulse per framing error, damaged or lost frame, and
     run stopped at its cycle limit.
     udp, ip, where there is Ethernet: `datagrams.UDP`, and the board's address.
+    dram: see `Top`.
     """
 
     def __init__(self, config: CoreConfig, *, core: wiring.Component | None = None,
@@ -92,12 +93,15 @@ class SerialTop(wiring.Component):
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1), "reset": In(1), "busy": Out(1),
             "active": Out(1), "error": Out(1),
-        } | ({"udp": Out(UDP), "ip": Out(32)} if ethernet else {}))
+        } | ({"udp": Out(UDP), "ip": Out(32)} if ethernet else {})
+          | ({"dram": Out(DramPort())} if config.dram_words else {}))
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.top = top = Top(self._config, core=self._core, default_baud=self._baud,
                                      build=self._build, ethernet=self._ethernet)
+        if self._config.dram_words:
+            wiring.connect(m, top.dram, wiring.flipped(self.dram))
         m.submodules.receiver = receiver = UartReceiver(break_cycles=self._break)
         m.submodules.sender = sender = UartSender()
         divisor = Signal(20, init=divisor_for(self._config.clock_hz, self._baud))

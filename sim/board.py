@@ -31,14 +31,13 @@ from hw.boards import BOARDS
 from hw.config import PRESETS, CoreConfig
 from hw.registers import build_number
 from sw.board.transport import Transport
-from sw.core.dram_timing import SIMULATED
+from sw.core.dram_timing import timing_of
 from sw.errors import SpikeTicketError
 
 if TYPE_CHECKING:
     from amaranth import Module, Signal
 
 HARNESS = Path(__file__).with_name("harness.cpp")
-DRAM = Path(__file__).with_name("dram.v")
 DEFAULT_PRESET = BOARDS["sim"].preset
 
 VERILATOR = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--threads", "1",
@@ -91,14 +90,21 @@ def _code(path: Path) -> str:
     return ast.dump(tree)
 
 
+def _models(config: CoreConfig) -> tuple[Path, ...]:
+    """Of what is behind the gateware."""
+    from sim import dram  # which needs Amaranth
+
+    return dram.verilog(config) if config.dram_words else ()
+
+
 def build_key(config: CoreConfig) -> str:
     """Hash of all that a build depends on."""
     digest = hashlib.sha256()
     versions = [importlib.metadata.version(name) for name in ("amaranth", "verilator")]
     settings = [config.as_dict(), versions, VERILATOR, FAST, SLOW, sys.platform]
-    settings += [SIMULATED] if config.dram_words else []
+    settings += [timing_of(config)] if config.dram_words else []
     digest.update(json.dumps(settings).encode())
-    for path in (HARNESS, *([DRAM] if config.dram_words else [])):
+    for path in (HARNESS, *_models(config)):
         digest.update(path.read_bytes())
     for path in sorted(_GATEWARE.glob("*.py")):
         digest.update(_code(path).encode())
@@ -157,8 +163,8 @@ def build(config: CoreConfig, *, progress: bool = True, force: bool = False) -> 
     compiler()  # complains before the message does
     if progress and not sys.stderr.isatty():
         print("building the simulated board (once; one to three minutes)", file=sys.stderr)
-    compile_verilog(lambda: {"top.v": gateware(config)} | (
-        {"dram.v": DRAM.read_text()} if config.dram_words else {}), library, progress=progress)
+    compile_verilog(lambda: {"top.v": gateware(config)} | {
+        path.name: path.read_text() for path in _models(config)}, library, progress=progress)
     keep_newest(library.parent, "board-*.so")
     return library
 
@@ -222,7 +228,7 @@ def gateware(config: CoreConfig) -> str:
 
 def top_level(config: CoreConfig, number: int = 0) -> tuple[Module, list[Signal]]:
     """`Top` and `Datagrams` with registered ports and no reset input, and the ports; where there is
-    DRAM, the memory, too (`sim/dram.v`). number: of the build.
+    DRAM, the memory, too (`sim.dram`). number: of the build.
 
     Without a combinational path from any input, Verilator evaluates the design once a cycle.
     """
@@ -257,7 +263,11 @@ def top_level(config: CoreConfig, number: int = 0) -> tuple[Module, list[Signal]
         port("udp_tx_ip", 32).eq(udp.tx_ip), port("udp_tx_port", 16).eq(udp.tx_port),
     ]
     if config.dram_words:
-        m.submodules.dram = memory(top.dram, config)
+        m.submodules.dram = dram = memory(config)
+        wiring.connect(m, top.dram, dram.port)
+    if config.sdram:
+        m.d.sync += [port("sdram_violation", 8).eq(dram.violation),
+                     dram.stuck.eq(port("sdram_stuck", 32))]
     with m.If(port("udp_give")):
         m.d.sync += [
             udp.rx.valid.eq(1), udp.rx.payload.data.eq(port("udp_data", 8)),
@@ -290,6 +300,9 @@ class SimTransport(Transport):
             "cycles": (number, handle), "send": (None, handle, ctypes.c_char_p, number),
             "run": (number, handle, number), "step": (None, handle, number),
             "receive": (number, handle, ctypes.c_char_p, number)})
+        if self.config.sdram:
+            self._bind({"sdram_violation": (ctypes.c_uint32, handle),
+                        "sdram_stuck": (None, handle, ctypes.c_uint16, ctypes.c_uint16)})
         self._board = self._library.board_new()
         self._passed = 0.0  # seconds of boards before this one, and of waits for nothing
         if baud is not None:
@@ -316,7 +329,13 @@ class SimTransport(Transport):
         return self._library.board_run(self._board, int(timeout * self.config.clock_hz))
 
     def take(self) -> bytes:
-        """The bytes that have come."""
+        """The bytes that have come. Raises SpikeTicketError if an SDRAM chip's rules were broken.
+        """
+        broken = self._library.board_sdram_violation(self._board) if self.config.sdram else 0
+        if broken:
+            from sim.sdram import violated
+
+            raise SpikeTicketError(f"{self.name}: {violated(broken)}")
         waiting = self._library.board_run(self._board, 0)
         buffer = ctypes.create_string_buffer(max(1, waiting))
         count = self._library.board_receive(self._board, buffer, waiting)
@@ -345,6 +364,10 @@ class SimTransport(Transport):
     def step(self, cycles: int) -> None:
         """Let time pass."""
         self._library.board_step(self._board, cycles)
+
+    def stick(self, low: int = 0, high: int = 0) -> None:
+        """Data lines of the SDRAM chip, bits of a number, that read as 0, or as 1, from now on."""
+        self._library.board_sdram_stuck(self._board, low, high)
 
     def reset(self) -> None:
         """Nothing to do: there is no line that could be out of step."""

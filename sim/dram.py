@@ -1,4 +1,5 @@
-"""The memory behind a core's DRAM port in simulation: `sim/dram.v`, wired up."""
+"""The memory behind a core's DRAM port in simulation: an SDRAM chip with its controller where the
+core has that (`sim.sdram`), else the memory of `sim/dram.v`."""
 
 from __future__ import annotations
 
@@ -11,36 +12,67 @@ from amaranth.lib.wiring import In, Out
 from hw.config import CoreConfig
 from hw.core import Core
 from hw.stream import DramPort
-from sw.core.dram_timing import SIMULATED, DramTiming
+from sw.core.dram_timing import SIMULATED
 
-VERILOG = Path(__file__).with_name("dram.v")
-"""The module that `memory` instantiates."""
+from . import sdram
+
+_VERILOG = Path(__file__).with_name("dram.v")
 
 
-def memory(port, config: CoreConfig, timing: DramTiming = SIMULATED) -> Instance:
-    """The memory at a `DramPort` of its user."""
-    pins = {}
-    for name, member in DramPort().members.items():
-        # Out of the user is into the memory.
-        pins[f"{'i' if member.flow == Out else 'o'}_{name}"] = getattr(port, name)
-    return Instance("simulated_dram", p_WORDS=config.dram_words, p_LATENCY=timing.latency,
-                    p_INTERVAL=timing.interval, p_PAUSE=timing.pause, p_REST=timing.rest,
-                    i_clk=ClockSignal("sync"), **pins)
+def verilog(config: CoreConfig) -> tuple[Path, ...]:
+    """Files with the modules that a core's memory instantiates."""
+    if not config.dram_words:
+        return ()
+    return sdram.VERILOG if config.sdram else (_VERILOG,)
+
+
+class SimulatedDram(wiring.Component):
+    """The memory of `sim/dram.v`. port: see `hw.stream.DramPort`."""
+
+    def __init__(self, config: CoreConfig):
+        self._words = config.dram_words
+        super().__init__({"port": In(DramPort())})
+
+    def elaborate(self, platform):
+        m = Module()
+        pins = {}
+        for name, member in DramPort().members.items():
+            # Out of the user is into the memory.
+            pins[f"{'i' if member.flow == Out else 'o'}_{name}"] = getattr(self.port, name)
+        timing = SIMULATED
+        m.submodules.memory = Instance(
+            "simulated_dram", p_WORDS=self._words, p_LATENCY=timing.latency,
+            p_INTERVAL=timing.interval, p_PAUSE=timing.pause, p_REST=timing.rest,
+            i_clk=ClockSignal("sync"), **pins)
+        return m
+
+
+def memory(config: CoreConfig) -> SimulatedDram | sdram.SimulatedSdram:
+    """What a core of this configuration has at its port."""
+    return sdram.SimulatedSdram(config) if config.sdram else SimulatedDram(config)
 
 
 class CoreWithDram(wiring.Component):
-    """A core and its memory, with the core's other ports."""
+    """A core and its memory, with the core's other ports.
 
-    def __init__(self, config: CoreConfig, timing: DramTiming = SIMULATED):
-        self._core, self._timing = Core(config), timing
+    violation: of a core with SDRAM, see `sim.sdram.SimulatedSdram`; 0 otherwise.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._core = Core(config)
         super().__init__({name: member for name, member in self._core.signature.members.items()
-                          if name != "dram"})
+                          if name != "dram"} | {"violation": Out(8)})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.core = core = self._core
-        m.submodules.dram = memory(core.dram, core.config, self._timing)
+        m.submodules.dram = dram = memory(core.config)
+        wiring.connect(m, core.dram, dram.port)
+        if core.config.sdram:
+            m.d.comb += self.violation.eq(dram.violation)
         for name, member in self.signature.members.items():
+            if name == "violation":
+                continue
             if name == "bus":
                 wiring.connect(m, wiring.flipped(self.bus), core.bus)
             elif member.flow == In:

@@ -22,6 +22,16 @@ struct Datagram {
     uint64_t there = 0;     // cycle at which all of it has arrived
 };
 
+// Boards without an SDRAM chip have none of its ports.
+template <class T> uint32_t violation_of(const T& top) {
+    if constexpr (requires { top.sdram_violation; }) return top.sdram_violation;
+    return 0;
+}
+
+template <class T> void stick_lines(T& top, uint16_t low, uint16_t high) {
+    if constexpr (requires { top.sdram_stuck; }) top.sdram_stuck = uint32_t(high) << 16 | low;
+}
+
 struct Board {
     VerilatedContext context;
     std::unique_ptr<Vtop> top;
@@ -188,6 +198,14 @@ uint64_t board_receive(void* handle, uint8_t* data, uint64_t room) {
     std::memcpy(data, queue.data(), count);
     queue.erase(queue.begin(), queue.begin() + count);
     return count;
+}
+
+// Which of its SDRAM chip's rules were broken, 0 for none (sim/sdram.py).
+uint32_t board_sdram_violation(void* handle) { return violation_of(*static_cast<Board*>(handle)->top); }
+
+// Data lines of the chip that read as 0, and as 1, from now on.
+void board_sdram_stuck(void* handle, uint16_t low, uint16_t high) {
+    stick_lines(*static_cast<Board*>(handle)->top, low, high);
 }
 
 }  // extern "C"

@@ -13,7 +13,7 @@ from hw.registers import COUNTER_WORDS, COUNTERS, Space
 from sw.board.jobs import memories
 from sw.compile.coding import encode_input, gate_input
 from sw.compile.image import Image
-from sw.core.dram_timing import SIMULATED
+from sw.core.dram_timing import until_rest
 
 CLOCK_NS = 10
 
@@ -81,7 +81,7 @@ class CoreBus:
             if space != Space.GATE:     # written with the input
                 await self.write(space, address, words)
         # The memory comes to rest, as it does in the time that a request takes on any line.
-        await ClockCycles(self.dut.clk, SIMULATED.rest + SIMULATED.pause)
+        await ClockCycles(self.dut.clk, until_rest(self.config))
         await FallingEdge(self.dut.clk)
 
     async def write_map(self, address: int, data: bytes) -> None:

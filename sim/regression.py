@@ -170,12 +170,12 @@ COUNTED = {"weights": "weights", "updates": "updates", "writes": "written"}
 def run_gateware(folder: Path, config: CoreConfig = CONFIG) -> None:
     """The core in Icarus on written cases. Raises Mismatch."""
     from hw.core import Core
-    from sim.dram import VERILOG, CoreWithDram
+    from sim.dram import CoreWithDram, verilog
     from sim.runner import run_bench
 
-    core, cells = (CoreWithDram(config), [VERILOG]) if config.dram_words else (Core(config), [])
+    core = CoreWithDram(config) if config.dram_words else Core(config)
     try:
-        run_bench(core, "sim.units.core.regression_bench", cells=cells, cases=str(folder))
+        run_bench(core, "sim.units.core.regression_bench", cells=verilog(config), cases=str(folder))
     except AssertionError as error:
         lines = str(error).splitlines()
         found = [line.strip() for line in lines if "Error: " in line or "Mismatch" in line]

@@ -1,4 +1,4 @@
-"""SDR SDRAM in simulation: controller, pads and the chip of `sim/sdram.v`, behind the core's port."""
+"""SDR SDRAM in simulation: controller, pads and the chip of `sim/sdram.v`, at the core's port."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from hw.config import PRESETS, STREAM_BLOCK, STREAM_WORDS
 from hw.registers import Space
 from hw.stream import Streamer
 from sim import regression
-from sim.dram import VERILOG, CoreWithDram
+from sim.dram import CoreWithDram, verilog
 from sim.runner import run_bench
 from sim.samples.networks import random_input
 from sw.board import jobs
@@ -28,6 +28,8 @@ from sw.study.workloads import layer, random_weights
 from tests.test_core import check_case, write_cases
 
 CONFIG = PRESETS["tinyd"]
+MEMORIES = {"any": CONFIG, "sdram": replace(CONFIG, sdram=True, clock_hz=80_000_000)}
+"""The same core with either memory."""
 
 
 @settings(max_examples=30, deadline=None)
@@ -50,11 +52,13 @@ def test_streamer():
     run_bench(Streamer(CONFIG), "sim.units.stream.bench", config=CONFIG.as_dict(), seed=1)
 
 
-def test_regression(tmp_path):
+@pytest.mark.parametrize("sdram", [False, True])
+def test_regression(sdram, tmp_path):
     """Small networks with every kind of layer, some aborted in the middle: spikes and cycles."""
-    cases = [regression.make_case(seed, regression.STREAMED) for seed in regression.SEEDS[:4]]
+    config = replace(regression.STREAMED, sdram=sdram)
+    cases = [regression.make_case(seed, config) for seed in regression.SEEDS[:4]]
     regression.write_cases(tmp_path, cases)
-    regression.run_gateware(tmp_path, regression.STREAMED)
+    regression.run_gateware(tmp_path, config)
 
 
 def wide_network(rng: np.random.Generator, name: str) -> Network:
@@ -73,15 +77,17 @@ def wide_network(rng: np.random.Generator, name: str) -> Network:
 
 
 @pytest.mark.parametrize("everything", [True, False])
-def test_wide_networks(everything, tmp_path):
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_wide_networks(memory, everything, tmp_path):
     """Every weight from DRAM, or what does not fit: every spike, the cycles of every layer."""
+    config = MEMORIES[memory]
     print("seed 4")
     rng = np.random.default_rng(4)
     cases = []
     while len(cases) < 6:
         network = wide_network(rng, f"wide{len(cases)}")
         try:
-            image = compile_network(network, CONFIG, keep_all=True, stream=everything)
+            image = compile_network(network, config, keep_all=True, stream=everything)
         except DoesNotFit:
             continue
         cases.append((network, image))
@@ -91,7 +97,7 @@ def test_wide_networks(everything, tmp_path):
     assert max(len(words) for _, image in cases for words in image.streams) > 3 * CONFIG.ring_words
     inputs = [np.stack([random_input(rng, network) for _ in range(2)]) for network, _ in cases]
     folders = write_cases(tmp_path, cases, inputs)
-    run_bench(CoreWithDram(CONFIG), "sim.units.core.bench", sim="verilator", cells=[VERILOG],
+    run_bench(CoreWithDram(config), "sim.units.core.bench", sim="verilator", cells=verilog(config),
               cases=folders)
     before = 0
     for (network, image), arrays, folder in zip(cases, inputs, folders, strict=True):

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from hw.config import PRESETS
-from hw.sdram_timing import CHIP, cycles
 from sim.runner import run_bench
-from sim.sdram import BOARDS_CHIP, RULES, VERILOG, SimulatedSdram
+from sim.sdram import VERILOG, SimulatedSdram
 
 CONFIG = replace(PRESETS["tinyd"], sdram=True, clock_hz=80_000_000)
 

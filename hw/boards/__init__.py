@@ -16,7 +16,7 @@ class Board:
     platform: module and class in `amaranth_boards`. clock_hz: of the core, made by a PLL where it
     is not the oscillator's. max_baud: what the board's USB bridge takes. usb: vendor, product and
     interface of the bridge's serial port. phy: kind of its Ethernet PHY, "mii" or "rgmii"; "" where
-    there is none.
+    there is none. sdram: what its SDR SDRAM chip is, "" where there is none.
     """
 
     name: str
@@ -29,13 +29,14 @@ class Board:
     max_baud: int = 12_000_000
     usb: tuple[int, int, int] | None = None
     phy: str = ""
+    sdram: str = ""
 
     @property
     def presets(self) -> tuple[str, ...]:
-        """Its cores: `preset`, and those with wider accumulators, with a larger map memory, or with
-        attention and patch gate, where there are others."""
-        return tuple(name for name in (f"{self.preset}{end}" for end in ("", "w", "e", "f"))
-                     if name in PRESETS)
+        """Its cores: `preset`, and those with wider accumulators, with a larger map memory, with
+        attention and patch gate, or with the board's DRAM, where there are others."""
+        ends = ("", "w", "e", "f", *(("d",) if self.sdram else ()))
+        return tuple(name for end in ends if (name := f"{self.preset}{end}") in PRESETS)
 
     @property
     def config(self) -> CoreConfig:
@@ -85,7 +86,8 @@ BOARDS: dict[str, Board] = {board.name: board for board in (
     Board("arty_a7_100", "Digilent Arty A7-100T", "a100t", "XC7A100T", "xc7a100ticsg324-1L",
           ("arty_a7", "ArtyA7_100Platform"), usb=FT2232H, phy="mii"),
     Board("ulx3s_85f", "Radiona ULX3S with LFE5U-85F", "e45", "LFE5U-85F", "LFE5U-85F-6BG381",
-          ("ulx3s", "ULX3S_85F_Platform"), 80_000_000, 3_000_000, usb=FT231X),
+          ("ulx3s", "ULX3S_85F_Platform"), 80_000_000, 3_000_000, usb=FT231X,
+          sdram="32 MB SDR SDRAM, MT48LC16M16A2 or one like it"),
     Board("ecpix5_85f", "LambdaConcept ECPIX-5 with LFE5UM5G-85F", "e45", "LFE5U-85F",
           "LFE5UM5G-85F-8BG554", ("ecpix5", "ECPIX585Platform"), usb=FT2232H, phy="rgmii"),
     Board("versa_ecp5", "Lattice ECP5 Versa with LFE5UM-45F", "e45", "LFE5U-45F",

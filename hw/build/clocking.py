@@ -100,11 +100,14 @@ class Pll(wiring.Component):
     """The family's PLL, or just the clock buffer where `setting` is None.
 
     clk_in: from the pad. clk_out: buffered, for the whole FPGA. locked: 1 when it may be used.
+    clk_late, where `late` is not None (ECP5 with a PLL only): the same clock, so many degrees late.
     """
 
-    def __init__(self, family: str, setting: PllParameters | None):
-        self._family, self._setting = family, setting
-        super().__init__({"clk_in": In(1), "clk_out": Out(1), "locked": Out(1)})
+    def __init__(self, family: str, setting: PllParameters | None, late: int | None = None):
+        assert late is None or (family == "ecp5" and setting is not None), family
+        self._family, self._setting, self._late = family, setting, late
+        super().__init__({"clk_in": In(1), "clk_out": Out(1), "locked": Out(1)} | (
+            {} if late is None else {"clk_late": Out(1)}))
 
     def elaborate(self, platform):
         m = Module()
@@ -134,7 +137,15 @@ class Pll(wiring.Component):
         m.submodules.buffer = Instance("BUFG", i_I=output, o_O=self.clk_out)
 
     def _ehxplll(self, m: Module) -> None:
-        setting, feedback = self._setting, Signal()
+        setting, feedback, second = self._setting, Signal(), {}
+        if self._late is not None:
+            # Whole periods of the VCO, and eighths of one.
+            periods, eighths = divmod(round(self._late * setting.out_divide / 45), 8)
+            second = {
+                "a_FREQUENCY_PIN_CLKOS2": f"{setting.output_hz / 1e6:.6f}",
+                "p_CLKOS2_DIV": setting.out_divide, "p_CLKOS2_ENABLE": "ENABLED",
+                "p_CLKOS2_CPHASE": setting.out_divide - 1 + periods, "p_CLKOS2_FPHASE": eighths,
+                "i_ENCLKOS2": Const(0), "o_CLKOS2": self.clk_late}
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{setting.input_hz / 1e6:.6f}",
@@ -153,7 +164,7 @@ class Pll(wiring.Component):
             i_PHASESEL0=Const(0), i_PHASESEL1=Const(0), i_PHASEDIR=Const(0), i_PHASESTEP=Const(0),
             i_PHASELOADREG=Const(0), i_PLLWAKESYNC=Const(0), i_ENCLKOP=Const(0),
             i_ENCLKOS=Const(0),
-            o_CLKOP=feedback, o_CLKOS=self.clk_out, o_LOCK=self.locked)
+            o_CLKOP=feedback, o_CLKOS=self.clk_out, o_LOCK=self.locked, **second)
 
 
 def sync_domain(m: Module, clock: Signal) -> None:

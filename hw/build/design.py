@@ -11,15 +11,18 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 
-from amaranth import ClockDomain, ClockSignal, Const, Instance, Module, Signal
+from amaranth import ClockDomain, ClockSignal, Const, Instance, Module, ResetInserter, Signal
 from amaranth.back import rtlil
 from amaranth.build import Platform
 from amaranth.lib import io, wiring
+from amaranth.lib.cdc import FFSynchronizer
 
 from hw.boards import DEVICES, Board
 from hw.config import CoreConfig
 from hw.core import Core
 from hw.ethernet.rgmii import OSCILLATOR_HZ
+from hw.sdram import Sdram
+from hw.sdram_pads import PHASE, SdramPads
 from hw.shell import LEDS, Shell
 
 from .clocking import Pll, PllParameters, parameters, sync_domain
@@ -96,7 +99,8 @@ class BoardTop(wiring.Component):
         clock = platform.request(platform.default_clk, dir="-")
         self.phy_clocks = ()
         self.clock_port = (clock.p if isinstance(clock, io.DifferentialPort) else clock.io).name
-        m.submodules.pll = pll = Pll(self._family, self.pll)
+        m.submodules.pll = pll = Pll(self._family, self.pll,
+                                     PHASE if self._config.sdram else None)
         m.d.comb += pll.clk_in.eq(self._input(m, "clock_pad", clock))
         sync_domain(m, pll.clk_out)
 
@@ -117,6 +121,8 @@ class BoardTop(wiring.Component):
             self._output(m, f"{name}_pad", getattr(led, part[0]) if part else led, lit)
             for other in sorted(set("rgb") - set(part)) if part else ():
                 self._output(m, f"{name}_{other}_pad", getattr(led, other), Const(0))
+        if self._config.sdram:
+            self._sdram(m, self._all_lines(platform, "sdram"), shell, pll)
         if self._ethernet:
             pins = self._mii if self._board.phy == "mii" else self._rgmii
             phy = self._all_lines(platform, f"eth_{self._board.phy}")
@@ -128,6 +134,31 @@ class BoardTop(wiring.Component):
         """A resource as it is, without buffers."""
         lines = [signal.name for signal in platform.lookup(name, 0).ios]
         return platform.request(name, 0, dir=dict.fromkeys(lines, "-"))
+
+    def _sdram(self, m: Module, chip, shell: Shell, pll: Pll) -> None:
+        """An SDRAM chip, its controller, and the pads, whose buffers have nothing between them and
+        the registers of `hw.sdram_pads`: those hold what the chip's lines are."""
+        locked = Signal()
+        m.submodules.sdram_locked = FFSynchronizer(pll.locked, locked)
+        controller = Sdram(self._config)
+        m.submodules.sdram = ResetInserter(~locked)(controller)
+        m.submodules.sdram_pads = pads = SdramPads()
+        wiring.connect(m, shell.dram, controller.port)
+        wiring.connect(m, controller.pins, pads.pins)
+        m.d.comb += pads.clock.eq(pll.clk_late)
+        lines = pads.lines
+        for name, port, value in (
+                ("clk", chip.clk, lines.clk), ("cke", chip.clk_en, lines.cke),
+                ("cs", chip.cs, Const(0)), ("ras", chip.ras, lines.ras_n),
+                ("cas", chip.cas, lines.cas_n), ("we", chip.we, lines.we_n),
+                ("ba", chip.ba, lines.ba), ("a", chip.a, lines.a), ("dqm", chip.dqm, lines.dqm)):
+            for bit in range(len(port)):
+                m.submodules[f"sdram_{name}{bit}_pad"] = Instance(
+                    "OB", i_I=value[bit], o_O=port.io[bit])
+        for bit in range(len(chip.dq)):
+            m.submodules[f"sdram_dq{bit}_pad"] = Instance(
+                "BB", i_T=lines.dq_off[bit], i_I=lines.dq_out[bit], o_O=lines.dq_in[bit],
+                io_B=chip.dq.io[bit])
 
     def _mii(self, m: Module, platform, phy, shell: Shell, oscillator: Signal) -> None:
         """The pins of a PHY on MII, and the reference that it needs: the oscillator's 100 MHz

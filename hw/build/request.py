@@ -68,9 +68,7 @@ def request(board: str, *, preset: str | None = None, clock_mhz: float | None = 
         config = replace(PRESETS[chosen], **({"clock_hz": hertz} | (changes or {})))
     except ValueError as error:
         raise BadInput(f"--set: {error}") from None
-    if config.dram_words:
-        raise BadInput(f"a core with DRAM (dram_words {config.dram_words}) is for simulation only: "
-                       f"{board}'s memory has no controller yet; choose another --preset")
+    _check_dram(found, config)
     family = DEVICES[found.device].family
     _check_toolchain(toolchain, family)
     parameters(family, round(platform_of(found).default_clk_frequency), config.clock_hz)
@@ -99,6 +97,12 @@ def _check_toolchain(toolchain: str, family: str) -> None:
     if toolchain not in fits:
         raise BadInput(f"--toolchain {toolchain} does not build for this board's FPGA; "
                        f"choose from {', '.join(fits)}")
+
+
+def _check_dram(board: Board, config: CoreConfig) -> None:
+    if config.dram_words and not (board.sdram and config.sdram):
+        raise BadInput(f"a core with DRAM (dram_words {config.dram_words}) is for simulation only: "
+                       f"{board.name}'s memory has no controller yet; choose another --preset")
 
 
 def _check_ethernet(board: Board, config: CoreConfig) -> None:

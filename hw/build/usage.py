@@ -132,6 +132,8 @@ def unit_of(path: str | None) -> str:
         return "link"
     if {"datagrams", "mii", "rgmii", "udp"} & set(parts):
         return "ethernet"
+    if {"sdram", "sdram_pads"} & set(parts):
+        return "sdram"
     if "serial" in parts:
         return "uart"
     return OTHER

@@ -23,8 +23,9 @@ def suits(network: Network, config: CoreConfig) -> bool:
 
 def holds(needed: Least, config: CoreConfig) -> bool:
     """Whether a core's memories are as large as the least that any core needs for a network."""
+    weights = sum(config.weight_depths) + config.dram_words
     return (needed.maps <= config.map_words * config.map_bits
-            and needed.weights <= WORD_BITS * sum(config.weight_depths))
+            and needed.weights <= WORD_BITS * weights)
 
 
 def choose(board: Board, network: Network, preset: str | None = None) -> tuple[str, CoreConfig]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hw.config import CoreConfig, top_k_cycles
+from hw.sdram_timing import SdramCycles
 
 from ..compile.coding import encode_input, gate_input, to_masks, words_to_lanes
 from ..compile.image import Image, LayerInfo, MapLayout
@@ -25,7 +26,7 @@ from ..integer.network import INPUT
 from . import cycle_kernel as kernel
 from . import machine, synthetic
 from .cycle_arrays import layer_arrays
-from .dram_timing import SIMULATED, DramTiming
+from .dram_timing import DramTiming, timing_of
 from .steps.dram import Dram, dram_cycles, dram_settles, new_dram
 from .weights import Places, Weights
 
@@ -153,12 +154,12 @@ class Cycles:
 
 
 def simulate(image: Image, array: np.ndarray, mask: np.ndarray | None = None,
-             before: int = 0, timing: DramTiming = SIMULATED) -> Cycles:
+             before: int = 0, timing: DramTiming | SdramCycles | None = None) -> Cycles:
     """Cycles of one input: uint8 [C, H, W] if the input is static, else [T, C, H, W].
 
     mask: tokens to keep, bool [N], for a gate that takes them from the host. before: what
     `Cycles.served` was of the inference before: the turns go on, which can be worth a cycle.
-    timing: of the DRAM, where weights stream.
+    timing: of the DRAM, where weights stream; None: as `timing_of` the core.
     """
     config = image.config
     lanes = np.zeros((config.map_words, config.window), np.uint8)
@@ -168,7 +169,7 @@ def simulate(image: Image, array: np.ndarray, mask: np.ndarray | None = None,
     gate = machine.GateState.begin(config, mask_words)
     result = Cycles(config, before=before)
     weights = Weights.of(image)
-    dram = new_dram(config, weights.streams, timing)
+    dram = new_dram(config, weights.streams, timing or timing_of(config))
     for code, info in zip(read_program(image.program, config), image.layers, strict=True):
         places = weights.of_layer(code)
         ends = _append(result, code, info, places, lanes, dram, gate)
@@ -178,7 +179,8 @@ def simulate(image: Image, array: np.ndarray, mask: np.ndarray | None = None,
 
 
 def replay(image: Image, spikes: Mapping[str, np.ndarray], *, mask: np.ndarray | None = None,
-           skip_silent: bool = True, timing: DramTiming = SIMULATED) -> Cycles:
+           skip_silent: bool = True,
+           timing: DramTiming | SdramCycles | None = None) -> Cycles:
     """Cycles for given spikes of every map that a layer reads, whatever the weights would make.
 
     spikes: map name -> uint8 [T, C, H, W] (the input: its values), as
@@ -186,8 +188,8 @@ def replay(image: Image, spikes: Mapping[str, np.ndarray], *, mask: np.ndarray |
         for one image. A patch gate chooses by them.
     mask: tokens to keep, bool [N], for a gate that takes them from the host; None spreads them
         evenly (which ones hardly matters for the cycles).
-    skip_silent: False for a core that reads silent map words, too (for `sw.study`). timing: of the
-        DRAM.
+    skip_silent: False for a core that reads silent map words, too (for `sw.study`). timing: see
+        `simulate`.
     """
     config = image.config
     lanes = np.zeros((config.map_words, config.window), np.uint8)
@@ -197,7 +199,7 @@ def replay(image: Image, spikes: Mapping[str, np.ndarray], *, mask: np.ndarray |
     gate = machine.GateState.begin(config, words)
     result = Cycles(config)
     weights = Weights.of(image)
-    dram = new_dram(config, weights.streams, timing)
+    dram = new_dram(config, weights.streams, timing or timing_of(config))
     steps = zip(read_program(image.program, config), image.layers, strict=True)
     for index, (code, info) in enumerate(steps):
         places = weights.of_layer(code)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hw.config import CoreConfig
+from hw.sdram_timing import SdramCycles, cycles
+
 
 class DramTiming(NamedTuple):
     """latency: cycles from a command to its word. interval, pause: after so many cycles of work it
@@ -16,4 +19,24 @@ class DramTiming(NamedTuple):
 
 
 SIMULATED = DramTiming(latency=20, interval=780, pause=30, rest=32)
-"""Of the simulated board's memory, at 100 MHz like a DDR3 chip's behind LiteDRAM."""
+"""Of the memory that is simulated where no controller of ours is, at 100 MHz like a DDR3 chip's
+behind LiteDRAM."""
+
+
+def timing_of(config: CoreConfig) -> DramTiming | SdramCycles:
+    """Of the memory behind a core of this configuration."""
+    return cycles(config.clock_hz) if config.sdram else SIMULATED
+
+
+def until_rest(config: CoreConfig) -> int:
+    """Cycles after its last command until the memory rests for certain."""
+    timing = timing_of(config)
+    return timing.rest + (timing.latency if config.sdram else timing.pause)
+
+
+def longest(words: int, config: CoreConfig) -> int:
+    """Cycles that so many words of a few blocks take at most until all are there."""
+    timing = timing_of(config)
+    if config.sdram:
+        return words * timing.burst + timing.latency + 4 * timing.wake
+    return words + timing.latency + timing.pause

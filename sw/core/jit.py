@@ -15,6 +15,7 @@ import numba
 
 _ROOT = Path(__file__).parents[2]
 _SOURCES = [_ROOT / "hw/program.py", _ROOT / "hw/config.py", _ROOT / "hw/registers.py",
+            _ROOT / "hw/sdram_timing.py",
             _ROOT / "sw/core/attention_items.py", _ROOT / "sw/nets/neuron_kernel.py",
             *sorted((_ROOT / "sw/core/steps").glob("*.py"))]
 

@@ -19,15 +19,15 @@ from sim.regression import Mismatch
 from sw.compile import image_file
 from sw.compile.coding import decode_logits
 from sw.compile.image import Image
-from sw.core.dram_timing import SIMULATED
+from sw.core.dram_timing import longest
 
 WATCHDOG = 1_000_000
 TOLERANCE = 0.02
 """Largest relative difference between a network's cycles and the cycle model's ..."""
 FEW = 4
 """... or so many cycles, for very short ones."""
-ON_WAY = 2 * STREAM_BLOCK + SIMULATED.latency + SIMULATED.pause
-"""Cycles that blocks from DRAM take which an aborted run has asked for, before the next run's."""
+ON_WAY = 2 * STREAM_BLOCK
+"""Words of blocks from DRAM which an aborted run has asked for; they come before the next run's."""
 
 
 @cocotb.test()
@@ -98,7 +98,7 @@ async def run_case(dut, bus: CoreBus, image: Image, expected: dict, facts: dict,
                 raise Mismatch(f"{where}, layer {index}: counter {name} is {got[name]}, "
                                f"the software core has {value}")
     took = sum(layer["cycles"] for layer in counters)
-    late = ON_WAY if aborted and image.streams else 0
+    late = longest(ON_WAY, image.config) if aborted and image.streams else 0
     if not -FEW - TOLERANCE * took <= took - total <= late + FEW + TOLERANCE * took:
         raise Mismatch(f"{where}: {took} cycles, the cycle model has {total}")
     assert set(counters[0]) == set(COUNTERS)

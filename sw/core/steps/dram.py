@@ -1,4 +1,4 @@
-"""The streamer and the memory behind it (`hw.stream`, `sim/dram.v`)."""
+"""The streamer and the memory behind it (`hw.stream`, `sim/dram.v` or `hw.sdram`)."""
 
 from __future__ import annotations
 
@@ -8,45 +8,69 @@ import numpy as np
 from numpy import ndarray
 
 from hw.config import STREAM_BLOCK, STREAM_WORDS, CoreConfig
+from hw.sdram_timing import MOST_HZ, ROW_WORDS, SdramCycles, cycles
 
-from ..dram_timing import DramTiming
+from ..dram_timing import SIMULATED, DramTiming
 from ..jit import njit, stepped
+from .sdram import new_sdram, sdram_step
 
 LOOK, CHOOSE, ASK = range(3)
 
 (ON, ACTIVE, RESTARTING, STATE, TURN, USED, WORD, ON_WAY, FIRST, SECOND, COME, PLACE, REST, BUSY,
  PAUSE, TIME) = range(16)
-"""Registers: ON: the network streams. COME: a word arrived a cycle ago. REST, BUSY, PAUSE, TIME are
-the memory's."""
+"""Registers: ON: the network streams. COME: a word arrived a cycle ago. REST, BUSY, PAUSE are
+the memory's; TIME counts."""
 
 
 class Dram(NamedTuple):
-    """Sizes, then state: words asked for, there, shown as there, freed, and in the stream, of each
-    engine; the above registers; the memory's answers that are on their way."""
+    """Sizes and timing, then state: words asked for, there, shown as there, freed, and in the
+    stream, of each engine; the above registers; those of the SDRAM controller; the memory's answers
+    that are on their way.
+
+    stride: words from one engine's stream to the next one's. is_sdram: which of the two memories it
+    is; the other one's timing has no effect.
+    """
 
     engines: int
     ring_words: int
-    latency: int
-    interval: int
-    pause: int
-    rest: int
+    stride: int
+    is_sdram: bool
+    memory: DramTiming
+    sdram: SdramCycles
     asked: ndarray
     limit: ndarray
     shown: ndarray
     freed: ndarray
     total: ndarray
     reg: ndarray
+    controller: ndarray
     answers: ndarray
 
 
-def new_dram(config: CoreConfig, streams: list[ndarray], timing: DramTiming) -> Dram:
+def new_dram(config: CoreConfig, streams: list[ndarray],
+             timing: DramTiming | SdramCycles) -> Dram:
     """At rest. streams: of each engine, without checks; none if no weights stream."""
     zeros = np.zeros((4, config.engines), np.int64)
     total = np.array([len(words) for words in streams] or [0] * config.engines, np.int64)
     reg = np.zeros(TIME + 1, np.int64)
     reg[ON], reg[REST] = len(streams) > 0, timing.rest
-    return Dram(config.engines, config.ring_words, *timing, *zeros, total, reg,
-                np.zeros(timing.latency, np.bool_))
+    is_sdram = isinstance(timing, SdramCycles)
+    memory, sdram = (SIMULATED, timing) if is_sdram else (timing, cycles(MOST_HZ))
+    return Dram(config.engines, config.ring_words, config.stream_stride, is_sdram, memory, sdram,
+                *zeros, total, reg, new_sdram(sdram), np.zeros(timing.latency, np.bool_))
+
+
+@stepped
+def memory_step(d, asks):
+    """The memory of `sim/dram.v`: (whether it takes a command, whether that will be answered)."""
+    reg, t = d.reg, d.memory
+    taken = asks and reg[PAUSE] == 0
+    idle = not asks and reg[REST] == t.rest
+    refresh = not idle and reg[BUSY] == t.interval - 1
+    reg[REST] = 0 if asks else min(reg[REST] + 1, t.rest)
+    reg[BUSY] = 0 if idle or refresh else reg[BUSY] + 1
+    reg[PAUSE] = t.pause if refresh else max(0, reg[PAUSE] - 1)
+    return taken, taken
 
 
 @stepped
@@ -67,7 +91,20 @@ def dram_step(d, go, restart):
     ends = come and place == STREAM_BLOCK - 1
     writes = first if come and awaited and not ends else -1
 
-    ready = reg[PAUSE] == 0
+    # What is asked of the memory. An answer is there `latency` cycles later, and has come in the
+    # one after.
+    asks = state == ASK
+    if d.is_sdram:
+        block = d.asked[turn] // STREAM_WORDS * STREAM_BLOCK
+        taken, answered = sdram_step(d.controller, d.sdram, asks,
+                                     (turn * d.stride + block) // ROW_WORDS)
+    else:
+        taken, answered = memory_step(d, asks)
+    slot = reg[TIME] % len(d.answers)
+    reg[COME] = int(d.answers[slot])
+    d.answers[slot] = answered
+    reg[TIME] += 1
+
     begins = False
     if state == LOOK:
         reg[USED], reg[WORD] = d.asked[turn] - d.freed[turn], 0
@@ -82,7 +119,7 @@ def dram_step(d, go, restart):
         reg[STATE] = ASK
         if not begins:
             reg[STATE], reg[TURN] = LOOK, (turn + 1) % d.engines
-    elif ready:
+    elif taken:
         reg[WORD] += 1
         if reg[WORD] == STREAM_BLOCK:
             d.asked[turn] += STREAM_WORDS
@@ -98,18 +135,6 @@ def dram_step(d, go, restart):
     if begins:
         reg[FIRST if reg[ON_WAY] == int(ends) else SECOND] = turn
     reg[ON_WAY] += int(begins) - int(ends)
-
-    # The memory.
-    asking = state == ASK
-    slot = reg[TIME] % d.latency
-    reg[COME] = int(d.answers[slot])
-    d.answers[slot] = asking and ready
-    reg[TIME] += 1
-    idle = not asking and reg[REST] == d.rest
-    refresh = not idle and reg[BUSY] == d.interval - 1
-    reg[REST] = 0 if asking else min(reg[REST] + 1, d.rest)
-    reg[BUSY] = 0 if idle or refresh else reg[BUSY] + 1
-    reg[PAUSE] = d.pause if refresh else max(0, reg[PAUSE] - 1)
 
     if restart:
         reg[ACTIVE], reg[RESTARTING] = 0, 1
