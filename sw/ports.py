@@ -77,6 +77,16 @@ def ask(port: Port, rates: Iterable[int] = ()) -> Answer:
     return Answer(port, trouble)
 
 
+def check_memory(port: Port) -> tuple[int, int]:
+    """Test the DRAM of the board at a port: (its bytes, words compared). Raises SpikeTicketError.
+    """
+    from .board.driver import Accelerator
+
+    with Accelerator.open(port.device) as board:
+        words = board.check_memory()
+        return board.identify().dram_bytes, words
+
+
 def on_network(addresses: Iterable[str] = ()) -> list[Answer]:
     """Boards that answer a call at these addresses ("HOST[:PORT]"; none: of all networks)."""
     answers = []

@@ -15,27 +15,28 @@ from sw.compile.listing import read_program
 from sw.core import cycles
 from sw.errors import SpikeTicketError
 from sw.integer import reference
-from tests.test_dram import CONFIG, wide_network
+from tests.test_dram import CONFIG, MEMORIES, wide_network
 
 
-@pytest.fixture(scope="module")
-def board():
-    with Accelerator.open("sim:tinyd") as found:
+@pytest.fixture(scope="module", params=MEMORIES)
+def board(request):
+    with Accelerator.open("sim", manifest=MEMORIES[request.param]) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def case():
+def case(board):
     """(network, image, inputs, what the reference makes of them)."""
     rng = np.random.default_rng(4)
     network = wide_network(rng, "wide")
     inputs = np.stack([random_input(rng, network) for _ in range(2)])
-    return network, compile_network(network, CONFIG), inputs, reference.run(network, inputs)
+    return network, compile_network(network, board.config), inputs, reference.run(network, inputs)
 
 
 def test_it_says_what_it_has(board):
-    assert board.identify().dram_bytes == 4 * CONFIG.dram_words
-    assert board.identify().preset == "tinyd"
+    found = board.identify()
+    assert found.dram_bytes == 4 * CONFIG.dram_words and found.dram_passed is None
+    assert found.preset == ("" if board.config.sdram else "tinyd")
 
 
 def test_every_spike_and_cycle(board, case):
@@ -92,7 +93,7 @@ def test_layers_out_of_turn(board, case):
     """A streamed layer whose weights have gone by, or that nothing streams for, does not run."""
     _, image, inputs, expected = case
     board.load(image)
-    codes = read_program(image.program, CONFIG)
+    codes = read_program(image.program, board.config)
     n = max(n for n, layer in enumerate(image.layers) if layer.streamed)
     run = Request(run=Run(codes[n].address, stop_after=1, max_cycles=100_000))
     with pytest.raises(SpikeTicketError, match="from its first layer"):
@@ -108,7 +109,7 @@ def test_another_network_after_half_a_run(board, case):
     network, image, inputs, expected = case
     board.load(image)
     next(iter(board.trace(inputs[0], layer="conv0")))
-    resident = compile_network(network, CONFIG, stream=True)
+    resident = compile_network(network, board.config, stream=True)
     board.load(resident)
     assert board.verify()
     assert (board.infer(inputs).logits == expected.logits).all()

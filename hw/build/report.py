@@ -84,7 +84,7 @@ def values(wanted: Request, design: Design, *, toolchain: str, missing: list[str
         "preset": wanted.preset, "config": config.as_dict(), "toolchain": toolchain,
         "toolchain_wanted": wanted.toolchain, "build_id": identity,
         "identity": f"{registers.identity(config):016x}", "baud": wanted.baud,
-        "ethernet": wanted.ethernet, "lut": _count(final["lut"]), "lut_available": device.lut,
+        "ethernet": wanted.ethernet, "dram": _dram(wanted), "lut": _count(final["lut"]), "lut_available": device.lut,
         "ff": _count(final["ff"]), "ff_available": device.ff,
         device.ram: _count(final["bram"]), f"{device.ram}_available": device.bram,
         "dsp": _count(final["dsp"]), "dsp_available": device.dsp,
@@ -103,6 +103,13 @@ def values(wanted: Request, design: Design, *, toolchain: str, missing: list[str
         "tickets": networks.forecasts(config),
         "tools": versions | {"python": platform.python_version()},
     }
+
+
+def _dram(wanted: Request) -> str:
+    """The second tier of memory, "" without."""
+    config = wanted.config
+    return (f"{wanted.board.sdram}; weights stream through {config.engines} rings of "
+            f"{config.ring_words:,} words" if config.dram_words else "")
 
 
 def _pll(design: Design) -> dict | None:
@@ -130,7 +137,7 @@ def plan_values(wanted: Request, design: Design, found: list[fit.Use],
         "preset": wanted.preset, "config": wanted.config.as_dict(),
         "identity": f"{registers.identity(wanted.config):016x}",
         "toolchain": wanted.toolchain, "baud": wanted.baud,
-        "ethernet": wanted.ethernet, "seeds": list(wanted.seeds),
+        "ethernet": wanted.ethernet, "dram": _dram(wanted), "seeds": list(wanted.seeds),
         "clock_mhz_target": target, "pll": _pll(design), "clock_known": known,
         "clock_met": clocks.met(target, known), "clock": clocks.verdict(target, known),
         "pins": {pin.port: pin.pin for pin in design.pins},
@@ -183,6 +190,11 @@ def _ethernet(found: dict) -> str:
     return "; Ethernet: UDP, 100 Mbit" if found.get("ethernet") else ""
 
 
+def _dram_lines(found: dict) -> list[str]:
+    """Nothing without DRAM, and in reports from before there was any."""
+    return [f"DRAM        {found['dram']}"] if found.get("dram") else []
+
+
 def _core_line(found: dict) -> str:
     return (f"core        {found['preset']}: {found['config']['engines']} engines x "
             f"{found['config']['units']} units, identity {found['identity']}")
@@ -214,7 +226,7 @@ def text(found: dict) -> str:
         message(found), "",
         f"build       {found['build_id']}, toolchain {found['toolchain']}",
         _core_line(found), f"UART        {found['baud']:,} baud after power-up{_ethernet(found)}",
-        _clock_line(found), f"area        {found['fit']}",
+        *_dram_lines(found), _clock_line(found), f"area        {found['fit']}",
         f"            ({found['counts']} counts)", "",
         f"{'unit':<30} {'LUT':>7} {'FF':>7} {fit.LABELS[ram]:>7} {'DSP':>5}"]
     for name, row in found["units"].items():
@@ -256,7 +268,7 @@ def plan_text(found: dict) -> str:
             "straight from the oscillator" if found["pll"] is None else
             "PLL {input_mhz:g} MHz / {divide} x {multiply} / {out_divide}, VCO {vco_mhz:g} MHz"
             .format(**found["pll"])),
-        f"UART        {found['baud']:,} baud{_ethernet(found)}",
+        f"UART        {found['baud']:,} baud{_ethernet(found)}", *_dram_lines(found),
         f"seeds       {', '.join(map(str, found['seeds']))}", "tools"]
     lines += [f"  {name:<16} {version or 'not found'}" for name, version in found["tools"].items()]
     lines += ["pins        " + ", ".join(f"{port} {pin}" for port, pin in found["pins"].items()),

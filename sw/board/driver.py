@@ -17,7 +17,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from ..compile.image import Image
 from ..compile.listing import read_program
 from ..errors import BadInput
 from ..integer.gate import check_masks
-from . import identities, rates, readback
+from . import identities, memory_test, rates, readback
 from .background import Background
 from .batches import Framing, Loadable, as_batch, as_input, compiled
 from .inference import Identity, Inference, LayerCounters, inference
@@ -90,6 +90,7 @@ class Accelerator:
         self._held: _Held | None = None
         self._maps_since = -1  # session.resets when the board's maps were made
         self._connected = False
+        self._dram_passed: bool | None = None
         self._session = Session(transport)
         if self._config is not None:
             self._session.clock_hz = self._config.clock_hz
@@ -102,7 +103,8 @@ class Accelerator:
 
     @classmethod
     def open(cls, where: str = "auto", *, manifest: Mapping | CoreConfig | str | Path | None = None,
-             max_baud: int | None = None, progress: bool = False) -> Accelerator:
+             max_baud: int | None = None, progress: bool = False,
+             test_memory: bool = False) -> Accelerator:
         """Connect to a board and raise its line's rate as far as it goes.
 
         where: "sim" or "sim:PRESET", the simulated board; "auto", the one board that answers on
@@ -112,11 +114,14 @@ class Accelerator:
         max_baud: highest rate to try; None: what the USB bridge takes. The board's first rate, or
             less, leaves it as it is.
         progress: show the simulated board's first build.
+        test_memory: see first whether the board's DRAM is sound (`check_memory`).
         """
         transport, manifest, limit = transport_for(where, manifest, progress)
         board = cls(transport, manifest).connect()
         try:
             board.raise_rate(limit if max_baud is None else min(max_baud, limit))
+            if test_memory:
+                board.check_memory()
         except BaseException:
             board.close()
             raise
@@ -168,7 +173,19 @@ class Accelerator:
         with self._background.exclusive() as session:
             found, self._config = readback.identify(session, self._config)
             session.clock_hz = self._config.clock_hz
-        return found
+        return replace(found, dram_passed=self._dram_passed)
+
+    def check_memory(self, progress: Progress | None = None) -> int:
+        """Test the board's DRAM; returns the words that were compared. What was loaded is gone.
+
+        progress: called with the words of each step. Raises SpikeTicketError, which names the lines
+        that are stuck or a word that is wrong.
+        """
+        with self._background.exclusive() as session:
+            self._held, self._dram_passed = None, False
+            words = memory_test.check_dram(session, self.config, progress)
+            self._dram_passed = True
+        return words
 
     def raise_rate(self, limit: int) -> list[rates.Trial]:
         """Raise the serial line's rate to the highest, `limit` baud at most, that carries 61 KB of
@@ -198,7 +215,7 @@ class Accelerator:
     def verify(self) -> bool:
         """Whether the board holds what was loaded (it computes CRCs of its memories)."""
         with self._background.exclusive() as session:
-            return readback.holds(session, self._loaded().image)
+            return not readback.wrong_memories(session, self._loaded().image)
 
     def infer(self, batch: object, masks: np.ndarray | None = None, *, counters: bool = False,
               progress: Progress | None = None) -> Inference:

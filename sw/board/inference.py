@@ -110,6 +110,7 @@ class Identity:
     id: `hw.registers.identity`; build: first 64 bits of the build's ID. board, preset: what is
     known under these numbers (`sw.board.identities`), "" if nothing is. simulated: as the
     transport knows it; gateware cannot tell. dram_bytes: of the memory behind the core, 0 without.
+    dram_passed: whether that passed its last test (`Accelerator.check_memory`), None before one.
     """
 
     protocol: int
@@ -123,3 +124,4 @@ class Identity:
     preset: str = ""
     simulated: bool = False
     dram_bytes: int = 0
+    dram_passed: bool | None = None

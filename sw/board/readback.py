@@ -72,21 +72,25 @@ def write_image(session: Session, image: Image,
     for _ in range(MAX_RESETS):
         resets = session.resets
         session.exchange(jobs, lambda _: progress and progress(next(sizes, 0)))
-        if holds(session, image):
+        wrong = wrong_memories(session, image)
+        if not wrong:
             return
         if resets == session.resets:
-            raise BoardError(f"{name}: the board's memory does not hold what was sent; load "
-                             "again, and suspect the board if that fails too")
+            which = "DRAM" if wrong == {Space.DRAM} else "memory"
+            raise BoardError(f"{name}: the board's {which} does not hold what was sent; load "
+                             f"again, and suspect the {which if which == 'DRAM' else 'board'} if "
+                             "that fails too")
     raise BoardError(f"{name}: {KEEPS_RESETTING}")
 
 
-def holds(session: Session, image: Image) -> bool:
-    """Whether the board holds a network (it computes CRCs of its memories)."""
+def wrong_memories(session: Session, image: Image) -> set[Space]:
+    """Memories that do not hold what a network has there (the board computes their CRCs)."""
     parts = memories(image)
     jobs: list[Job] = [[Request(read=Read(space, address, len(words), digest=True))]
                        for space, address, words in parts]
-    return all(int(reply.words[0]) == digest(words)
-               for [reply], (*_, words) in zip(session.exchange(jobs), parts, strict=True))
+    return {space for [reply], (space, _, words)
+            in zip(session.exchange(jobs), parts, strict=True)
+            if int(reply.words[0]) != digest(words)}
 
 
 def read_map(session: Session, image: Image, name: str) -> np.ndarray:

@@ -1,7 +1,7 @@
 """`hw.sdram.Sdram` with pads and chip: every word that is read is the last that was written there,
 no rule of the chip is broken, and commands and words come in the cycles of `sw.core.steps.sdram`.
 
-Settings: config, seed, breaks: a rule that a wrong controller must be seen to break, 0 for none.
+Settings: config, seed.
 """
 
 from __future__ import annotations
