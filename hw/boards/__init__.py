@@ -38,6 +38,10 @@ class Board:
         ends = ("", "w", "e", "f", *(("d",) if self.sdram else ()))
         return tuple(name for end in ends if (name := f"{self.preset}{end}") in PRESETS)
 
+    def has_memory_of(self, config: CoreConfig) -> bool:
+        """Whether what a core has behind its DRAM port, if anything, is on the board."""
+        return not config.dram_words or (config.sdram and self.sdram != "")
+
     @property
     def config(self) -> CoreConfig:
         return replace(PRESETS[self.preset], clock_hz=self.clock_hz)

@@ -21,7 +21,8 @@ def listing() -> dict:
     def fitting(board: Board) -> list[str]:
         device = DEVICES[board.device]
         return [name for name, config in PRESETS.items()
-                if all(not use.short for use in fit.uses(device, fit.estimate(config, device)))]
+                if board.has_memory_of(config) and all(
+                    not use.short for use in fit.uses(device, fit.estimate(config, device)))]
 
     boards = {name: {"title": board.title, "part": board.part, "preset": board.preset,
                      "presets": fitting(board), "clock_mhz": board.clock_hz / 1e6,
@@ -42,6 +43,7 @@ def _print(found: dict) -> None:
                                         ("patch gate", config["gate"]),
                                         ("residual sums", config["sums"])) if has]
         boards = [board for board, values in found["boards"].items() if name in values["presets"]]
+        dram = f", {config['dram_words'] / (1 << 18):g} MB of DRAM" if config["dram_words"] else ""
         engines = f"{config['engines']} engine{'s' if config['engines'] > 1 else ''}"
         print(f"  {name:<12} {engines} x {config['units']} units, {config['lanes']} neuron "
               f"lane{'s' if config['lanes'] > 1 else ''} "
@@ -50,5 +52,5 @@ def _print(found: dict) -> None:
               f"accumulators{' in DSP slices' if config['dsp_adders'] else ''}; "
               + (f"with {' and '.join(units)}" if units else "without attention and patch gate"))
         print(f"  {'':<12} {config['map_words']:,} map words, {config['weight_words']:,} weight "
-              f"words a pair of engines; fits "
+              f"words a pair of engines{dram}; fits "
               f"{', '.join(boards) if boards else 'no board (for simulation)'}")

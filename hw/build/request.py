@@ -100,7 +100,7 @@ def _check_toolchain(toolchain: str, family: str) -> None:
 
 
 def _check_dram(board: Board, config: CoreConfig) -> None:
-    if config.dram_words and not (board.sdram and config.sdram):
+    if not board.has_memory_of(config):
         raise BadInput(f"a core with DRAM (dram_words {config.dram_words}) is for simulation only: "
                        f"{board.name}'s memory has no controller yet; choose another --preset")
 
