@@ -40,3 +40,9 @@ def longest(words: int, config: CoreConfig) -> int:
     if config.sdram:
         return words * timing.burst + timing.latency + 4 * timing.wake
     return words + timing.latency + timing.pause
+
+
+def awakening(config: CoreConfig) -> int:
+    """Cycles that a run which finds the memory at work, as none on a board does, saves at most."""
+    timing = timing_of(config)
+    return timing.wake + timing.rp + timing.rfc if config.sdram else 0
