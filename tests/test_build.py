@@ -550,3 +550,33 @@ def test_program(capsys, programs, tmp_path):
     assert loaded.read_text() == "--board ulx3s"
     code, _, err = _run(capsys, *_ulx3s(tmp_path, "--seed", "1", "--program"))
     assert code == 2 and "misses its clock and is not loaded" in err
+
+
+def test_sdram_of_the_ulx3s():
+    """Pins as on the schematic; every line to the chip, and every data line back, has a register
+    in its pad; the chip's clock is the PLL's second output, late by 225 degrees of 5 VCO periods.
+    """
+    without, wanted = (request("ulx3s_85f", preset=name) for name in ("e45", "e45d"))
+    plain, design = (build.prepare(one.board, one.config, one.baud, core=False)
+                     for one in (without, wanted))
+    sites = ("F19 F20 P20 R20 T19 T20 P19 N20 M20 M19 L20 L19 K20 K19 K18 J20 J19 H20 N19 G20 G19 "
+             "U19 E20 J16 L18 M18 N18 P18 T18 T17 U20 E19 D20 D19 C20 E18 F18 J18 J17")
+    assert {pin.pin for pin in design.pins} - {pin.pin for pin in plain.pins} == set(sites.split())
+    cells = {name: design.rtlil.count(f"cell \\{name} ")
+             for name in ("OFS1P3DX", "IFS1P3DX", "ODDRX1F", "BB")}
+    assert cells == {"OFS1P3DX": 4 + 2 + 13 + 2 + 16 + 16, "IFS1P3DX": 16, "ODDRX1F": 1,
+                     "BB": 16}
+    assert not any(f"cell \\{name} " in plain.rtlil for name in cells)
+    assert design.pll.out_divide == 5
+    for name, value in (("CLKOS2_DIV", 5), ("CLKOS2_CPHASE", 4 + 3), ("CLKOS2_FPHASE", 1)):
+        assert re.search(rf"parameter (signed )?\\{name} {value}\b", design.rtlil), name
+    assert "CLKOS2" not in plain.rtlil
+
+
+def test_reports_say_which_dram():
+    told = {name: report._dram(request("ulx3s_85f", preset=name)) for name in ("e45", "e45d")}
+    assert told["e45"] == ""
+    assert told["e45d"] == ("32 MB SDR SDRAM, MT48LC16M16A2 or one like it; weights stream through "
+                            "2 rings of 1,024 words")
+    assert report._dram_lines({"dram": told["e45"]}) == report._dram_lines({}) == []
+    assert report._dram_lines({"dram": told["e45d"]}) == [f"DRAM        {told['e45d']}"]
