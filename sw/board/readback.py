@@ -76,10 +76,12 @@ def write_image(session: Session, image: Image,
         if not wrong:
             return
         if resets == session.resets:
-            which = "DRAM" if wrong == {Space.DRAM} else "memory"
-            raise BoardError(f"{name}: the board's {which} does not hold what was sent; load "
-                             f"again, and suspect the {which if which == 'DRAM' else 'board'} if "
-                             "that fails too")
+            if wrong == {Space.DRAM}:
+                raise BoardError(f"{name}: the board's DRAM does not hold what was sent; load "
+                                 "again, and run spiketicket boards --test-memory if that fails "
+                                 "too")
+            raise BoardError(f"{name}: the board's memory does not hold what was sent; load "
+                             "again, and suspect the board if that fails too")
     raise BoardError(f"{name}: {KEEPS_RESETTING}")
 
 
