@@ -40,7 +40,7 @@ from sw.core.weights import Weights
 from sw.errors import Difference, SpikeTicketError
 from sw.integer import reference
 from sw.integer.gate import Gate
-from sw.integer.network import INPUT, Layer, Network
+from sw.integer.network import INPUT, Layer, Network, Neuron
 
 CONFIG = replace(PRESETS["tiny"], engines=3, drain_engines=2, lanes=2, map_words=1024)
 """Small, with two engines that share a drain and one with its own, and two neuron lanes."""
@@ -334,8 +334,9 @@ def matters(case: Case, alter: Callable[[LayerCode], LayerCode]) -> bool:
 
 def _wrong_neuron(late: int, rounding: int) -> Callable[..., np.ndarray]:
     """`reference.fire` with `late` added to the threshold, and a leak that rounds."""
-    def fire(layer: Layer, current: np.ndarray, timesteps: int) -> np.ndarray:
-        neuron, theta = layer.neuron, layer.threshold.reshape(1, -1, 1, 1)
+    def fire(neuron: Neuron, threshold: np.ndarray, current: np.ndarray,
+             timesteps: int) -> np.ndarray:
+        theta = threshold.reshape(1, -1, 1, 1)
         v = np.full(current.shape[1:], neuron.v_reset, np.int64)
         spikes = np.empty((timesteps, *current.shape[1:]), np.uint8)
         for t in range(timesteps):

@@ -44,7 +44,7 @@ def test_model_equals_reference(currents, bias, threshold, leak, soft, v_reset):
     layer = Layer("n", (Synapses(np.zeros((1, 1, 1, 1), np.int8)),), np.array([bias]),
                   np.array([threshold]), neuron)
     current = np.array(currents).reshape(4, 1, 1, 1, 1) + bias
-    spikes = reference.fire(layer, current, 4)[:, 0, 0, 0, 0]
+    spikes = reference.fire(layer.neuron, layer.threshold, current, 4)[:, 0, 0, 0, 0]
     mask, _ = neuron_model.neuron(currents, v_reset, bias, threshold, {
         "leak": leak, "soft_reset": int(soft), "v_reset": v_reset})
     assert mask == sum(int(s) << t for t, s in enumerate(spikes))
