@@ -210,7 +210,8 @@ def tune(ticket: Ticket, *,
          data: Annotated[str | None, Parameter(
              help=f"(default: what the ticket was trained on): {DATA}")] = None,
          data_root: DataRoot = None,
-         epochs: Annotated[int, number("of training, without shifts", 1)] = 2,
+         epochs: Annotated[int, number("of training, without shifts; 0: biases and thresholds are "
+                                       "matched, and nothing is trained", 0)] = 2,
          lr: Annotated[float, Parameter(help="peak of Adam's learning rate")] = 1e-3,
          flip: Annotated[bool, flag("mirror half of the images")] = False,
          train_images: Annotated[int | None, number("use only the first N", 1)] = None,
