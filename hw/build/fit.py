@@ -49,9 +49,12 @@ ETHERNET = {"xc7": {"lut": 844, "ff": 657, "bram": 2, "dsp": 0},
 """What Ethernet adds: its blocks, on MII and on RGMII, counted after synthesis (docs/ethernet.md).
 """
 
+SDRAM = {"lut": 811, "ff": 627, "bram": 0, "dsp": 0}
+"""What streamer and SDRAM controller take on ECP5, counted after synthesis of `e45d`."""
+
 
 def estimate(config: CoreConfig, device: Device, *, ethernet: bool = False) -> dict[str, float]:
-    """Resources before synthesis: `sw.area`, converted for ECP5, and Ethernet's."""
+    """Resources before synthesis: `sw.area`, converted for ECP5, Ethernet's and SDRAM's."""
     if device.family == "xc7":
         total = area.estimate(config)
         core = {name: getattr(total, name) for name in ("lut", "ff", "bram", "dsp")}
@@ -62,7 +65,8 @@ def estimate(config: CoreConfig, device: Device, *, ethernet: bool = False) -> d
                 # Yosys multiplies 24 x 10 bits in two 18-bit multipliers, in each of 4 timesteps.
                 "dsp": config.drains * 8 * config.lanes + config.engines + config.drains + 1}
     more = ETHERNET[device.family]
-    return {name: count + more[name] * ethernet for name, count in core.items()}
+    return {name: count + more[name] * ethernet + SDRAM[name] * config.sdram
+            for name, count in core.items()}
 
 
 def dp16kd(width: int, depth: int, dual: bool = True) -> int:
