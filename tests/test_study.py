@@ -180,7 +180,7 @@ def test_areas_add_up_to_what_builds_report(board):
 
 @pytest.mark.parametrize(("preset", "lut"), [("a35tf", 16_056), ("micro", 4_262)])
 def test_areas_of_cores_with_attention(preset, lut):
-    """Whole builds of these cores, from before they could add up sums; their reports are not kept."""
+    """Whole builds of these cores, before there were sums; their reports are not kept."""
     config = replace(PRESETS[preset], sums=False)
     assert area.estimate(config).lut == pytest.approx(lut, rel=0.03)
 
