@@ -286,7 +286,7 @@ PRESETS: dict[str, CoreConfig] = {
                          sums=True),
     "micro": CoreConfig(engines=1, units=2, window=8, acc_depth=8, queue_depth=16, lanes=1,
                         map_words=256, weight_words=256, program_words=256, taps=16, planes=16,
-                        attention=True, gate=True, sums=True),
+                        attention=True, gate=True),
     "e45": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=16384),
     "e45f": CoreConfig(engines=2, lanes=1, map_words=2048, weight_words=16384, attention=True,
                        gate=True, sums=True),

@@ -111,7 +111,10 @@ class SerialTop(wiring.Component):
         if self._ethernet:
             datagrams = Datagrams(self._config, build=self._build)
             m.submodules.datagrams = ResetInserter(self.reset)(datagrams)
-            wiring.connect(m, datagrams.link_rx, top.rx)
+            # The way out of the receive buffer ends here, before that into the link begins.
+            m.d.sync += [top.rx.valid.eq(datagrams.link_rx.valid & ~self.reset),
+                         top.rx.payload.eq(datagrams.link_rx.payload)]
+            m.d.comb += datagrams.link_rx.ready.eq(1)
             wiring.connect(m, top.tx, datagrams.link_tx)
             wiring.connect(m, datagrams.serial_tx, sender.i)
             wiring.connect(m, wiring.flipped(self.udp), datagrams.udp)

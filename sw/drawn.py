@@ -117,7 +117,7 @@ def write(out: Path, data: str | None = None, *, side: int = 32, channels: int =
         if found.images.shape[-3] != channels:
             raise BadInput(f"{found.source}: samples have {found.images.shape[-3]} channels, "
                            f"--channels says {channels}")
-        images = torch.from_numpy(found.images)
+        images = torch.from_numpy(found.images.copy())
     network = drawn_network(side=side, channels=channels, timesteps=timesteps, seed=seed,
                             images=images, **settings)
     run = reference.run(network, images[:4].numpy())

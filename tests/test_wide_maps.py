@@ -61,7 +61,7 @@ def test_every_spike_and_cycle_is_the_reference_s_on_the_board(gestures):
     for layer in network.layers[:-1]:
         assert np.array_equal(on_core.maps[layer.name], ran.spikes[layer.name][:, 0])
     forecast = cycles.simulate(image, frames[0])
-    with Accelerator.open("sim", preset="a35te") as board:
+    with Accelerator.open("sim:a35te") as board:
         board.load(network)
         result = board.infer(frames[:1])
     assert np.array_equal(result.logits, ran.logits) and np.array_equal(result.logits[0],
