@@ -62,10 +62,9 @@ def test_every_spike_and_cycle_is_the_reference_s_on_the_board(gestures):
         assert np.array_equal(on_core.maps[layer.name], ran.spikes[layer.name][:, 0])
     forecast = cycles.simulate(image, frames[0])
     with Accelerator.open("sim:a35te") as board:
-        board.load(network)
+        board.load(image)
         result = board.infer(frames[:1])
-    assert np.array_equal(result.logits, ran.logits) and np.array_equal(result.logits[0],
-                                                                        on_core.logits)
+    assert np.array_equal(result.logits, ran.logits)
     assert int(result.cycles[0]) == pytest.approx(forecast.total, abs=1)
     assert 100e6 / forecast.total > 30                      # recordings a second: real time
 
