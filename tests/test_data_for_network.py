@@ -50,6 +50,15 @@ def test_the_remedy_is_for_this_mistake(tmp_path, shape, takes, remedy):
         assert found.images.shape[1:] == (takes.get("channels", 1), 6, 8)
 
 
+def test_the_remedy_keeps_the_options_that_were_given(tmp_path):
+    path = pack(tmp_path / "a.npz", (1, 9, 9))
+    with pytest.raises(SpikeTicketError) as error:
+        datasets.for_network(network(), f"{path}:limit=2,split=test")
+    given = str(error.value).split("give ")[1].split(", ")[0]
+    assert given == f"{path}:limit=2,split=test,size=8x6,fit=resize"
+    assert len(datasets.for_network(network(), given)) == 2
+
+
 @pytest.mark.parametrize("labels, message", [
     ((0, 1, 3), "for ticket 'mine': label 3 of sample 2 is outside 0..2; they run from 0 to 3"),
     ((5, 6, 7), "outside 0..2; they run from 5 to 7: subtract 5 if they count from there")])

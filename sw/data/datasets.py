@@ -232,11 +232,11 @@ def for_network(network: Network, data: object, split: str = "test",
     there, too: a finished ticket can run on its training samples, a search never tests on them.
     Raises SpikeTicketError where they are not the network's, and for labels beyond its classes.
     """
-    spec, written = network.input, {}
+    spec, name, written = network.input, data, {}
     if isinstance(data, str | Path):
-        data, written = split_name(str(data))
+        name, written = split_name(str(data))
         split = written.pop("split", split)
-    found = load(data, split, root, **{"limit": limit, "timesteps": network.timesteps,
+    found = load(name, split, root, **{"limit": limit, "timesteps": network.timesteps,
                                        "max_count": (1 << spec.bits) - 1, **written})
     shape = (spec.channels, spec.height, spec.width)
     if not spec.static:
