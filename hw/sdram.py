@@ -17,11 +17,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
-from .sdram_timing import BANKS, BURST, CAS_LATENCY, CHIP, ROW_WORDS, SdramChip, cycles
+from .sdram_timing import BANKS, BURST, CAS_LATENCY, CHIP, HALF, ROW_WORDS, SdramChip, cycles
 from .stream import DramPort
-
-HALF = 16
-"""Bits of a chip's data."""
 
 ROW_BITS = 13
 ALL_BANKS = 1 << 10

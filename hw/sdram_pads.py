@@ -14,7 +14,8 @@ from amaranth import ClockSignal, Const, Instance, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .sdram import HALF, ROW_BITS, SdramPins
+from .sdram import ROW_BITS, SdramPins
+from .sdram_timing import HALF
 
 PHASE = 225
 """Degrees by which the chip's clock is behind ours."""

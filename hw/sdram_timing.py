@@ -12,8 +12,11 @@ from typing import NamedTuple
 CAS_LATENCY = 2
 """Chip cycles from READ to its first half word."""
 
+HALF = 16
+"""Bits of a chip's data."""
+
 BURST = 2
-"""Half words of 16 bits that one READ or WRITE moves: a word of the port."""
+"""Half words that one READ or WRITE moves: a word of the port."""
 
 ROW_WORDS = 256
 """Words of 32 bits in a row: 512 columns."""

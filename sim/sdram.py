@@ -10,9 +10,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import CoreConfig
-from hw.sdram import HALF, REFRESHES, Sdram
+from hw.sdram import REFRESHES, Sdram
 from hw.sdram_pads import SdramPads
-from hw.sdram_timing import BANKS, CHIP, ROW_WORDS, SdramChip
+from hw.sdram_timing import BANKS, CHIP, HALF, ROW_WORDS, SdramChip
 from hw.stream import DramPort
 
 _HERE = Path(__file__).parent

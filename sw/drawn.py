@@ -112,6 +112,7 @@ def write(out: Path, data: str | None = None, *, side: int = 32, channels: int =
     images = torch.randint(0, 256, (CALIBRATION, channels, side, side), dtype=torch.uint8,
                            generator=torch.Generator().manual_seed(seed))
     if data:
+        # Recordings have two channels, one a polarity; only pictures can be given other ones.
         found = datasets.load(data, "train", limit=CALIBRATION, size=side, timesteps=timesteps,
                               channels=None if channels == 2 else channels)
         if found.images.shape[-3] != channels:

@@ -110,19 +110,26 @@ def check_case(network: Network, image: Image, arrays: np.ndarray, folder: Path,
     return before
 
 
+def check_cases(config, cases, seed, tmp_path):
+    """Two random inputs of each case on the gateware, everything compared; (inputs, masks, folder)
+    of each."""
+    rng = np.random.default_rng(seed + 1000)
+    inputs = [np.stack([random_input(rng, network) for _ in range(2)]) for network, _ in cases]
+    masks = [random_masks(rng, network, 2) for network, _ in cases]
+    folders = write_cases(tmp_path, cases, inputs, masks)
+    run_bench(Core(config), "sim.units.core.bench", sim="verilator", cases=folders)
+    before, given = 0, list(zip(inputs, masks, map(Path, folders), strict=True))
+    for (network, image), (arrays, chosen, folder) in zip(cases, given, strict=True):
+        before = check_case(network, image, arrays, folder, chosen, before)
+    return given
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_networks(name, seed, tmp_path):
     config = CONFIGS[name]
     print(f"seed {seed}")
-    cases = random_cases(config, NETWORKS, seed)
-    rng = np.random.default_rng(seed + 1000)
-    inputs = [np.stack([random_input(rng, network) for _ in range(2)]) for network, _ in cases]
-    folders = write_cases(tmp_path, cases, inputs)
-    run_bench(Core(config), "sim.units.core.bench", sim="verilator", cases=folders)
-    before = 0
-    for (network, image), arrays, folder in zip(cases, inputs, folders, strict=True):
-        before = check_case(network, image, arrays, Path(folder), before=before)
+    check_cases(config, random_cases(config, NETWORKS, seed), seed, tmp_path)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -130,15 +137,7 @@ def test_random_spikeformers(name, tmp_path):
     config = replace(CONFIGS[name], attention=True, gate=True, map_words=2048, weight_words=2048,
                      planes=64)
     print("seed 3")
-    cases = random_cases(config, SPIKEFORMERS, 3, draw_spikeformer)
-    rng = np.random.default_rng(1003)
-    inputs = [np.stack([random_input(rng, network) for _ in range(2)]) for network, _ in cases]
-    masks = [random_masks(rng, network, 2) for network, _ in cases]
-    folders = write_cases(tmp_path, cases, inputs, masks)
-    run_bench(Core(config), "sim.units.core.bench", sim="verilator", cases=folders)
-    before = 0
-    for (network, image), *given, folder in zip(cases, inputs, masks, folders, strict=True):
-        before = check_case(network, image, given[0], Path(folder), given[1], before)
+    check_cases(config, random_cases(config, SPIKEFORMERS, 3, draw_spikeformer), 3, tmp_path)
 
 
 @pytest.mark.parametrize("name", bundled.names())

@@ -39,10 +39,8 @@ def test_it_says_what_it_has(board):
     assert found.preset == ("" if board.config.sdram else "tinyd")
 
 
-def test_every_spike_and_cycle(board, case):
-    network, image, inputs, expected = case
-    assert {layer.streamed for layer in image.layers} == {True, False}
-    board.load(network)
+def check_board(board, image, inputs, expected):
+    """A loaded network: every spike, every layer's cycles, and its memories before and after."""
     assert board.verify()
     for n, array in enumerate(inputs):
         found = board.infer(inputs[n:n + 1], counters=True)
@@ -54,6 +52,13 @@ def test_every_spike_and_cycle(board, case):
         want = expected.spikes[name][:, 1, :, :spikes.shape[2], :spikes.shape[3]]
         assert (spikes == want).all(), name
     assert board.verify(), "the streams stay off what they do not own"
+
+
+def test_every_spike_and_cycle(board, case):
+    network, image, inputs, expected = case
+    assert {layer.streamed for layer in image.layers} == {True, False}
+    board.load(network)
+    check_board(board, image, inputs, expected)
 
 
 def test_a_flipped_bit_ends_in_an_error(board, case):

@@ -15,10 +15,10 @@ from sw import Accelerator
 from sw.board.jobs import FRAMES
 from sw.board.memory_test import check_dram
 from sw.compile.compiler import compile_network
-from sw.core import cycles
 from sw.errors import BadInput, BoardError
 from sw.integer import reference
 from tests.test_dram import CONFIG, MEMORIES, wide_network
+from tests.test_dram_board import check_board
 
 E45D = PRESETS["e45d"]
 
@@ -44,16 +44,7 @@ def test_a_streamed_network(board):
     expected = reference.run(network, inputs)
     assert all(layer.streamed for layer in image.layers)
     board.load(image)
-    for n, array in enumerate(inputs):
-        found = board.infer(inputs[n:n + 1], counters=True)
-        assert (found.logits[0] == expected.logits[n]).all()
-        model = cycles.simulate(image, array)
-        assert found.counters[0, :, 0].tolist() == [layer.cycles for layer in model.layers]
-        assert 0 <= found.cycles[0] - model.total <= 4      # the link's own
-    for name, spikes in board.trace(inputs[1]):
-        want = expected.spikes[name][:, 1, :, :spikes.shape[2], :spikes.shape[3]]
-        assert (spikes == want).all(), name
-    assert board.verify()
+    check_board(board, image, inputs, expected)
 
 
 def test_a_chip_that_is_not_sound(board):

@@ -13,6 +13,7 @@ import numpy as np
 from hw import registers
 from hw.config import WORD_BITS, CoreConfig
 from hw.registers import Space
+from hw.sdram_timing import HALF
 
 from ..errors import BadInput, BoardError
 from .jobs import chunks
@@ -20,8 +21,6 @@ from .protocol import Read, Request, Write
 from .session import Job, Session
 
 ONES = (1 << WORD_BITS) - 1
-LINES = 16
-"""Data lines of an SDR SDRAM chip: a word comes over them in two halves."""
 
 PLACES, BLOCK = 64, 64
 """How many blocks all over the memory are filled with random words, and how long they are."""
@@ -87,8 +86,9 @@ def _diagnosis(session: Session, config: CoreConfig, step: dict[int, np.ndarray]
                     "is stuck")
     if (got == ONES).all():
         return "the DRAM does not answer: every word reads as ones"
-    halves = np.concatenate([got & 0xFFFF, got >> 16]) if config.sdram else got
-    bits, what = (LINES, "data line") if config.sdram else (WORD_BITS, "bit")
+    # A word comes over the data lines of an SDR SDRAM chip in two halves.
+    halves = np.concatenate([got & (1 << HALF) - 1, got >> HALF]) if config.sdram else got
+    bits, what = (HALF, "data line") if config.sdram else (WORD_BITS, "bit")
     stuck = [f"{what} {bit} is stuck at {value}" for bit in range(bits) for value in (0, 1)
              if (halves >> bit & 1 == value).all()]
     if stuck and len(sent) > 1:
