@@ -3,10 +3,10 @@
 By the units that a build's report names (`hw.build.usage`), and from such reports: a unit that is
 synthesised alone seems larger, as what it has in common with its copies is not merged. `UNITS` has
 a unit's cells as the builds of `a35t`, `a100t` and `a35tf` agree on them (those of `sums` are of
-the unit alone, as no build has it yet); what grows with a parameter is scaled. Two small functions
-share a LUT6: pairs within a unit and between units are taken off, as Yosys' estimate of logic cells
-does. `tests/test_study.py` holds the model to the reports in `bitstreams/`, by unit and in sum.
-Placed designs differ by some per cent.
+the unit alone); what grows with a parameter is scaled. Two small functions share a LUT6: pairs
+within a unit and between units are taken off, as Yosys' estimate of logic cells does.
+`tests/test_study.py` holds the model to the reports in `bitstreams/`, by unit and in sum. Placed
+designs differ by some per cent.
 """
 
 from __future__ import annotations

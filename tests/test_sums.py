@@ -293,7 +293,9 @@ def test_identity():
     """A core that adds is another one; those without are what they were."""
     assert identity(PRESETS["a35tf"]) != identity(replace(PRESETS["a35tf"], sums=False))
     assert f"{identity(PRESETS['a35t']):016x}" == BEFORE["a35t"]
-    assert all(config.sums == config.attention for config in PRESETS.values())
+    # "micro" has one copy of its maps, whose second port is worth a block RAM.
+    assert {name for name, config in PRESETS.items() if config.sums != config.attention} == {
+        "micro"}
 
 
 BEFORE = {"a35t": "4abc57776fbfa373"}
