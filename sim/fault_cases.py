@@ -82,7 +82,8 @@ class Case:
 
 def make_cases(config: CoreConfig, library: Path, most_cycles: int = 4000) -> list[Case]:
     """A case of every kind that `draw` knows, of the first network that fits `config` and takes at
-    most so many cycles. Always the same for one configuration."""
+    most so many cycles. Always the same for one configuration; with DRAM, all weights come from
+    there."""
     with Accelerator(SimTransport(config, library=library), config) as board:
         return [_first(board, kind, most_cycles) for kind in KINDS]
 
@@ -112,10 +113,10 @@ def draw(kind: str, seed: int, config: CoreConfig
         if network.input.static != (kind == "static") or len(network.layers) < 3:
             return None
     try:
-        image = compile_network(network, config)
+        image = compile_network(network, config, stream=bool(config.dram_words))
     except DoesNotFit:
         return None
-    if sum(map(len, image.weights)) < 60:
+    if sum(map(len, [*image.weights, *image.streams])) < 60:
         return None
     inputs = np.stack([random_input(rng, network) for _ in range(BATCH)])
     return network, image, inputs, random_masks(rng, network, BATCH)

@@ -59,11 +59,13 @@ def noise(lab: Lab, tally: Tally, size: int) -> Iterator[None]:
                     return
 
 
-def _once(lab: Lab, tally: Tally, count: int, during: str, act: Callable[[Line], None], *,
-          again: bool = False) -> Iterator[None]:
+def once(lab: Lab, tally: Tally, count: int, during: str, act: Callable[[Line], None], *,
+         again: bool = False, mend: Callable[[Line], None] = lambda line: None
+         ) -> Iterator[None]:
     """`act` in the middle of a write, some time into `during` (load or infer), `count` times.
 
-    again: at every third write from then on, not once.
+    again: at every third write from then on, not once. mend: what ends the fault once the
+    operation has ended.
     """
     line, board = lab.connect(tally)
     for _ in range(count):
@@ -91,6 +93,7 @@ def _once(lab: Lab, tally: Tally, count: int, during: str, act: Callable[[Line],
         line.event = event
         lab.attempt(tally, line, lambda case=case: (
             case.load(board) if during == "load" else case.infer(board)))
+        mend(line)
         lab.still_usable(tally, line, board, case)
         yield
 
@@ -101,27 +104,27 @@ def _power(line: Line) -> None:
 
 def power_in_load(lab: Lab, tally: Tally, count: int) -> Iterator[None]:
     """The board loses its power, and with it every memory, while a network is loaded."""
-    return _once(lab, tally, count, "load", _power)
+    return once(lab, tally, count, "load", _power)
 
 
 def power_in_inference(lab: Lab, tally: Tally, count: int) -> Iterator[None]:
     """The same while it computes."""
-    return _once(lab, tally, count, "infer", _power)
+    return once(lab, tally, count, "infer", _power)
 
 
 def power_keeps_failing(lab: Lab, tally: Tally, count: int) -> Iterator[None]:
     """From some moment on it does so again and again."""
-    return _once(lab, tally, count, "infer", _power, again=True)
+    return once(lab, tally, count, "infer", _power, again=True)
 
 
 def reset_in_load(lab: Lab, tally: Tally, count: int) -> Iterator[None]:
     """The reset button, at the pins, while a network is loaded."""
-    return _once(lab, tally, count, "load", lambda line: line.inner.press_reset())
+    return once(lab, tally, count, "load", lambda line: line.inner.press_reset())
 
 
 def reset_in_inference(lab: Lab, tally: Tally, count: int) -> Iterator[None]:
     """The same while the board computes."""
-    return _once(lab, tally, count, "infer", lambda line: line.inner.press_reset())
+    return once(lab, tally, count, "infer", lambda line: line.inner.press_reset())
 
 
 def breaks(lab: Lab, tally: Tally, count: int) -> Iterator[None]:
@@ -130,7 +133,7 @@ def breaks(lab: Lab, tally: Tally, count: int) -> Iterator[None]:
         line.inner.hold_low(int(2 * (BREAK_CYCLES * 0.75) ** lab.random.random()))
 
     for during in ("load", "infer"):
-        yield from _once(lab, tally, -(-count // 2), during, hold)
+        yield from once(lab, tally, -(-count // 2), during, hold)
 
 
 def silence(lab: Lab, tally: Tally, count: int) -> Iterator[None]:

@@ -15,15 +15,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 from tqdm import tqdm
 
+from hw.config import CoreConfig
 from sw.errors import BadInput, did_you_mean
 
-from . import board, fault_board, fault_network
+from . import board, fault_board, fault_dram, fault_network
 from .board import SimTransport
 from .fault_board import CONFIG, PinTransport
-from .fault_cases import make_cases
+from .fault_cases import Case, make_cases
+from .fault_dram import DRAM
 from .fault_host import REAL
 from .fault_kinds import BYTES, PINS, byte_faults, noise
 from .fault_lab import Lab, Tally, bound
@@ -35,7 +38,7 @@ NOISE = "line noise"
 NOISE_SHARE = 0.02
 """Of the bytes: at the pins a byte takes forty times as long to simulate."""
 
-KINDS = (*ByteFaults.KINDS, NOISE, *BYTES, *PINS, *NETWORK, *REAL)
+KINDS = (*ByteFaults.KINDS, NOISE, *BYTES, *PINS, *DRAM, *NETWORK, *REAL)
 COLUMNS = ("bytes", "faults", "runs", "errors", "silent_wrong", "hangs", "crashes",
            "unusable_after", "max_seconds_to_error", "max_seconds_to_result")
 
@@ -54,10 +57,11 @@ def inject(kinds: Sequence[str] = KINDS, *, megabytes: float = 10, runs: int = 4
     board cannot be built.
     """
     plan = list(_plan(kinds, megabytes, runs, rates))
-    library = board.build(CONFIG, progress=progress)
+    library, cases = _prepared(CONFIG, progress)
     pins = fault_board.build(CONFIG, progress=progress) if any(
         kind in PINS or kind == NOISE for kind, *_ in plan) else None
-    cases = make_cases(CONFIG, library)
+    streaming = _prepared(fault_dram.CONFIG, progress) if any(
+        kind in DRAM for kind, *_ in plan) else None
     done = []
     with tqdm(total=len(plan), unit="kind", disable=None if progress else True) as bar:
         for kind, rate, amount in plan:
@@ -66,9 +70,11 @@ def inject(kinds: Sequence[str] = KINDS, *, megabytes: float = 10, runs: int = 4
             bar.set_postfix_str(kind + (f" {rate:g}" if rate else ""))
             at_pins = kind in PINS or kind == NOISE
             transport = (PinTransport(library=pins) if at_pins
+                         else SimTransport(fault_dram.CONFIG, library=streaming[0]) if kind in DRAM
                          else fault_network.transport(library) if kind in NETWORK
                          else SimTransport(CONFIG, library=library))
-            lab = Lab(transport, cases, library, f"{seed} {kind} {rate}")
+            lab = Lab(transport, streaming[1] if kind in DRAM else cases, library,
+                      f"{seed} {kind} {rate}")
             try:
                 for _ in _repeated(partial(_kind(kind), lab, tally, amount), share):
                     bar.refresh()
@@ -78,6 +84,12 @@ def inject(kinds: Sequence[str] = KINDS, *, megabytes: float = 10, runs: int = 4
             done.append(tally)
             bar.update()
     return done
+
+
+def _prepared(config: CoreConfig, progress: bool) -> tuple[Path, list[Case]]:
+    """A simulated board, and networks for it."""
+    library = board.build(config, progress=progress)
+    return library, make_cases(config, library)
 
 
 def _repeated(begin: Callable[[], Iterator[None]], seconds: float) -> Iterator[None]:
@@ -95,7 +107,7 @@ def _repeated(begin: Callable[[], Iterator[None]], seconds: float) -> Iterator[N
 def _kind(name: str):
     if name in ByteFaults.KINDS:
         return byte_faults
-    return noise if name == NOISE else (BYTES | PINS | NETWORK | REAL)[name]
+    return noise if name == NOISE else (BYTES | PINS | DRAM | NETWORK | REAL)[name]
 
 
 def _plan(kinds: Sequence[str], megabytes: float, runs: int, rates: Sequence[float]

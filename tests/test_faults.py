@@ -11,6 +11,7 @@ from hw.config import PRESETS
 from sim import board, fault_board, fault_lab, faults
 from sim.fault_board import PinTransport
 from sim.fault_cases import make_cases
+from sim.fault_dram import DRAM
 from sim.fault_kinds import BYTES, PINS
 from sim.fault_lab import Lab, Tally
 from sim.fault_lines import ByteFaults, Foreign, Line
@@ -107,6 +108,13 @@ def test_faults_at_the_pins_are_survived(tiny_library):
     done = {t.kind: t for t in inject(*PINS, faults.NOISE, runs=2, megabytes=0.5, rates=[1e-3])}
     assert all(t.passed and t.faults for t in done.values()), faults.table([*done.values()])
     assert any("does not hold what was sent" in text for text in done["weight bits"].messages)
+
+
+def test_dram_that_fails_is_survived():
+    done = {t.kind: t for t in inject(*DRAM, runs=6, seed=7)}
+    assert all(t.passed and t.faults == 6 for t in done.values()), faults.table([*done.values()])
+    assert any("weights in DRAM are damaged" in text for text in done["DRAM bits"].messages)
+    assert any("does not hold what was sent" in text for text in done["DRAM fails"].messages)
 
 
 def test_networks_that_fail_are_survived(tiny_library):
