@@ -172,13 +172,15 @@ class Streamer(wiring.Component):
                     m.next = "LOOK"
 
         # What arrives: a cycle later to the ring, and through the check.
-        come, content = Signal(), Signal(WORD_BITS)
+        came, come, content = Signal(), Signal(), Signal(WORD_BITS)
         crc, before = Signal(WORD_BITS), Signal(WORD_BITS)
         right, last, awaited = Signal(), Signal(), Signal()
         m.d.sync += [
-            come.eq(port.rdata_valid & ~hosting & (on_way != 0)), content.eq(port.rdata_data),
+            came.eq(port.rdata_valid & ~hosting & (on_way != 0)), content.eq(port.rdata_data),
         ]
         m.d.comb += [
+            # A word behind the last one that was asked for is nobody's.
+            come.eq(came & (on_way != 0)),
             before.eq(Mux(place == 0, Cat(first.number, first.engine) ^ Const(-1, WORD_BITS), crc)),
             ends.eq(come & (place == STREAM_BLOCK - 1)),
             last.eq(content == crc), right.eq(last | (content == ~crc)),

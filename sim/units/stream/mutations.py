@@ -1,6 +1,6 @@
-"""Wrong lines of the unit: the tests must notice `MUTATIONS`."""
+"""Wrong lines of the unit: the tests must notice `MUTATIONS` and the proofs `BUGS`."""
 
-from sim.wrong_lines import bad
+from sim.wrong_lines import bad, bug
 
 _STREAMER = ("tests/test_dram.py", "-k", "streamer")
 
@@ -20,3 +20,12 @@ MUTATIONS = bad(
     ("dead.eq(silent == PATIENCE - 1)", "dead.eq(0)", "a dead memory holds up the host"),
     ("first.eq(second)", "first.eq(first)", "the second block goes to the first one's ring"),
     tests=_STREAMER)
+
+BUGS = (
+    bug("stream.Streamer/rings", "room", "stream", "(used <= cfg.ring_words - STREAM_WORDS)",
+        "(used <= cfg.ring_words - STREAM_WORDS + 1)", "a block is asked for a word too early"),
+    bug("stream.Streamer/rings", "free", "stream", "come.eq(came & (on_way != 0))", "come.eq(came)",
+        "a word too many goes to a ring"),
+    bug("stream.Streamer/rings", "counts", "stream", "with m.If(right):", "with m.If(1):",
+        "damaged words count"),
+)
