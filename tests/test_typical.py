@@ -77,7 +77,7 @@ def test_the_command_writes_them_into_a_ticket(tmp_path, capsys):
     facts = {k: v for k, v in source.metadata.items() if k != typical.KEY}
     ticket.save(tmp_path / "t.safetensors", source.network, facts)
     pack = tmp_path / "images.npz"
-    x = datasets.for_network(source.network, bundled.data_for(source), limit=12)
+    x = datasets.load(bundled.data_for(source), "test", limit=12)
     np.savez(pack, x_train=x.images, y_train=x.labels, x_test=x.images, y_test=x.labels)
     assert main(["import", "typical", str(tmp_path / "t.safetensors"), "--data", str(pack)]) == 0
     written = ticket.load(tmp_path / "t.safetensors")

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import ticket
+from ..data import depth
 from ..data.array_sets import load_npz
 from ..errors import SpikeTicketError
 from ..integer import reference
@@ -101,7 +102,8 @@ def trained(path: Path | None = None, first: int = 0, count: int = 4) -> Workloa
         raise SpikeTicketError(f"images {first}..{first + count - 1} asked for, there are "
                                f"{len(data)}; choose a smaller --image")
     shape = (count, network.input.channels, network.input.height, network.input.width)
-    run = reference.run(network, data.images[first:first + count].reshape(shape))
+    images = depth.taken(data.images[first:first + count].reshape(shape), network.input)
+    run = reference.run(network, images)
     return Workload("ticket", f"{path.name}, test images {first} to {first + count - 1}", network,
                     run.spikes)
 

@@ -43,6 +43,9 @@ SEEN = 256
 MATCHED = 64
 """Training samples that biases and thresholds are matched on."""
 
+STALE = ("accuracy_ticket_integer", "entropy_bits_per_weight", "weights_surviving")
+"""What metadata of tickets found by the program before this one say of their integers."""
+
 NEAR = 6
 """Units that a bias or a threshold may move from the nearest to what it was."""
 
@@ -178,13 +181,17 @@ def tune(path: Path, config: RunConfig, out: Path) -> dict:
         network = tuned.to_network(found.network.name, found.network.labels)
         seen = depth.taken(train.images[:typical.SEEN], network.input)
         accuracy, activity = evaluate(network, depth.taken(test.images, network.input), test.labels)
+        known = {key: value for key, value in found.metadata.items() if key not in STALE}
+        seconds = sum(epoch["train_seconds"] for epoch in trainer.history)
         facts = {
             "accuracy_integer": accuracy, "activity_by_layer": activity,
+            "epochs": known.get("epochs", 0) + len(trainer.history),
+            "train_seconds": round(known.get("train_seconds", 0) + seconds, 1),
             "input_bits": network.input.bits, "sparsity": network.sparsity,
             "sparsity_by_layer": {layer.name: round(1 - syn.density, 5)
                                   for layer, syn in network.synapses()},
             "tuned": {"config": config.to_yaml(), "images_validation": len(held) if held else 0,
                       "epochs": trainer.history}}
         shown = {typical.KEY: typical.pack(seen[typical.choose(network, seen)])}
-        ticket.save(out / "ticket.safetensors", network, {**found.metadata, **facts, **shown})
+        ticket.save(out / "ticket.safetensors", network, {**known, **facts, **shown})
     return facts
