@@ -21,7 +21,7 @@ from pathlib import Path
 from hw import registers
 from hw.boards import DEVICES
 
-from . import artix, clocks, ecp5, estimate, fit, networks, report, tools, usage, yosys
+from . import artix, clocks, ecp5, estimate, fit, litedram, networks, report, tools, usage, yosys
 from .design import TOP, Design, prepare
 from .request import BITSTREAMS, PLACE, Request
 
@@ -158,6 +158,8 @@ def build(wanted: Request, progress: Progress, *, force: bool = False) -> tuple[
     progress("elaborate", f"{wanted.board.name}, {wanted.preset}")
     design = prepare(wanted.board, wanted.config, wanted.baud, ethernet=wanted.ethernet)
     versions = tool_versions(toolchain)
+    if wanted.config.ddr3:
+        versions |= {litedram.PACKAGE: litedram.version()}
     identity = build_id(wanted, design, toolchain, versions)
     earlier = None if force else finished(wanted.output, identity)
     if earlier is not None:
