@@ -35,7 +35,8 @@ RULES = ("none", "reset for less than 200 us",
          "CKE less than 500 us behind reset, or a command without it",
          "modes or calibration in the wrong order", "a mode that the model has not",
          "ACTIVATE before the DLL has settled", "a row that is open, or is not",
-         "told to be initialised before it was")
+         "told to be initialised before it was",
+         "a lane that reads wrong, or at the edge of its window, when it is told to be levelled")
 """What `violation` says is broken."""
 
 

@@ -35,14 +35,26 @@ module ddr3_control #(
     wire begins = cyc & ~ack;
     wire [7:0] now = command[phase];
     integer lane, beat;
-    reg right;
     reg [2:0] bank_of_mode [0:3];
-    reg signed [7:0] eye;
 
     initial begin
         delay[0] = 0; delay[1] = 0; slip[0] = 0; slip[1] = 0;
         bank_of_mode[0] = 2; bank_of_mode[1] = 3; bank_of_mode[2] = 1; bank_of_mode[3] = 0;
     end
+
+    // Whether a lane reads right at a delay and slip.
+    function right_at(input [12:0] window, input signed [7:0] at, input [2:0] slipped);
+        integer late;
+        reg signed [7:0] eye;
+        begin
+            right_at = 0;
+            for (late = -1; late < 2; late = late + 1) begin
+                eye = at + 16 * late - $signed({3'b0, window[7:3]});
+                if (slipped == ((window[2:0] + late) & 7) & eye >= 0 & eye < $signed({3'b0, window[12:8]})
+                    & at >= 0 & at < 32) right_at = 1;
+            end
+        end
+    endfunction
 
     task fails(input [7:0] rule);
         if (violation == 0) violation <= rule;
@@ -73,6 +85,8 @@ module ddr3_control #(
             if (place == 0) begin
                 init_done <= dat_w[0];
                 if (dat_w[0] & (modes != 5 | ~control[0])) fails(7);
+                for (lane = 0; lane < 2; lane = lane + 1) for (beat = -1; beat < 2; beat = beat + 1)
+                    if (dat_w[0] & ~right_at(windows[13 * lane +: 13], {3'b0, delay[lane]} + beat, slip[lane])) fails(8);
             end
             if (place == 1) init_error <= dat_w[0];
         end
@@ -131,13 +145,8 @@ module ddr3_control #(
                     if (~open) fails(6);
                     read = stored;
                     for (lane = 0; lane < 2; lane = lane + 1) begin
-                        right = 0;
-                        for (beat = -1; beat < 2; beat = beat + 1) begin
-                            eye = delay[lane] + 16 * beat - $signed({3'b0, windows[13 * lane + 3 +: 5]});
-                            if (slip[lane] == ((windows[13 * lane +: 3] + beat) & 7) & eye >= 0
-                                & eye < $signed({3'b0, windows[13 * lane + 8 +: 5]})) right = 1;
-                        end
-                        if (~right | ~now[5] | phase != 2 | rdphase != 2)
+                        if (~right_at(windows[13 * lane +: 13], {3'b0, delay[lane]}, slip[lane])
+                            | ~now[5] | phase != 2 | rdphase != 2)
                             for (beat = 0; beat < 8; beat = beat + 1)
                                 read[16 * beat + 8 * lane +: 8] = read[16 * beat + 8 * lane +: 8] ^ 8'h10 << slip[lane][1:0];
                     end
