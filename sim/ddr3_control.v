@@ -147,8 +147,7 @@ module ddr3_control #(
                     for (lane = 0; lane < 2; lane = lane + 1) begin
                         if (~right_at(windows[13 * lane +: 13], {3'b0, delay[lane]}, slip[lane])
                             | ~now[5] | phase != 2 | rdphase != 2)
-                            for (beat = 0; beat < 8; beat = beat + 1)
-                                read[16 * beat + 8 * lane +: 8] = read[16 * beat + 8 * lane +: 8] ^ 8'h10 << slip[lane][1:0];
+                            read[16 * delay[lane][2:0] + 8 * lane +: 8] = ~read[16 * delay[lane][2:0] + 8 * lane +: 8];
                     end
                     for (beat = 0; beat < 4; beat = beat + 1) rddata[beat] <= read[32 * beat +: 32];
                 end

@@ -61,6 +61,14 @@ def test_windows_anywhere(board):
     board.check_memory()
 
 
+@pytest.mark.parametrize(("first", "count"), [(0, 5), (27, 5), (0, 32), (9, 9)])
+def test_windows_at_either_end(first, count):
+    right = np.zeros((8, 32), bool)
+    right[1, [3, 4, 6]] = True
+    right[6, first:first + count] = True
+    assert ddr3._longest(right) == (6, first, count)
+
+
 def test_a_lane_that_is_dead(board):
     for eyes, said in (
             ((window(3, 4, 0), WINDOWS[1]), "data lines 0 to 7 read right at no delay"),
