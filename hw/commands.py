@@ -106,11 +106,13 @@ class Commands(wiring.Component):
         def next_address():
             return header.read_addr.eq(header.read_addr + header.read_stride)
 
-        # A write to DRAM takes as long as that likes.
+        # A write to DRAM or its controller takes as long as that likes.
         dram, slow = self._config.dram_words > 0, Signal()
+        late = [space for space in (Space.DRAM, Space.DRAM_CONTROL)
+                if space in registers.space_words(self._config)]
         if dram:
             m.d.sync += slow.eq((slow & ~self.bus.w_done)
-                                | (self.bus.w_en & (self.bus.space == Space.DRAM)))
+                                | (self.bus.w_en & self.bus.space.matches(*late)))
 
         # Worked out all the time, a cycle for each step: right from DECIDE on, `end` from CHECK on.
         end = Signal(26)

@@ -53,7 +53,7 @@ ACC_BITS = (8, 24)
 CURRENT_BITS = 16
 """Bits of a neuron's current, at least: of bit-planes it is the sum of all four accumulators."""
 
-SWITCHES = ("attention", "gate", "sums", "dsp_adders", "sdram")
+SWITCHES = ("attention", "gate", "sums", "dsp_adders", "sdram", "ddr3")
 """Parameters of a core that are True or False."""
 
 
@@ -97,6 +97,8 @@ class CoreConfig:
         for them, in 32-bit words: a power of two; the rings are the memory's last words.
     sdram: the DRAM is an SDR SDRAM chip behind our controller (`hw.sdram`); else it may be any
         memory behind the core's port.
+    ddr3: the DRAM is DDR3 behind LiteDRAM's controller and our buffer (`hw.ddr3`), which the host
+        initialises.
     taps, planes: entries of an engine's tap and plane tables.
     attention: with units that compute spiking attention (about 415 LUTs an engine).
     gate: with the patch gate (about 110 LUTs a drain and 220 once).
@@ -119,6 +121,7 @@ class CoreConfig:
     dram_words: int = 0
     ring_words: int = 0
     sdram: bool = False
+    ddr3: bool = False
     taps: int = 32
     planes: int = 32
     attention: bool = False
@@ -161,9 +164,12 @@ class CoreConfig:
     def _check_stream(self):
         """What DRAM and rings must be."""
         if not self.dram_words and not self.ring_words:
-            if self.sdram:
-                raise ValueError("sdram: a core without dram_words has no use for it")
+            for name in ("sdram", "ddr3"):
+                if getattr(self, name):
+                    raise ValueError(f"{name}: a core without dram_words has no use for it")
             return
+        if self.sdram and self.ddr3:
+            raise ValueError("sdram and ddr3: a core has one memory")
         if not is_power_of_two(self.dram_words) or not 1 << 12 <= self.dram_words <= 1 << 24:
             raise ValueError("dram_words must be 0 or a power of two from 4,096 to 16,777,216, "
                              f"not {self.dram_words}")
@@ -280,7 +286,7 @@ PRESETS: dict[str, CoreConfig] = {
                         dram_words=1 << 15, ring_words=128),
     "a35td": CoreConfig(engines=4, drain_engines=2, map_words=4096, weight_words=6144,
                         program_words=2048, acc_bits=12, dsp_adders=True, dram_words=1 << 24,
-                        ring_words=512),
+                        ring_words=512, ddr3=True),
     "a100t": CoreConfig(engines=12, map_words=1024, weight_words=8192),
     "a100tf": CoreConfig(engines=10, map_words=4096, weight_words=8192, attention=True, gate=True,
                          sums=True),
@@ -298,7 +304,6 @@ PRESETS: dict[str, CoreConfig] = {
 }
 """Named cores; hw.build maps boards to them. An f at the end: for Spikeformers, with attention and
 patch gate. A w at the end: with the wider accumulators that a network's weights may need. An e:
-with fewer engines for the map memory that event recordings of many pixels need. A d: with DRAM,
-for weights that do not fit on chip; "a35td" so far in simulation only. "tiny", "tinyd" and "micro"
-are for tests and quick simulation; "large" is "a35tf" with memories that no board here has, for
-simulating what does not fit."""
+with fewer engines for the map memory that event recordings of many pixels need. A d: with DRAM, for
+weights that do not fit on chip. "tiny", "tinyd" and "micro" are for tests and quick simulation;
+"large" is "a35tf" with memories that no board here has, for simulating what does not fit."""

@@ -24,7 +24,7 @@ class HostBus(wiring.Signature):
 
     space: a `registers.Space`. addr: 32-bit word address in the space. In the map space a map word
     is map_bits / 32 consecutive addresses; a write is carried out with its last one.
-    r_valid follows r_en after 4 cycles, in order; in the DRAM's space after any number, and there
+    r_valid follows r_en after 4 cycles, in order; in the DRAM's spaces after any number, and there
     one access at a time: the next one waits for r_valid, or after a write for w_done.
     """
 

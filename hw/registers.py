@@ -13,6 +13,7 @@ from enum import IntEnum
 
 from . import program
 from .config import CoreConfig
+from .ddr3_control import CONTROL_BITS, Control
 from .program import Fields
 
 PROTOCOL = 3
@@ -107,6 +108,8 @@ class Space(IntEnum):
     """Mask of the patch gate: flat position n is bit n mod 32 of word n / 32."""
     DRAM = 6
     """Of a core with the tier: engine * stream_stride + word."""
+    DRAM_CONTROL = 7
+    """Of a core with DDR3: registers of its controller (`hw.ddr3_control`)."""
 
 
 class Status(IntEnum):
@@ -198,7 +201,8 @@ def space_words(config: CoreConfig) -> dict[Space, int]:
         Space.COUNTER: COUNTER_WORDS * COUNTER_LAYERS,
         Space.REGISTER: len(Register),
         Space.GATE: config.gate_tokens // 32 if config.gate else 0,
-    } | ({Space.DRAM: config.dram_words} if config.dram_words else {})
+    } | ({Space.DRAM: config.dram_words} if config.dram_words else {}) | (
+        {Space.DRAM_CONTROL: 1 << CONTROL_BITS} if config.ddr3 else {})
 
 
 def build_number(build_id: str) -> int:
@@ -220,13 +224,15 @@ def identity(config: CoreConfig) -> int:
     """
     agreed = {name: value for name, value in config.as_dict().items() if name != "dsp_adders"
               and (name, value) not in (("drain_engines", 1), ("dram_words", 0), ("ring_words", 0),
-                                        ("sums", False), ("sdram", False))}
+                                        ("sums", False), ("sdram", False), ("ddr3", False))}
     header = [[field for field in word if config.dram_words
                or field[0] not in program.STREAM_FIELDS] for word in program.HEADER]
     contract = {"protocol": PROTOCOL, "config": agreed, "request": REQUEST,
                 "reply": REPLY, "program": [header, program.ENGINE, program.PLANE,
                                             program.TAP, program.ROW_HEADER],
                 "counters": COUNTERS}
+    if config.ddr3:
+        contract["dram_control"] = {register.name: register.value for register in Control}
     text = json.dumps(contract, sort_keys=True, separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 

@@ -17,11 +17,11 @@ from amaranth.lib.cdc import AsyncFFSynchronizer, FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
+from .ddr3 import memory_ports
 from .ethernet.mii import MII, MIN_CLOCK_HZ, Mii
 from .ethernet.rgmii import RGMII, Rgmii
 from .ethernet.udp import UdpHost
 from .registers import DEFAULT_BAUD
-from .stream import DramPort
 from .top import SerialTop
 from .uart import divisor_for
 
@@ -61,7 +61,8 @@ class Shell(wiring.Component):
     50 ms from a byte on the line, either way, so steadily lit under traffic. Error: 1 s from a
     framing error, a damaged or lost frame or a run stopped at its cycle limit.
     mii or rgmii, phy_reset, where there is Ethernet: the PHY's pins; 1 while it is to be in reset.
-    dram: the memory of a core with one, which no reset of the shell concerns.
+    dram, dram_control: the memory of a core with one, which no reset of the shell concerns, and the
+    registers of its controller (`top.Top`).
 
     A reset stops the core and forgets frames received and replies not sent. Memories keep their
     content. A byte already leaving leaves whole (`top.SerialTop`); then `tx` stays 1.
@@ -86,7 +87,7 @@ class Shell(wiring.Component):
             "rx": In(1, init=1), "tx": Out(1, init=1),
             "reset_button": In(1), "locked": In(1, init=1), "leds": Out(len(LEDS), init=1),
         } | ({phy: Out(PHYS[phy]), "phy_reset": Out(1, init=1)} if phy else {})
-          | ({"dram": Out(DramPort())} if config.dram_words else {}))
+          | memory_ports(config))
 
     def elaborate(self, platform):
         m = Module()
@@ -95,8 +96,8 @@ class Shell(wiring.Component):
             break_cycles=self._break_cycles, build=self._build,
             ethernet=self._phy is not None)
 
-        if self._config.dram_words:
-            wiring.connect(m, serial.dram, wiring.flipped(self.dram))
+        for name in memory_ports(self._config):
+            wiring.connect(m, getattr(serial, name), wiring.flipped(getattr(self, name)))
 
         # The first synchroniser catches a cause that is shorter than a cycle or comes while the
         # clock stands; but its output rises at any time, so a second one follows.

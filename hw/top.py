@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-from amaranth import Module, ResetInserter, Signal
+from amaranth import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
 from .core import Core
 from .datagrams import UDP, Datagrams
+from .ddr3 import ControlBridge, memory_ports
 from .link import Link
-from .registers import DEFAULT_BAUD, FIRST_IP
-from .stream import DramPort
+from .registers import DEFAULT_BAUD, FIRST_IP, Space
 from .uart import UartReceiver, UartSender, divisor_for
 
 
@@ -28,7 +28,8 @@ class Top(wiring.Component):
     core: another core with the ports of `core.Core`, for tests.
     build: 64 bits that tell the build, in registers BUILD_LOW and BUILD_HIGH.
     ethernet: whether the board has an address, `ip`.
-    dram: the memory of a core with one.
+    dram, dram_control: the memory of a core with one, and the registers of its controller where
+    the host initialises that.
     """
 
     def __init__(self, config: CoreConfig, *, core: wiring.Component | None = None,
@@ -39,7 +40,7 @@ class Top(wiring.Component):
             "rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)),
             "reset": In(1), "busy": Out(1), "error": Out(1),
             "divisor": Out(20), "restore_divisor": In(1), "ip": Out(32),
-        } | ({"dram": Out(DramPort())} if config.dram_words else {}))
+        } | memory_ports(config))
 
     def elaborate(self, platform):
         m = Module()
@@ -51,7 +52,10 @@ class Top(wiring.Component):
         m.submodules.core = core
         wiring.connect(m, wiring.flipped(self.rx), link.rx)
         wiring.connect(m, link.tx, wiring.flipped(self.tx))
-        wiring.connect(m, link.bus, core.bus)
+        if self._config.ddr3:
+            self._split(m, link.bus, core.bus)
+        else:
+            wiring.connect(m, link.bus, core.bus)
         m.d.comb += [
             core.reset.eq(link.core_reset),
             core.start.eq(link.start), core.stop_after.eq(link.stop_after),
@@ -63,6 +67,24 @@ class Top(wiring.Component):
             wiring.connect(m, core.dram, wiring.flipped(self.dram))
             m.d.comb += link.run_fault.eq(core.fault)
         return m
+
+    def _split(self, m, bus, to_core):
+        """The host's accesses go to the core, or to the registers of its memory's controller."""
+        bridge = ControlBridge()
+        m.submodules.bridge = ResetInserter(self.reset)(bridge)
+        wiring.connect(m, bridge.control, wiring.flipped(self.dram_control))
+        own = bus.space == Space.DRAM_CONTROL
+        for target, chosen in ((to_core, ~own), (bridge.bus, own)):
+            m.d.comb += [
+                target.space.eq(bus.space), target.addr.eq(bus.addr),
+                target.w_data.eq(bus.w_data),
+                target.w_en.eq(bus.w_en & chosen), target.r_en.eq(bus.r_en & chosen),
+            ]
+        m.d.comb += [
+            bus.r_valid.eq(to_core.r_valid | bridge.bus.r_valid),
+            bus.w_done.eq(to_core.w_done | bridge.bus.w_done),
+            bus.r_data.eq(Mux(bridge.bus.r_valid, bridge.bus.r_data, to_core.r_data)),
+        ]
 
 
 class SerialTop(wiring.Component):
@@ -81,7 +103,7 @@ class SerialTop(wiring.Component):
     active: a byte comes in or leaves. error: a pulse per framing error, damaged or lost frame, and
     run stopped at its cycle limit.
     udp, ip, where there is Ethernet: `datagrams.UDP`, and the board's address.
-    dram: see `Top`.
+    dram, dram_control: see `Top`.
     """
 
     def __init__(self, config: CoreConfig, *, core: wiring.Component | None = None,
@@ -94,14 +116,14 @@ class SerialTop(wiring.Component):
             "rx": In(1, init=1), "tx": Out(1, init=1), "reset": In(1), "busy": Out(1),
             "active": Out(1), "error": Out(1),
         } | ({"udp": Out(UDP), "ip": Out(32)} if ethernet else {})
-          | ({"dram": Out(DramPort())} if config.dram_words else {}))
+          | memory_ports(config))
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.top = top = Top(self._config, core=self._core, default_baud=self._baud,
                                      build=self._build, ethernet=self._ethernet)
-        if self._config.dram_words:
-            wiring.connect(m, top.dram, wiring.flipped(self.dram))
+        for name in memory_ports(self._config):
+            wiring.connect(m, getattr(top, name), wiring.flipped(getattr(self, name)))
         m.submodules.receiver = receiver = UartReceiver(break_cycles=self._break)
         m.submodules.sender = sender = UartSender()
         divisor = Signal(20, init=divisor_for(self._config.clock_hz, self._baud))

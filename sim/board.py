@@ -36,6 +36,7 @@ from sw.errors import SpikeTicketError
 
 if TYPE_CHECKING:
     from amaranth import Module, Signal
+    from amaranth.lib.wiring import Component
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 DEFAULT_PRESET = BOARDS["sim"].preset
@@ -218,17 +219,18 @@ def compile_verilog(sources: Callable[[], Mapping[str, str]], library: Path, *,
         bar.update()
 
 
-def gateware(config: CoreConfig) -> str:
-    """Verilog of the simulated board."""
+def gateware(config: CoreConfig, behind: Component | None = None) -> str:
+    """Verilog of the simulated board. behind: see `top_level`."""
     from amaranth.back import verilog
 
-    top, ports = top_level(config, build_number(build_key(config)))
+    top, ports = top_level(config, build_number(build_key(config)), behind)
     return verilog.convert(top, name="top", ports=ports, strip_internal_attrs=True)
 
 
-def top_level(config: CoreConfig, number: int = 0) -> tuple[Module, list[Signal]]:
+def top_level(config: CoreConfig, number: int = 0, behind: Component | None = None
+              ) -> tuple[Module, list[Signal]]:
     """`Top` and `Datagrams` with registered ports and no reset input, and the ports; where there is
-    DRAM, the memory, too (`sim.dram`). number: of the build.
+    DRAM, the memory, too. number: of the build. behind: the memory, None: that of `sim.dram`.
 
     Without a combinational path from any input, Verilator evaluates the design once a cycle.
     """
@@ -263,11 +265,14 @@ def top_level(config: CoreConfig, number: int = 0) -> tuple[Module, list[Signal]
         port("udp_tx_ip", 32).eq(udp.tx_ip), port("udp_tx_port", 16).eq(udp.tx_port),
     ]
     if config.dram_words:
-        m.submodules.dram = dram = memory(config)
+        m.submodules.dram = dram = behind or memory(config)
         wiring.connect(m, top.dram, dram.port)
-    if config.sdram:
-        m.d.sync += [port("sdram_violation", 8).eq(dram.violation),
-                     dram.stuck.eq(port("sdram_stuck", 32))]
+    if config.sdram or config.ddr3:
+        m.d.sync += [port("chip_violation", 8).eq(dram.violation),
+                     dram.stuck.eq(port("chip_stuck", 32))]
+    if config.ddr3:
+        wiring.connect(m, top.dram_control, dram.control)
+        m.d.sync += dram.windows.eq(port("chip_windows", 26))
     with m.If(port("udp_give")):
         m.d.sync += [
             udp.rx.valid.eq(1), udp.rx.payload.data.eq(port("udp_data", 8)),
@@ -300,10 +305,12 @@ class SimTransport(Transport):
             "cycles": (number, handle), "send": (None, handle, ctypes.c_char_p, number),
             "run": (number, handle, number), "step": (None, handle, number),
             "receive": (number, handle, ctypes.c_char_p, number)})
-        if self.config.sdram:
-            self._bind({"sdram_violation": (ctypes.c_uint32, handle),
-                        "sdram_stuck": (None, handle, ctypes.c_uint16, ctypes.c_uint16)})
-        self._board = self._library.board_new()
+        self._has_chip = self.config.sdram or self.config.ddr3
+        if self._has_chip:
+            self._bind({"chip_violation": (ctypes.c_uint32, handle),
+                        "chip_stuck": (None, handle, ctypes.c_uint16, ctypes.c_uint16),
+                        "chip_windows": (None, handle, ctypes.c_uint32)})
+        self._board = self._new()
         self._passed = 0.0  # seconds of boards before this one, and of waits for nothing
         if baud is not None:
             self.set_baud(baud)
@@ -313,6 +320,15 @@ class SimTransport(Transport):
         for name, (result, *arguments) in functions.items():
             function = getattr(self._library, f"board_{name}")
             function.restype, function.argtypes = result, arguments
+
+    def _new(self) -> int:
+        """A board as after configuration."""
+        board = self._library.board_new()
+        if self.config.ddr3:
+            from sim.ddr3 import WINDOW_BITS, WINDOWS
+
+            self._library.board_chip_windows(board, WINDOWS[0] | WINDOWS[1] << WINDOW_BITS)
+        return board
 
     @property
     def cycles(self) -> int:
@@ -329,13 +345,13 @@ class SimTransport(Transport):
         return self._library.board_run(self._board, int(timeout * self.config.clock_hz))
 
     def take(self) -> bytes:
-        """The bytes that have come. Raises SpikeTicketError if an SDRAM chip's rules were broken.
-        """
-        broken = self._library.board_sdram_violation(self._board) if self.config.sdram else 0
+        """The bytes that have come. Raises SpikeTicketError if a DRAM chip's rules were broken."""
+        broken = self._has_chip and self._library.board_chip_violation(self._board)
         if broken:
-            from sim.sdram import violated
+            from sim import ddr3, sdram
 
-            raise SpikeTicketError(f"{self.name}: {violated(broken)}")
+            chip = sdram if self.config.sdram else ddr3
+            raise SpikeTicketError(f"{self.name}: {chip.violated(broken)}")
         waiting = self._library.board_run(self._board, 0)
         buffer = ctypes.create_string_buffer(max(1, waiting))
         count = self._library.board_receive(self._board, buffer, waiting)
@@ -352,7 +368,7 @@ class SimTransport(Transport):
         """A fresh board: every memory and register as after configuration."""
         self._passed = self.now()
         self._library.board_free(self._board)
-        self._board = self._library.board_new()
+        self._board = self._new()
 
     def now(self) -> float:
         return self._passed + self.cycles / self.config.clock_hz
@@ -366,8 +382,14 @@ class SimTransport(Transport):
         self._library.board_step(self._board, cycles)
 
     def stick(self, low: int = 0, high: int = 0) -> None:
-        """Data lines of the SDRAM chip, bits of a number, that read as 0, or as 1, from now on."""
-        self._library.board_sdram_stuck(self._board, low, high)
+        """Data lines of the DRAM chip, bits of a number, that read as 0, or as 1, from now on."""
+        self._library.board_chip_stuck(self._board, low, high)
+
+    def set_windows(self, first: int, second: int) -> None:
+        """Where the lanes of the DDR3 chip read right from now on, see `sim/ddr3_control.v`."""
+        from sim.ddr3 import WINDOW_BITS
+
+        self._library.board_chip_windows(self._board, first | second << WINDOW_BITS)
 
     def reset(self) -> None:
         """Nothing to do: there is no line that could be out of step."""

@@ -1,5 +1,5 @@
-"""The memory behind a core's DRAM port in simulation: an SDRAM chip with its controller where the
-core has that (`sim.sdram`), else the memory of `sim/dram.v`."""
+"""The memory behind a core's DRAM port in simulation: an SDRAM chip with its controller
+(`sim.sdram`) or DDR3 (`sim.ddr3`) where the core has that, else the memory of `sim/dram.v`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hw.core import Core
 from hw.stream import DramPort
 from sw.core.dram_timing import SIMULATED
 
-from . import sdram
+from . import ddr3, sdram
 
 _VERILOG = Path(__file__).with_name("dram.v")
 
@@ -23,6 +23,8 @@ def verilog(config: CoreConfig) -> tuple[Path, ...]:
     """Files with the modules that a core's memory instantiates."""
     if not config.dram_words:
         return ()
+    if config.ddr3:
+        return ddr3.VERILOG
     return sdram.VERILOG if config.sdram else (_VERILOG,)
 
 
@@ -35,20 +37,20 @@ class SimulatedDram(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        pins = {}
-        for name, member in DramPort().members.items():
-            # Out of the user is into the memory.
-            pins[f"{'i' if member.flow == Out else 'o'}_{name}"] = getattr(self.port, name)
         timing = SIMULATED
         m.submodules.memory = Instance(
             "simulated_dram", p_WORDS=self._words, p_LATENCY=timing.latency,
             p_INTERVAL=timing.interval, p_PAUSE=timing.pause, p_REST=timing.rest,
-            i_clk=ClockSignal("sync"), **pins)
+            i_clk=ClockSignal("sync"),
+            **ddr3.pins(DramPort(), self.port))
         return m
 
 
-def memory(config: CoreConfig) -> SimulatedDram | sdram.SimulatedSdram:
-    """What a core of this configuration has at its port."""
+def memory(config: CoreConfig, *, initialised: bool = False
+           ) -> SimulatedDram | sdram.SimulatedSdram | ddr3.SimulatedDdr3:
+    """What a core of this configuration has at its port. initialised: see `SimulatedDdr3`."""
+    if config.ddr3:
+        return ddr3.SimulatedDdr3(config, initialised=initialised)
     return sdram.SimulatedSdram(config) if config.sdram else SimulatedDram(config)
 
 
@@ -66,7 +68,7 @@ class CoreWithDram(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.core = core = self._core
-        m.submodules.dram = dram = memory(core.config)
+        m.submodules.dram = dram = memory(core.config, initialised=True)
         wiring.connect(m, core.dram, dram.port)
         if core.config.sdram:
             m.d.comb += self.violation.eq(dram.violation)

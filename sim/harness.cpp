@@ -22,14 +22,18 @@ struct Datagram {
     uint64_t there = 0;     // cycle at which all of it has arrived
 };
 
-// Boards without an SDRAM chip have none of its ports.
+// Boards without a DRAM chip have none of its ports.
 template <class T> uint32_t violation_of(const T& top) {
-    if constexpr (requires { top.sdram_violation; }) return top.sdram_violation;
+    if constexpr (requires { top.chip_violation; }) return top.chip_violation;
     return 0;
 }
 
 template <class T> void stick_lines(T& top, uint16_t low, uint16_t high) {
-    if constexpr (requires { top.sdram_stuck; }) top.sdram_stuck = uint32_t(high) << 16 | low;
+    if constexpr (requires { top.chip_stuck; }) top.chip_stuck = uint32_t(high) << 16 | low;
+}
+
+template <class T> void set_windows(T& top, uint32_t windows) {
+    if constexpr (requires { top.chip_windows; }) top.chip_windows = windows;
 }
 
 struct Board {
@@ -200,12 +204,17 @@ uint64_t board_receive(void* handle, uint8_t* data, uint64_t room) {
     return count;
 }
 
-// Which of its SDRAM chip's rules were broken, 0 for none (sim/sdram.py).
-uint32_t board_sdram_violation(void* handle) { return violation_of(*static_cast<Board*>(handle)->top); }
+// Which of its DRAM chip's rules were broken, 0 for none (sim/sdram.py, sim/ddr3.py).
+uint32_t board_chip_violation(void* handle) { return violation_of(*static_cast<Board*>(handle)->top); }
 
 // Data lines of the chip that read as 0, and as 1, from now on.
-void board_sdram_stuck(void* handle, uint16_t low, uint16_t high) {
+void board_chip_stuck(void* handle, uint16_t low, uint16_t high) {
     stick_lines(*static_cast<Board*>(handle)->top, low, high);
+}
+
+// Where the lanes of a DDR3 chip read right (sim/ddr3_control.v).
+void board_chip_windows(void* handle, uint32_t windows) {
+    set_windows(*static_cast<Board*>(handle)->top, windows);
 }
 
 }  // extern "C"

@@ -13,9 +13,11 @@ import pytest
 
 from hw import registers
 from hw.boards import BOARDS, DEVICES
-from hw.build import artix, build, clocks, ecp5, fit, listing, report, tools, yosys
+from hw.build import artix, build, clocks, ecp5, fit, listing, litedram, report, tools, yosys
+from hw.build.design import LITEDRAM
 from hw.build.request import BITSTREAMS, request
 from hw.config import PRESETS
+from hw.ddr3_control import MODES, READ_PHASE, WRITE_PHASE, Control
 from sw.cli.app import main
 from sw.compile import tokens
 from sw.errors import SpikeTicketError
@@ -83,7 +85,10 @@ def _ulx3s(tmp_path, *more):
     (["--board", "arty_a7", "--baud", "13000000"], r"--baud 13000000 is outside 9600..12000000"),
     (["--board", "ulx3s_85f", "--baud", "4000000"], r"outside 9600..3000000, what ulx3s_85f"),
     (["--board", "ulx3s_85f", "--ethernet"], r"ulx3s_85f has no Ethernet PHY.*: arty.*, versa"),
-    (["--board", "arty_a7", "--preset", "a35td"], r"arty_a7's memory has no controller yet"),
+    (["--board", "ecpix5_85f", "--preset", "a35td"], r"not for ecpix5_85f, .* not DDR3 with a con"),
+    (["--board", "arty_a7", "--preset", "e45d"], r"not for arty_a7, which has not an SDR SDRAM"),
+    (["--board", "arty_a7", "--preset", "tinyd"], r"memory of the kind that is simulated"),
+    (["--board", "arty_a7", "--preset", "a35td", "--clock", "80"], r"--clock 80: .* for 100 MHz"),
     (["--board", "arty_a7", "--ethernet", "--clock", "40"], r"--clock 40 is too slow .* 50 MHz"),
     (["--board", "arty_a7", "--seed", "1", "--seeds", "2"], "exclude each other"),
     (["--board", "arty_a7", "--seeds", "0"], r"--seeds 0 is outside 1..100"),
@@ -573,7 +578,82 @@ def test_sdram_of_the_ulx3s():
     assert "CLKOS2" not in plain.rtlil
 
 
+def test_ddr3_of_the_arty():
+    """Pins as on the schematic, standards of 1.35 V; LiteDRAM's core has the PLL, and a buffer or a
+    cell of its own for every line of the chip."""
+    without, wanted = (request("arty_a7", preset=name) for name in ("a35t", "a35td"))
+    plain, design = (build.prepare(one.board, one.config, one.baud, core=False)
+                     for one in (without, wanted))
+    sites = ("K6 U9 V9 N5 U8 P5 P3 M4 R2 M6 N4 T1 N6 R7 V6 U7 R8 V7 R6 U6 T6 T8 R1 P4 P2 N2 N1 U2 "
+             "V2 K5 L3 K3 L6 M3 M1 L4 M2 V4 T5 U4 V5 V1 T3 U3 R3 L1 U1 R5")
+    more = {pin.pin: dict(pin.attributes) for pin in design.pins
+            if pin not in plain.pins}
+    assert more.keys() == set(sites.split())
+    differential = {"U9", "V9", "N2", "N1", "U2", "V2"}
+    assert {pin for pin in more if more[pin]["IOSTANDARD"] == "DIFF_SSTL135"} == differential
+    assert {more[pin]["IOSTANDARD"] for pin in more.keys() - differential} == {"SSTL135"}
+    assert sum("IN_TERM" in attributes for attributes in more.values()) == 16
+    assert design.rtlil.count(f"cell \\{LITEDRAM} ") == 1 and design.pll is None
+    vref = "set_property INTERNAL_VREF 0.675 [get_iobanks 34]"
+    assert vref in artix.constraints(design) and vref not in artix.constraints(plain)
+    assert "ars_ff1" in artix.vivado_script(design) and "ars_ff1" not in artix.vivado_script(plain)
+
+
+def test_litedrams_core():
+    """What the generator writes: the cells of the PHY, one module, nothing that depends on the day.
+    """
+    text = litedram.rtlil("one.litedram")
+    cells = {name: text.count(f"  cell \\{name} ") for name in (
+        "OSERDESE2", "ISERDESE2", "IDELAYE2", "IDELAYCTRL", "OBUFDS", "IOBUFDS", "IOBUF",
+        "PLLE2_ADV")}
+    # dq 16, dm 2, dqs 2, clock, address 14, bank 3, and seven more lines of commands
+    assert cells == {"OSERDESE2": 16 + 2 + 2 + 1 + 14 + 3 + 7, "ISERDESE2": 16, "IDELAYE2": 16,
+                     "IDELAYCTRL": 1, "OBUFDS": 1, "IOBUFDS": 2, "IOBUF": 16, "PLLE2_ADV": 1}
+    assert re.findall(r"^module (\S+)", text, re.MULTILINE) == ["\\one.litedram"]
+    assert "Date" not in litedram.verilog() and "//" not in litedram.verilog()
+
+
+def test_litedram_is_missing(capsys, programs, monkeypatch, tmp_path):
+    """The error names the extra that has it."""
+    monkeypatch.setattr(litedram, "PACKAGE", "litedram-that-nobody-has")
+    litedram.verilog.cache_clear()
+    code, _, err = _run(capsys, "--board", "arty_a7", "--preset", "a35td", "--output",
+                        tmp_path / "out")
+    assert code == 2 and err.count("\n") == 1
+    assert re.search(r"a core with DDR3 needs the Python package .*spiketicket\[dram\]", err)
+
+
+def test_litedram_of_another_version():
+    """A register that is elsewhere is not written to: the build ends with its name."""
+    rows = [f"csr_register,{name},{4 * place.value:#x},1,rw"
+            for name, place in Control.__members__.items()]
+    litedram.check_registers("\n".join(rows))
+    rows[7] = rows[7].replace("0x81", "0x82")
+    for wrong in (rows, rows[:7]):
+        with pytest.raises(SpikeTicketError, match=r"ddrphy_rdly_dq_rst at .*, not at 517"):
+            litedram.check_registers("\n".join(wrong))
+
+
+def test_litedram_with_other_modes():
+    """What its own software would do to the chip is what our host does, or the build ends."""
+    def header(modes, phases):
+        lines = [f"sdram_dfii_pi0_address_write({mode:#x});\n"
+                 f"sdram_dfii_pi0_baddress_write({bank});\n"
+                 "command_p0(DFII_COMMAND_RAS|DFII_COMMAND_CAS|DFII_COMMAND_WE|DFII_COMMAND_CS);"
+                 for bank, mode in modes]
+        return "\n".join([f"#define SDRAM_PHY_RDPHASE {phases[0]}",
+                          f"#define SDRAM_PHY_WRPHASE {phases[1]}", *lines])
+
+    litedram.check_modes(header(MODES, (READ_PHASE, WRITE_PHASE)))
+    for modes, phases in ((MODES[::-1], (2, 3)), (MODES, (1, 3)), (MODES[:3], (2, 3)),
+                          ([*MODES[:3], (0, 0x920)], (2, 3))):
+        with pytest.raises(SpikeTicketError, match="sets up the chip in another way"):
+            litedram.check_modes(header(modes, phases))
+
+
 def test_reports_say_which_dram():
+    arty = report._dram(request("arty_a7", preset="a35td"))
+    assert arty.startswith("256 MB DDR3L SDRAM, MT41K128M16JT-125; weights stream through ")
     told = {name: report._dram(request("ulx3s_85f", preset=name)) for name in ("e45", "e45d")}
     assert told["e45"] == ""
     assert told["e45d"] == ("32 MB SDR SDRAM, MT48LC16M16A2 or one like it; weights stream through "

@@ -95,7 +95,8 @@ def test_sums_equal_the_totals(hierarchy):
     ("shell.serial.top.core.cluster0.drain.passes.queue0", "engine.drain"),
     ("shell.serial.top.core.cluster0.engine0", "engine (wiring)"),
     ("shell.serial.top.core.cluster0", "engine (wiring)"), ("shell.serial.top.core.map0", "map"),
-    ("sdram.fsm", "sdram"), ("sdram_pads", "sdram"),
+    ("sdram.fsm", "sdram"), ("sdram_pads", "sdram"), ("ddr3.arrived", "ddr3"),
+    ("litedram", "ddr3"), ("shell.serial.top.bridge", "ddr3"),
     ("shell.serial.top.core.streamer", "streamer"),
     ("shell.serial.top.link.receiver.cobs", "link"), ("shell.serial.sender", "uart"),
     ("pll", usage.OTHER), (None, usage.OTHER)])

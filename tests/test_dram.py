@@ -28,8 +28,9 @@ from sw.study.workloads import layer, random_weights
 from tests.test_core import check_case, write_cases
 
 CONFIG = PRESETS["tinyd"]
-MEMORIES = {"any": CONFIG, "sdram": replace(CONFIG, sdram=True, clock_hz=80_000_000)}
-"""The same core with either memory."""
+MEMORIES = {"any": CONFIG, "sdram": replace(CONFIG, sdram=True, clock_hz=80_000_000),
+            "ddr3": replace(CONFIG, ddr3=True)}
+"""The same core with each kind of memory."""
 
 
 @settings(max_examples=30, deadline=None)
@@ -52,10 +53,10 @@ def test_streamer():
     run_bench(Streamer(CONFIG), "sim.units.stream.bench", config=CONFIG.as_dict(), seed=1)
 
 
-@pytest.mark.parametrize("sdram", [False, True])
-def test_regression(sdram, tmp_path):
+@pytest.mark.parametrize("memory", [{}, {"sdram": True}, {"ddr3": True}])
+def test_regression(memory, tmp_path):
     """Small networks with every kind of layer, some aborted in the middle: spikes and cycles."""
-    config = replace(regression.STREAMED, sdram=sdram)
+    config = replace(regression.STREAMED, **memory)
     cases = [regression.make_case(seed, config) for seed in regression.SEEDS[:4]]
     regression.write_cases(tmp_path, cases)
     regression.run_gateware(tmp_path, config)

@@ -36,7 +36,7 @@ def case(board):
 def test_it_says_what_it_has(board):
     found = board.identify()
     assert found.dram_bytes == 4 * CONFIG.dram_words and found.dram_passed is None
-    assert found.preset == ("" if board.config.sdram else "tinyd")
+    assert found.preset == ("tinyd" if board.config == CONFIG else "")
 
 
 def check_board(board, image, inputs, expected):

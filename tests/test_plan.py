@@ -204,7 +204,7 @@ def test_a_gated_ticket_is_planned_for_the_core_that_has_a_gate(tmp_path, capsys
 def test_a_network_without_attention_takes_the_smaller_core():
     board = BOARDS["arty_a7"]
     assert cores.choose(board, network(4)) == ("a35t", board.config)
-    assert board.presets == ("a35t", "a35tw", "a35te", "a35tf")
+    assert board.presets == ("a35t", "a35tw", "a35te", "a35tf", "a35td")
     first, *others = network(4).layers
     heavy = Synapses(np.full((4, 1, 5, 5), 127, np.int8), padding=2, bits=8)     # 25 x 127
     wide = replace(network(4), layers=(replace(first, synapses=(heavy,)), *others))

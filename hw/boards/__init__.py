@@ -16,7 +16,8 @@ class Board:
     platform: module and class in `amaranth_boards`. clock_hz: of the core, made by a PLL where it
     is not the oscillator's. max_baud: what the board's USB bridge takes. usb: vendor, product and
     interface of the bridge's serial port. phy: kind of its Ethernet PHY, "mii" or "rgmii"; "" where
-    there is none. sdram: what its SDR SDRAM chip is, "" where there is none.
+    there is none. sdram, ddr3: what its SDR SDRAM or DDR3 chip is, "" where there is none that we
+    have a controller for.
     """
 
     name: str
@@ -30,17 +31,24 @@ class Board:
     usb: tuple[int, int, int] | None = None
     phy: str = ""
     sdram: str = ""
+    ddr3: str = ""
 
     @property
     def presets(self) -> tuple[str, ...]:
         """Its cores: `preset`, and those with wider accumulators, with a larger map memory, with
         attention and patch gate, or with the board's DRAM, where there are others."""
-        ends = ("", "w", "e", "f", *(("d",) if self.sdram else ()))
+        ends = ("", "w", "e", "f", *(("d",) if self.dram else ()))
         return tuple(name for end in ends if (name := f"{self.preset}{end}") in PRESETS)
+
+    @property
+    def dram(self) -> str:
+        """What its memory chip is, of either kind."""
+        return self.sdram or self.ddr3
 
     def has_memory_of(self, config: CoreConfig) -> bool:
         """Whether what a core has behind its DRAM port, if anything, is on the board."""
-        return not config.dram_words or (config.sdram and self.sdram != "")
+        return not config.dram_words or (config.sdram and self.sdram != "") or (
+            config.ddr3 and self.ddr3 != "")
 
     @property
     def config(self) -> CoreConfig:
@@ -83,12 +91,14 @@ FT2232H, FT231X = (0x0403, 0x6010, 1), (0x0403, 0x6015, 0)
 """FTDI's USB bridges: vendor, product, interface of the serial line (the FT2232H has JTAG on its
 first)."""
 
+ARTY_DDR3 = "256 MB DDR3L SDRAM, MT41K128M16JT-125"
+
 BOARDS: dict[str, Board] = {board.name: board for board in (
     Board("sim", "simulated board: the gateware of arty_a7 in Verilator", "a35t", "XC7A35T"),
     Board("arty_a7", "Digilent Arty A7-35T", "a35t", "XC7A35T", "xc7a35ticsg324-1L",
-          ("arty_a7", "ArtyA7_35Platform"), usb=FT2232H, phy="mii"),
+          ("arty_a7", "ArtyA7_35Platform"), usb=FT2232H, phy="mii", ddr3=ARTY_DDR3),
     Board("arty_a7_100", "Digilent Arty A7-100T", "a100t", "XC7A100T", "xc7a100ticsg324-1L",
-          ("arty_a7", "ArtyA7_100Platform"), usb=FT2232H, phy="mii"),
+          ("arty_a7", "ArtyA7_100Platform"), usb=FT2232H, phy="mii", ddr3=ARTY_DDR3),
     Board("ulx3s_85f", "Radiona ULX3S with LFE5U-85F", "e45", "LFE5U-85F", "LFE5U-85F-6BG381",
           ("ulx3s", "ULX3S_85F_Platform"), 80_000_000, 3_000_000, usb=FT231X,
           sdram="32 MB SDR SDRAM, MT48LC16M16A2 or one like it"),

@@ -38,6 +38,8 @@ def constraints(design: Design) -> str:
                  f"[get_ports {design.clock_port}]")
     lines += [f"create_clock -name {port} -period {1e9 / PHY_CLOCK_HZ:.3f} [get_ports {port}]"
               for port in design.phy_clocks]
+    # The data lines' inputs compare with half of their 1.35 V, which the bank makes.
+    lines += ["set_property INTERNAL_VREF 0.675 [get_iobanks 34]"] * design.config.ddr3
     return "\n".join(lines) + "\n"
 
 
@@ -47,6 +49,11 @@ def vivado_script(design: Design) -> str:
     apart = "" if not design.phy_clocks else (
         "set_clock_groups -asynchronous -group [get_clocks -include_generated_clocks oscillator]"
         + "".join(f" -group [get_clocks {port}]" for port in design.phy_clocks) + "\n")
+    # LiteDRAM's synchronisers of resets, as its own constraints have them.
+    resets = "" if not design.config.ddr3 else """\
+set_false_path -quiet -to [get_pins -quiet -filter {REF_PIN_NAME == PRE} -of_objects \\
+    [get_cells -quiet -hierarchical -filter {ars_ff1 == TRUE || ars_ff2 == TRUE}]]
+"""
     return f"""\
 # Vivado in batch mode: vivado -mode batch -source build.tcl
 read_verilog design.v
@@ -58,7 +65,7 @@ synth_design -top {TOP} -part {design.board.part} -flatten_hierarchy rebuilt
 set_false_path -quiet -to [get_cells -quiet -hier -filter {{amaranth.vivado.false_path == "TRUE"}}]
 set_false_path -quiet -to [get_pins -quiet -of [get_cells -quiet -hier \\
     -filter {{amaranth.vivado.false_path_pre == "TRUE"}}] -filter {{REF_PIN_NAME == PRE}}]
-{apart}opt_design
+{resets}{apart}opt_design
 place_design -directive Explore
 phys_opt_design
 route_design -directive Explore

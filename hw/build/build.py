@@ -21,7 +21,7 @@ from pathlib import Path
 from hw import registers
 from hw.boards import DEVICES
 
-from . import artix, clocks, ecp5, estimate, fit, networks, report, tools, usage, yosys
+from . import artix, clocks, ecp5, estimate, fit, litedram, networks, report, tools, usage, yosys
 from .design import TOP, Design, prepare
 from .request import BITSTREAMS, PLACE, Request
 
@@ -155,9 +155,10 @@ def build(wanted: Request, progress: Progress, *, force: bool = False) -> tuple[
     toolchain, missing = choose_toolchain(wanted.toolchain, wanted.family)
     if toolchain == "open":
         artix.databases(wanted.board.part)
+    own = {litedram.PACKAGE: litedram.version()} if wanted.config.ddr3 else {}
     progress("elaborate", f"{wanted.board.name}, {wanted.preset}")
     design = prepare(wanted.board, wanted.config, wanted.baud, ethernet=wanted.ethernet)
-    versions = tool_versions(toolchain)
+    versions = tool_versions(toolchain) | own
     identity = build_id(wanted, design, toolchain, versions)
     earlier = None if force else finished(wanted.output, identity)
     if earlier is not None:

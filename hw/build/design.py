@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from amaranth import ClockDomain, ClockSignal, Const, Instance, Module, ResetInserter, Signal
+from amaranth import Cat, ClockDomain, ClockSignal, Const, Instance, Module, ResetInserter, Signal
 from amaranth.back import rtlil
 from amaranth.build import Platform
 from amaranth.lib import io, wiring
@@ -20,11 +21,14 @@ from amaranth.lib.cdc import FFSynchronizer
 from hw.boards import DEVICES, Board
 from hw.config import CoreConfig
 from hw.core import Core
+from hw.ddr3 import ControlPort, Ddr3Buffer, LinePort, instance_ports
+from hw.ddr3_control import CONTROL_BITS
 from hw.ethernet.rgmii import OSCILLATOR_HZ
 from hw.sdram import Sdram
 from hw.sdram_pads import PHASE, SdramPads
 from hw.shell import LEDS, Shell
 
+from . import litedram
 from .clocking import Pll, PllParameters, parameters, sync_domain
 
 TOP = "spiketicket"
@@ -37,6 +41,9 @@ _FREE_LEDS = {"arty_a7": (("led", 0), ("led", 1), ("led", 2)),
               "ecpix5_85f": (("rgb_led", 0, "g"), ("rgb_led", 1, "b"), ("rgb_led", 2, "r"))}
 _BUTTONS = {"arty_a7": ("rst", 0), "arty_a7_100": ("rst", 0), "ecpix5_85f": ("rst", 0),
             "versa_ecp5": ("rst", 0), "ulx3s_85f": ("button_fire", 0)}
+
+LITEDRAM = f"{TOP}.litedram"
+"""Name of LiteDRAM's module in the design: like one of ours, so that its cells are found."""
 
 PHY_CLOCK_HZ = 25_000_000
 """Of the clocks from a PHY, and of the one that one on MII needs."""
@@ -94,13 +101,17 @@ class BoardTop(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         self.clock_in_hz = round(platform.default_clk_frequency)
-        self.pll = parameters(self._family, self.clock_in_hz, self._config.clock_hz)
+        self.pll = (None if self._config.ddr3 else
+                    parameters(self._family, self.clock_in_hz, self._config.clock_hz))
 
         clock = platform.request(platform.default_clk, dir="-")
         self.phy_clocks = ()
         self.clock_port = (clock.p if isinstance(clock, io.DifferentialPort) else clock.io).name
-        m.submodules.pll = pll = Pll(self._family, self.pll,
-                                     PHASE if self._config.sdram else None)
+        if self._config.ddr3:
+            pll = LitedramClock(Signal(), Signal(), Signal())
+        else:
+            m.submodules.pll = pll = Pll(self._family, self.pll,
+                                         PHASE if self._config.sdram else None)
         m.d.comb += pll.clk_in.eq(self._input(m, "clock_pad", clock))
         sync_domain(m, pll.clk_out)
 
@@ -123,6 +134,8 @@ class BoardTop(wiring.Component):
                 self._output(m, f"{name}_{other}_pad", getattr(led, other), Const(0))
         if self._config.sdram:
             self._sdram(m, self._all_lines(platform, "sdram"), shell, pll)
+        if self._config.ddr3:
+            self._ddr3(m, self._all_lines(platform, "ddr3"), shell, pll)
         if self._ethernet:
             pins = self._mii if self._board.phy == "mii" else self._rgmii
             phy = self._all_lines(platform, f"eth_{self._board.phy}")
@@ -159,6 +172,32 @@ class BoardTop(wiring.Component):
             m.submodules[f"sdram_dq{bit}_pad"] = Instance(
                 "BB", i_T=lines.dq_off[bit], i_I=lines.dq_out[bit], o_O=lines.dq_in[bit],
                 io_B=chip.dq.io[bit])
+
+    def _ddr3(self, m: Module, chip, shell: Shell, clock: LitedramClock) -> None:
+        """A DDR3 chip and LiteDRAM's core, which has the PLL and the buffers of the data lines, the
+        strobes and the chip's clock. Its lines are as the chip sees them."""
+        m.submodules.ddr3 = buffer = Ddr3Buffer()
+        wiring.connect(m, shell.dram, buffer.port)
+        ports = {f"{way}_user_port_lines_{name}": value
+                 for way, name, value in instance_ports(LinePort(), buffer.lines)}
+        ports |= {f"{way}_wb_ctrl_{name}": value for way, name, value in
+                  instance_ports(ControlPort(), shell.dram_control) if name != "adr"}
+        for name, port in (("reset_n", chip.rst), ("cke", chip.clk_en), ("cs_n", chip.cs),
+                           ("ras_n", chip.ras), ("cas_n", chip.cas), ("we_n", chip.we),
+                           ("a", chip.a), ("ba", chip.ba), ("dm", chip.dm), ("odt", chip.odt)):
+            line = Signal(len(port), name=f"ddr3_{name}")
+            ports[f"o_ddram_{name}"] = line
+            for bit in range(len(port)):
+                m.submodules[f"ddr3_{name}{bit}_pad"] = Instance(
+                    "OBUF", i_I=line[bit], o_O=port.io[bit])
+        m.submodules.litedram = Instance(
+            LITEDRAM, i_clk=clock.clk_in, i_rst=Const(0), o_user_clk=clock.clk_out,
+            o_pll_locked=clock.locked, o_init_done=buffer.ready,
+            i_wb_ctrl_adr=Cat(shell.dram_control.adr, Const(0, 30 - CONTROL_BITS)),
+            i_wb_ctrl_stb=shell.dram_control.cyc, i_wb_ctrl_sel=Const(-1, 4),
+            i_wb_ctrl_cti=Const(0, 3), i_wb_ctrl_bte=Const(0, 2),
+            o_ddram_clk_p=chip.clk.p, o_ddram_clk_n=chip.clk.n, io_ddram_dq=chip.dq.io,
+            io_ddram_dqs_p=chip.dqs.p, io_ddram_dqs_n=chip.dqs.n, **ports)
 
     def _mii(self, m: Module, platform, phy, shell: Shell, oscillator: Signal) -> None:
         """The pins of a PHY on MII, and the reference that it needs: the oscillator's 100 MHz
@@ -235,6 +274,14 @@ class BoardTop(wiring.Component):
         m.submodules[name] = Instance(kind, i_I=raw, o_O=port.io)
 
 
+class LitedramClock(NamedTuple):
+    """In place of `Pll`, with its ports: LiteDRAM's core has the board's PLL."""
+
+    clk_in: Signal
+    clk_out: Signal
+    locked: Signal
+
+
 class _NoCore(wiring.Component):
     """The ports of a core, nothing behind them."""
 
@@ -248,7 +295,8 @@ def prepare(board: Board, config: CoreConfig, baud: int, *, core: bool = True,
 
     core: False leaves the core out, for the pins and the clock only. build: what the registers
     BUILD_LOW and BUILD_HIGH say. ethernet: whether the board's PHY (`Board.phy`) is used.
-    Raises SpikeTicketError where no PLL setting gives config.clock_hz.
+    Raises SpikeTicketError where no PLL setting gives config.clock_hz, and for a core with DDR3
+    where LiteDRAM's is not to be had (`litedram`).
     """
     platform = platform_of(board)
     top = BoardTop(board, config, baud, None if core else _NoCore(Core(config).signature), build,
@@ -267,5 +315,7 @@ def prepare(board: Board, config: CoreConfig, baud: int, *, core: bool = True,
     # clock constraint, and Verilog takes much longer to write and read than RTLIL.
     platform.toolchain_prepare = take
     platform.prepare(top, TOP)
+    if config.ddr3 and core:
+        made["rtlil"] += litedram.rtlil(LITEDRAM)
     return Design(board, config, baud, made["rtlil"], made["pins"], top.clock_port, top.clock_in_hz,
                   top.pll, top.phy_clocks)

@@ -52,9 +52,12 @@ ETHERNET = {"xc7": {"lut": 844, "ff": 657, "bram": 2, "dsp": 0},
 SDRAM = {"lut": 811, "ff": 627, "bram": 0, "dsp": 0}
 """What streamer and SDRAM controller take on ECP5, counted after synthesis of `e45d`."""
 
+DDR3 = {"lut": 2907, "ff": 2229, "bram": 0, "dsp": 0}
+"""What streamer, LiteDRAM's core and our buffer take on 7 series, of `a35td`."""
+
 
 def estimate(config: CoreConfig, device: Device, *, ethernet: bool = False) -> dict[str, float]:
-    """Resources before synthesis: `sw.area`, converted for ECP5, Ethernet's and SDRAM's."""
+    """Resources before synthesis: `sw.area`, converted for ECP5, Ethernet's and the DRAM's."""
     if device.family == "xc7":
         total = area.estimate(config)
         core = {name: getattr(total, name) for name in ("lut", "ff", "bram", "dsp")}
@@ -65,7 +68,8 @@ def estimate(config: CoreConfig, device: Device, *, ethernet: bool = False) -> d
                 # Yosys multiplies 24 x 10 bits in two 18-bit multipliers, in each of 4 timesteps.
                 "dsp": config.drains * 8 * config.lanes + config.engines + config.drains + 1}
     more = ETHERNET[device.family]
-    return {name: count + more[name] * ethernet + SDRAM[name] * config.sdram
+    return {name: (count + more[name] * ethernet + SDRAM[name] * config.sdram
+                   + DDR3[name] * config.ddr3)
             for name, count in core.items()}
 
 

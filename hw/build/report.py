@@ -109,7 +109,7 @@ def values(wanted: Request, design: Design, *, toolchain: str, missing: list[str
 def _dram(wanted: Request) -> str:
     """The second tier of memory, "" without."""
     config = wanted.config
-    return (f"{wanted.board.sdram}; weights stream through {config.engines} rings of "
+    return (f"{wanted.board.dram}; weights stream through {config.engines} rings of "
             f"{config.ring_words:,} words" if config.dram_words else "")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hw.boards import BOARDS, DEVICES, Board
 from hw.config import PRESETS, CoreConfig
+from hw.ddr3_control import CLOCK_HZ
 from hw.ethernet.mii import MIN_CLOCK_HZ
 from hw.registers import DEFAULT_BAUD, MIN_DIVISOR
 from sw.errors import BadInput, did_you_mean
@@ -101,8 +102,13 @@ def _check_toolchain(toolchain: str, family: str) -> None:
 
 def _check_dram(board: Board, config: CoreConfig) -> None:
     if not board.has_memory_of(config):
-        raise BadInput(f"a core with DRAM (dram_words {config.dram_words}) is for simulation only: "
-                       f"{board.name}'s memory has no controller yet; choose another --preset")
+        kind = ("an SDR SDRAM chip" if config.sdram else "DDR3 with a controller" if config.ddr3
+                else "a memory of the kind that is simulated")
+        raise BadInput(f"a core with DRAM (dram_words {config.dram_words}) is not for "
+                       f"{board.name}, which has not {kind}; choose another --preset")
+    if config.ddr3 and config.clock_hz != CLOCK_HZ:
+        raise BadInput(f"--clock {config.clock_hz / 1e6:g}: the controller of DDR3 and all that is "
+                       f"timed for the chip are for {CLOCK_HZ / 1e6:g} MHz")
 
 
 def _check_ethernet(board: Board, config: CoreConfig) -> None:

@@ -134,6 +134,8 @@ def unit_of(path: str | None) -> str:
         return "ethernet"
     if {"sdram", "sdram_pads"} & set(parts):
         return "sdram"
+    if {"ddr3", "litedram", "bridge"} & set(parts):
+        return "ddr3"
     if "serial" in parts:
         return "uart"
     return OTHER

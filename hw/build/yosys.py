@@ -78,7 +78,8 @@ LIBRARIES = {"xc7": ("lutram.txt", "lutram.v"), "ecp5": ()}
 PACKED = frozenset((
     *(f"LUT{n}" for n in range(1, 7)), "INV", "MUXF7", "MUXF8", "CARRY4", "FDRE", "FDSE", "FDCE",
     "FDPE", "SRL16E", "SRLC32E", "RAM32M", "RAM64M", "RAM32X1D", "RAM64X1D", "RAM128X1D",
-    "RAMB18E1", "RAMB36E1", "DSP48E1", "IBUF", "OBUF", "IOBUF", "BUFG", "PLLE2_ADV"))
+    "RAMB18E1", "RAMB36E1", "DSP48E1", "IBUF", "OBUF", "IOBUF", "BUFG", "PLLE2_ADV",
+    "OBUFDS", "IOBUFDS", "ISERDESE2", "OSERDESE2", "IDELAYE2", "IDELAYCTRL"))
 """Cells of 7-series parts that a netlist may hold: those that nextpnr-xilinx packs."""
 
 

@@ -31,7 +31,7 @@ from ..compile.image import Image
 from ..compile.listing import read_program
 from ..errors import BadInput
 from ..integer.gate import check_masks
-from . import identities, memory_test, rates, readback
+from . import ddr3, identities, memory_test, rates, readback
 from .background import Background
 from .batches import Framing, Loadable, as_batch, as_input, compiled
 from .inference import Identity, Inference, LayerCounters, inference
@@ -128,10 +128,14 @@ class Accelerator:
         return board
 
     def connect(self) -> Accelerator:
-        """Reset the line and see that the board is what it should be. Closes it if it is not."""
+        """Reset the line, see that the board is what it should be, and initialise its DDR3 if it
+        has that and nobody has done so. Closes it where one of these fails."""
         try:
             self.transport.reset()
             self.identify()
+            if self.config.ddr3:
+                with self._background.exclusive() as session:
+                    ddr3.prepare(session)
         except BaseException:
             self.close()
             raise
@@ -177,12 +181,15 @@ class Accelerator:
 
     def check_memory(self, progress: Progress | None = None) -> int:
         """Test the board's DRAM; returns the words that were compared. What was loaded is gone.
+        DDR3 is initialised and levelled anew before.
 
         progress: called with the words of each step. Raises SpikeTicketError, which names the lines
         that are stuck or a word that is wrong.
         """
         with self._background.exclusive() as session:
             self._held, self._dram_passed = None, False
+            if self.config.ddr3:
+                ddr3.initialise(session)
             words = memory_test.check_dram(session, self.config, progress)
             self._dram_passed = True
         return words
@@ -395,6 +402,8 @@ class Accelerator:
 
     def _restore(self) -> None:
         """The board was reset: load again."""
+        if self._config is not None and self._config.ddr3:
+            ddr3.prepare(self._session)
         if (image := self.image) is not None:
             readback.write_image(self._session, image)
 

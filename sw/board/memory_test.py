@@ -86,9 +86,10 @@ def _diagnosis(session: Session, config: CoreConfig, step: dict[int, np.ndarray]
                     "is stuck")
     if (got == ONES).all():
         return "the DRAM does not answer: every word reads as ones"
-    # A word comes over the data lines of an SDR SDRAM chip in two halves.
-    halves = np.concatenate([got & (1 << HALF) - 1, got >> HALF]) if config.sdram else got
-    bits, what = (HALF, "data line") if config.sdram else (WORD_BITS, "bit")
+    # A word comes over the data lines of a chip of 16 bits in two halves.
+    in_halves = config.sdram or config.ddr3
+    halves = np.concatenate([got & (1 << HALF) - 1, got >> HALF]) if in_halves else got
+    bits, what = (HALF, "data line") if in_halves else (WORD_BITS, "bit")
     stuck = [f"{what} {bit} is stuck at {value}" for bit in range(bits) for value in (0, 1)
              if (halves >> bit & 1 == value).all()]
     if stuck and len(sent) > 1:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hw.config import CoreConfig
+from hw.ddr3_control import LATENCY
 from hw.sdram_timing import SdramCycles, cycles
 
 
 class DramTiming(NamedTuple):
     """latency: cycles from a command to its word. interval, pause: after so many cycles of work it
-    takes no command for so many. rest: so long idle, and the interval begins anew."""
+    takes no command for so many; interval 0: never. rest: so long idle, and the interval begins
+    anew."""
 
     latency: int
     interval: int
@@ -23,9 +25,15 @@ SIMULATED = DramTiming(latency=20, interval=780, pause=30, rest=32)
 behind LiteDRAM."""
 
 
+BUFFERED = DramTiming(latency=LATENCY, interval=0, pause=0, rest=0)
+"""Of `hw.ddr3`, whatever the controller behind it takes."""
+
+
 def timing_of(config: CoreConfig) -> DramTiming | SdramCycles:
     """Of the memory behind a core of this configuration."""
-    return cycles(config.clock_hz) if config.sdram else SIMULATED
+    if config.sdram:
+        return cycles(config.clock_hz)
+    return BUFFERED if config.ddr3 else SIMULATED
 
 
 def until_rest(config: CoreConfig) -> int:
