@@ -71,7 +71,7 @@ def markdown(entries: dict[str, Entry], rows_of: Callable[[str], list[Row]]) -> 
         if len({row["seed"] for row in rows}) != len(rows):
             raise SpikeTicketError(f"row {label!r}: {entries[label].conditions!r} are several "
                                    "cells of a seed; give more settings")
-    head = ["", "removed", "epochs of it, of its whole search", "seeds", "accuracy (%)",
+    head = ["", "connections removed", "epochs of it, of its whole search", "seeds", "accuracy (%)",
             "points from"]
     text = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for label, entry in entries.items():
