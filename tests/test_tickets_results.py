@@ -112,14 +112,15 @@ def test_bad_fields_are_named(collected, field, message):
 
 
 def test_a_cell_shows_the_longest_tickets_and_dense_networks_as_long(tmp_path):
+    """Of runs that had a validation part."""
     shutil.copy(DOCS / "results" / "paper.csv", tmp_path)
     head = ("cell,method,model,data,seed,timesteps,decay,sparsity,binary,learn_norms,weights,"
-            "accuracy_ticket,images_train,epochs_trained\n")
+            "accuracy_ticket,accuracy_validation,images_train,epochs_trained\n")
     row = "scores,8p-9,cifar10,0,4,0.99,0.5,True"
     (tmp_path / "cifar10-small.csv").write_text(
-        f"{head}1,{row},True,99,0.5,10,5\n2,{row},True,99,0.75,10,15\n"
-        f"3,{row},False,99,0.25,10,20\n" + "".join(
-            f"{n + 4},dense,8p-9,cifar10,0,4,0.99,0.5,False,True,99,{a},10,{n}\n"
+        f"{head}1,{row},True,99,0.5,0.5,10,5\n2,{row},True,99,0.75,0.5,10,15\n"
+        f"3,{row},False,99,0.25,0.5,10,20\n4,{row},True,99,0.95,,10,90\n" + "".join(
+            f"{n + 4},dense,8p-9,cifar10,0,4,0.99,0.5,False,True,99,{a},0.5,10,{n}\n"
             for n, a in ((5, 0.3), (16, 0.8), (40, 0.9))))
     for name in ("fmnist-cnn", "nmnist-cnn"):
         (tmp_path / f"{name}.csv").write_text(head)

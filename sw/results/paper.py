@@ -11,12 +11,12 @@ from .tables import Row
 
 OURS = {  # table: its rows: settings of ours
     "table1": {
-        "SNN dense": "method=dense binary=False learn_norms=True",
-        "BinWSNN dense": "method=dense binary=True learn_norms=True",
+        "SNN dense": "method=dense binary=False",
+        "BinWSNN dense": "method=dense binary=True",
         "SNN-ConnS": "method=scores binary=False sparsity=0.5 learn_norms=True",
         "BinWSNN-ConnS": "method=scores binary=True sparsity=0.5 learn_norms=True"},
     "table2": {
-        "dense": "method=dense learn_norms=True",
+        "dense": "method=dense",
         "patch tickets": "method=patches patch_sparsity=0.3125 place=pixels ranking=selector",
         "CPS (ECPT)": "method=ecpt patch_sparsity=0.3125 sparsity=0.5 learn_norms=True"}}
 MAIN = "timesteps=4 decay=0.99"
@@ -38,7 +38,8 @@ class Stored(Protocol):
 
 
 def beside(stored: Stored, table: str) -> str:
-    """A table of the paper, one figure a cell, with rows of ours, and what these ran."""
+    """A table of the paper, one figure a cell, with rows of ours that had a validation part, and
+    what these ran."""
     ours = OURS[table]
     paper = [r for r in tables.read(stored.folder / "paper.csv") if r["source"] == table]
     text = ["| | " + " | ".join(ours) + " |", "|---" * (1 + len(ours)) + "|"]
@@ -49,7 +50,8 @@ def beside(stored: Stored, table: str) -> str:
                     + " | ".join(theirs.get(row, "") for row in ours) + " |")
     ran = []
     for data, name in SWEEPS[table].items():
-        runs = _chosen({row: stored.rows(name, f"{conditions} {MAIN}")
+        runs = _chosen({row: [r for r in stored.rows(name, f"{conditions} {MAIN}")
+                              if r.get("accuracy_validation") is not None]
                         for row, conditions in ours.items()})
         means = [tables.mean(rows) for rows in runs.values()]
         text.append(f"| **ours**, {data} | " + " | ".join(
