@@ -24,18 +24,18 @@ METRIC = "accuracy_ticket"
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparedRow:
     """conditions: settings, "KEY=VALUE ...", of one cell a seed. controls: labels of other rows."""
 
     conditions: str
     controls: tuple[str, ...] = ()
 
 
-def read(path: Path) -> dict[str, dict[str, Entry]]:
+def read(path: Path) -> dict[str, dict[str, ComparedRow]]:
     """{sweep: {label: entry}}. Raises SpikeTicketError for what is none, or a control that is not
     a row."""
     from ..tickets.config import read as read_settings
-    result: dict[str, dict[str, Entry]] = {}
+    result: dict[str, dict[str, ComparedRow]] = {}
     for name, rows in read_settings(path).items():
         if not isinstance(rows, dict) or not all(isinstance(text, str) for text in rows.values()):
             raise SpikeTicketError(f"{path}: {name} must be labels with settings, e.g. "
@@ -48,7 +48,7 @@ def read(path: Path) -> dict[str, dict[str, Entry]]:
                 if control not in rows:
                     raise SpikeTicketError(f"{path}: {name}: {label!r} is set against "
                                            f"{control!r}, which is no row")
-            entries[label] = Entry(conditions.strip(), controls)
+            entries[label] = ComparedRow(conditions.strip(), controls)
         result[name] = entries
     return result
 
@@ -64,7 +64,7 @@ def points(rows: list[Row], control: list[Row]) -> tuple[float, float, int] | No
             len(found))
 
 
-def markdown(entries: dict[str, Entry], rows_of: Callable[[str], list[Row]]) -> str:
+def markdown(entries: dict[str, ComparedRow], rows_of: Callable[[str], list[Row]]) -> str:
     """The rows as a table. Raises SpikeTicketError where a seed has two cells."""
     found = {label: rows_of(entry.conditions) for label, entry in entries.items()}
     for label, rows in found.items():
