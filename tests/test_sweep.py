@@ -223,6 +223,11 @@ def test_labels_do_not_repeat_themselves():
     rows += [{**row, "rounds": 8} for row in rows[1::2]]
     lines = sweep_plots.series(rows, "sparsity", ("method", "rounds", "sparsity"), "acc")
     assert set(lines) == {"rounds 1", "rounds 4", "rounds 8"}
+    rows = [{"patch_sparsity": s, "place": p, "ranking": r, "acc": 0.5} for s in (0.2, 0.5)
+            for p, r in (("pixels", "random"), ("tokens", "random"), ("tokens", "spikes"))]
+    lines = sweep_plots.series(rows, "patch_sparsity", ("place", "ranking"), "acc")
+    assert set(lines) == {"pixels removed, at random", "only tokens removed, at random",
+                          "only tokens removed, by spikes"}
 
 
 def test_plots_of_patches_are_kept_apart(tmp_path):
@@ -242,7 +247,8 @@ def test_a_plot_says_what_it_is_of(tmp_path):
     rows = [{"sparsity": s, "method": "scores", "binary": b, "model": "16p-32p-64",
              "data": "runs/nmnist-all.npz:size=16,fit=resize", "accuracy_ticket": 0.9 - s / 2,
              "status": "done"} for s in (0.5, 0.95) for b in (True, False)]
-    rows += [{**rows[0], "method": "dense", "binary": False, "accuracy_ticket": 0.923}]
+    rows += [{**rows[0], "method": "dense", "binary": False, "accuracy_ticket": a, "epochs": e}
+             for a, e in ((0.923, 9), (0.5, 3))]    # the longest counts
     axes = ("method", "binary", "sparsity")
     [path] = sweep_plots.write_plots(rows, axes, tmp_path)
     text = path.read_text()

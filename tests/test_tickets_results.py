@@ -10,7 +10,7 @@ from sw import sweep
 from sw.cli.app import main
 from sw.errors import SpikeTicketError
 from sw.plots.front import draw
-from sw.results import front, page, run, tables, tickets
+from sw.results import compare, front, page, run, tables, tickets
 from sw.sweeps.plan import read_plan
 from sw.tickets.config import RunConfig
 
@@ -111,23 +111,87 @@ def test_bad_fields_are_named(collected, field, message):
         page.Page(docs / "results", docs / "sweeps").render(f"{{{{{field}}}}}")
 
 
-def test_a_cell_shows_the_longest_runs(tmp_path):
+def test_a_cell_shows_the_longest_tickets_and_dense_networks_as_long(tmp_path):
+    """Of runs that had a validation part."""
     shutil.copy(DOCS / "results" / "paper.csv", tmp_path)
-    head = ("cell,method,model,data,seed,timesteps,decay,sparsity,binary,early_time,patch_sparsity,"
-            "weights,accuracy_ticket,images_train,epochs_trained\n")
-    row = "scores,8p-9,cifar10,0,4,0.99,0.5,True,False,0,99"
-    (tmp_path / "cifar10.csv").write_text(f"{head}1,{row},0.5,10,5\n2,{row},0.75,10,15\n")
-    for name in ("fmnist", "nmnist"):
-        (tmp_path / f"{name}-cnn.csv").write_text(head)
+    head = ("cell,method,model,data,seed,timesteps,decay,sparsity,binary,learn_norms,weights,"
+            "accuracy_ticket,accuracy_validation,images_train,epochs_trained\n")
+    row = "scores,8p-9,cifar10,0,4,0.99,0.5,True"
+    (tmp_path / "cifar10-small.csv").write_text(
+        f"{head}1,{row},True,99,0.5,0.5,10,5\n2,{row},True,99,0.75,0.5,10,15\n"
+        f"3,{row},False,99,0.25,0.5,10,20\n4,{row},True,99,0.95,,10,90\n" + "".join(
+            f"{n + 4},dense,8p-9,cifar10,0,4,0.99,0.5,False,True,99,{a},0.5,10,{n}\n"
+            for n, a in ((5, 0.3), (16, 0.8), (40, 0.9))))
+    for name in ("fmnist-cnn", "nmnist-cnn"):
+        (tmp_path / f"{name}.csv").write_text(head)
     lines = page.Page(tmp_path, DOCS / "sweeps").render("{{table1}}").splitlines()
     cells = {row: dict(zip(lines[0].split(" | ")[1:], rest, strict=True))
              for row, *rest in (line.strip("| ").split(" | ") for line in lines[2:14])
              if row.startswith("**ours**")}
     assert cells["**ours**, CIFAR-10"]["BinWSNN-ConnS |"] == "**75.0**"
     assert cells["**ours**, CIFAR-10"]["SNN-ConnS"] == "not run"
+    assert cells["**ours**, CIFAR-10"]["SNN dense"] == "**80.0**"
     assert lines[-1] == ("* `8p-9`, 99 weights, CIFAR-10 (JPEG q75), 10 samples, 1 seed; epochs: "
-                         "BinWSNN-ConnS 15")
+                         "SNN dense 16, BinWSNN-ConnS 15")
     assert all(len(cell) < 30 for line in lines if "|" in line for cell in line.split("|"))
+
+
+def test_rounds_beside_the_paper_s_are_means_of_the_seeds(tmp_path):
+    shutil.copy(DOCS / "results" / "paper.csv", tmp_path)
+    (tmp_path / "cifar10.csv").write_text(
+        "cell,method,seed,early_time\na,imp,0,False\nb,imp,1,False\nc,imp,0,True\n")
+    (tmp_path / "cifar10-rounds.csv").write_text(
+        "cell,stage,sparsity,accuracy\nc,dense,0,0.9\n"
+        "a,dense,0,0.5\na,round 1,0.684,0.4\nb,dense,0,0.52\nb,round 1,0.684,0.44\n")
+    lines = page.Page(tmp_path, DOCS / "sweeps").render("{{imp}}").splitlines()
+    assert lines[2].endswith("| 0.0 % | **51.0 ± 1.4** |") and lines[2].startswith("| dense |")
+    assert lines[3].startswith("| 68.3 % |") and lines[3].endswith("| 68.4 % | **42.0 ± 2.8** |")
+    assert lines[-1].startswith("| 98.1 % |") and lines[-1].endswith("|  | not run |")
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def _compared(folder: Path, text: str) -> str:
+    (folder / "compared.yaml").write_text(text)
+    (folder / "f.csv").write_text(
+        "cell,method,seed,accuracy_ticket,sparsity_mask,epochs_ticket,epochs_trained\n"
+        "1,dense,0,0.5,0,8,8\n2,dense,1,0.7,0,8,8\n3,scores,1,0.69,0.5,8,9\n"
+        "4,scores,0,0.51,0.5,8,9\n5,scores,2,0.99,0.5,8,9\n6,imp,0,0.4,0.9,3,20\n")
+    return page.Page(folder, folder).render("{{compare f}}")
+
+
+def test_a_ticket_is_set_against_its_control_seed_by_seed(tmp_path):
+    lines = _compared(tmp_path, """\
+f:
+  dense: method=dense
+  ticket: method=scores | dense
+  pruned: method=imp | ticket, dense
+  none: method=obs | dense
+""").splitlines()
+    assert lines[2] == "| dense | 0.0 % | 8, 8 | 2 | 60.0 ± 14.1 |  |"
+    assert lines[3] == "| ticket | 50.0 % | 8, 9 | 3 | 73.0 ± 24.2 | dense: **+0.0 ± 1.4** |"
+    assert lines[4].endswith("| 3, 20 | 1 | 40.0 | ticket: **-11.0**; dense: **-10.0** |")
+    assert lines[5] == "| none | | | 0 | not run | |"
+
+
+@pytest.mark.parametrize("text, message", [
+    ("f: {a: method=dense | b}", "'a' is set against 'b', which is no row"),
+    ("f: [1]", "f must be labels with settings"), ("g: {a: seed=0}", "field 'compare f'"),
+    ("f: {a: x=1}", None), ("f: {a: ''}", "are several cells of a seed")])
+def test_bad_comparisons_are_named(tmp_path, text, message):
+    if message is None:
+        assert "not run" in _compared(tmp_path, text)
+        return
+    with pytest.raises(SpikeTicketError, match=message):
+        _compared(tmp_path, text)
+
+
+def test_the_committed_comparisons_are_of_sweeps_that_are_kept():
+    for name, entries in compare.read(DOCS / "results" / "compared.yaml").items():
+        cells = [cell.settings for cell in read_plan(DOCS / "sweeps" / f"{name}.yaml").cells]
+        for label, entry in entries.items():
+            pairs = dict(part.split("=", 1) for part in entry.conditions.split())
+            found = tables.matching(cells, pairs)
+            assert found and len({c["seed"] for c in found}) == len(found), (name, label)
 
 
 def test_what_is_missing_is_named(collected, tmp_path, capsys):
@@ -189,21 +253,23 @@ def _front(folder: Path, rows: list[tuple]) -> None:
 
 
 def test_a_front_sets_rounds_of_about_equal_accuracy_side_by_side(tmp_path):
-    """Half a point below is near enough, 0.6 points are not; of the near ones the cheapest."""
+    """Half a point below is near enough, 0.6 points are not; of the near ones the cheapest. What
+    pruning by magnitude has cheaper itself is no row."""
     _front(tmp_path, [
         ("weights", 0, "dense", 0, 0.9, 9000), ("weights", 0, "round 1", 0.5, 0.81, 6000),
         ("weights", 1, "round 1", 0.5, 0.79, 4000), ("weights", 0, "round 2", 0.9, 0.95, ""),
-        ("weights", 0, "round 3", 0.95, 0.9, 100),
+        ("weights", 0, "round 3", 0.95, 0.9, 9000), ("weights", 0, "round 4", 0.97, 0.804, 5100),
         ("cycles", 0, "round 1", 0.2, 0.796, 2000), ("cycles", 0, "round 2", 0.3, 0.794, 1000),
         ("cycles", 0, "round 3", 0.4, 0.85, 2500)])
     found = front.points(tmp_path, "f")
     assert [(p.cost, p.stage) for p in found] == [
-        ("weights", "round 1"), ("weights", "round 3"), ("cycles", "round 1"),
-        ("cycles", "round 2"), ("cycles", "round 3")]
+        ("weights", "round 1"), ("weights", "round 3"), ("weights", "round 4"),
+        ("cycles", "round 1"), ("cycles", "round 2"), ("cycles", "round 3")]
     assert found[0].mean == pytest.approx((5000, 0.8))
     lines = front.markdown(tmp_path, "f").splitlines()
     assert lines[2] == ("| 50.0 % | 80.0 ± 1.4 | 5,000 | 20.0 % | 79.6 | 2,000 | **2.50** |")
-    assert lines[3] == "| 95.0 % | 90.0 | 100 | none |  |  |  |"
+    assert lines[3] == "| 95.0 % | 90.0 | 9,000 | none |  |  |  |"
+    assert lines[4] == ""
     assert "| by cycles | 1,000 | 50.0 | 25.0 |" in lines
     assert front.markdown(tmp_path, "none") == "(not run yet)"
 

@@ -114,7 +114,7 @@ def test_an_interrupted_search_ends_with_the_same_numbers(whole, tmp_path, stop_
 
 
 @pytest.mark.parametrize("changes", [
-    {"optimizer": "sgd", "weight_decay": 1e-3, "lr": 0.1},
+    {"optimizer": "sgd", "weight_decay": 1e-3, "lr": 0.1}, {"fused": False},
     {"method": "scores", "binary": True, "loss_per_timestep": True, "epochs": 8, "lr_scores": 0.02},
     {"method": "scores", "learn_norms": False, "logit_spread": 3.0, "lr_scores": 0.1, "epochs": 8}])
 def test_other_ways_of_training_learn_and_can_be_interrupted(tmp_path, changes):
@@ -406,6 +406,26 @@ def test_a_ticket_beats_a_random_mask_and_other_weights(tmp_path):
     print(f"seeds 0..2: {scores}")
     mean = {name: sum(s) / 3 for name, s in scores.items()}
     assert mean["imp"] > mean["random"] and mean["imp"] > mean["reinitialised"]
+
+
+def test_a_score_search_beats_a_frozen_random_choice(tmp_path, monkeypatch):
+    """Five patterns, three seeds, half of the weights as drawn: which ones is what is learnt. The
+    control learns the norms and the temperature under the mask that its scores began with."""
+    train, test = stripes(300, 0, classes=5), stripes(200, 1, classes=5)
+    found = {"searched": [], "as drawn": []}
+    original = methods.add_scores
+    for name, accuracies in found.items():
+        if name == "as drawn":
+            monkeypatch.setattr(methods, "add_scores", lambda *a: original(*a) and [])
+        for seed in range(3):
+            config = dataclasses.replace(
+                TINY, method="scores", binary=True, model="6p-8p-10", sparsity=0.5, epochs=6,
+                seed=seed, epochs_integer=0, integer_images=1, flip=False, shift=False)
+            result = run.search(config, train, test, tmp_path / f"{name}{seed}")
+            assert result["sparsity_mask"] == pytest.approx(0.5, abs=0.005)
+            accuracies.append(result["accuracy_ticket"])
+    print(f"seeds 0..2: {found}")
+    assert sum(found["searched"]) > sum(found["as drawn"]) + 0.1
 
 
 # -- configuration and command --------------------------------------------------------------------

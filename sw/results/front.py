@@ -51,16 +51,17 @@ def points(folder: Path, name: str) -> list[FrontPoint]:
             for (cost, stage), rows in groups.items()]
 
 
-def against(point: FrontPoint, found: Sequence[FrontPoint]) -> FrontPoint | None:
-    """The round by cycles with the fewest cycles (mean) whose mean accuracy is at most LOSS below
+def cheapest(point: FrontPoint, found: Sequence[FrontPoint], cost: str) -> FrontPoint | None:
+    """The round of `cost` with the fewest cycles (mean) whose mean accuracy is at most LOSS below
     the point's; None where every one loses more."""
     near = [other for other in found
-            if other.cost == "cycles" and other.mean[1] >= point.mean[1] - LOSS]
+            if other.cost == cost and other.mean[1] >= point.mean[1] - LOSS]
     return min(near, key=lambda other: other.mean[0], default=None)
 
 
 def markdown(folder: Path, name: str) -> str:
-    """Every round by magnitude, the round by cycles that stands against it, and the tickets."""
+    """The rounds by magnitude, but those for which another one by magnitude could stand as well,
+    with the round by cycles that stands against each, and the tickets."""
     found = points(folder, name)
     if not found:
         return "(not run yet)"
@@ -68,9 +69,9 @@ def markdown(folder: Path, name: str) -> str:
             "by cycles: weights removed", "accuracy (%)", "cycles", "times fewer"]
     text = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for point in found:
-        if point.cost != "weights":
+        if point.cost != "weights" or cheapest(point, found, "weights") is not point:
             continue
-        other = against(point, found)
+        other = cheapest(point, found, "cycles")
         cells = [*_cells(point), *(_cells(other) if other else ["none", "", ""]),
                  f"**{point.mean[0] / other.mean[0]:.2f}**" if other else ""]
         text.append(f"| {' | '.join(cells)} |")

@@ -3,6 +3,7 @@
 A template's fields stand in double braces:
 
     {{table1}} {{table2}} {{imp}}      the papers' rows beside ours
+    {{compare NAME}}                   rows of docs/results/compared.yaml beside their controls
     {{sweep NAME AXIS}}                mean and deviation of every line of a sweep along a setting
     {{mean NAME KEY=VALUE ...}}        of the rows with these settings, in percent
     {{gap NAME K=V ... : K=V ...}}     mean of the first minus mean of the second, in points
@@ -25,19 +26,10 @@ from ..ladder import tokens
 from ..sweeps import labels
 from ..sweeps.plan import read_plan
 from ..sweeps.plots import series
-from . import front, tables, tickets
+from . import compare, front, paper, tables, tickets
 from .tables import Row
 
 FIELD = re.compile(r"\{\{([^{}]*)\}\}")
-OURS_1 = {  # row of Table 1: settings of ours
-    "SNN dense": "method=dense binary=False", "BinWSNN dense": "method=dense binary=True",
-    "SNN-ConnS": "method=scores binary=False sparsity=0.5",
-    "BinWSNN-ConnS": "method=scores binary=True sparsity=0.5"}
-OURS_2 = {
-    "dense": "method=dense", "patch tickets": "method=patches patch_sparsity=0.3125",
-    "CPS (ECPT)": "method=ecpt patch_sparsity=0.3125 sparsity=0.5"}
-MAIN = "timesteps=4 decay=0.99"
-
 
 class Page:
     """The tables of a folder, and what a template may ask of them."""
@@ -121,37 +113,20 @@ class Page:
         return "\n".join(text)
 
     def field_table1(self) -> str:
-        return self._beside("table1", OURS_1, "cnn")
+        return paper.beside(self, "table1")
 
     def field_table2(self) -> str:
-        return self._beside("table2", OURS_2, "spikeformer")
+        return paper.beside(self, "table2")
 
     def field_imp(self) -> str:
-        """Kim et al.'s curve beside our rounds."""
-        paper = tables.read(self.folder / "paper.csv")
-        curve = [row for row in paper if row["source"] == "imp"]
-        columns = list(dict.fromkeys((row["data"], row["column"]) for row in curve))
-        cells = {str(row["cell"]): row
-                 for row in self.rows("cifar10", "method=imp early_time=False")}
-        rounds = tables.read(self.folder / "cifar10-rounds.csv") if cells else []
-        plain = [row for row in rounds if str(row["cell"]) in cells]
-        text = ["| removed | " + " | ".join(f"{c}, {d}" for d, c in columns)
-                + " | ours: removed | ours |", "|---" * (len(columns) + 3) + "|"]
-        ours = [r for r in plain if r["stage"] != "dense"]
-        for i, wanted in enumerate(dict.fromkeys(row["row"] for row in curve)):
-            theirs = {(r["data"], r["column"]): r["value"] for r in curve if r["row"] == wanted}
-            mine = ours[i] if i < len(ours) else None
-            text.append(f"| {100 * wanted:.1f} % | "
-                        + " | ".join(f"{theirs.get(c, '')}" for c in columns)
-                        + (f" | {100 * mine['sparsity']:.1f} % | **{100 * mine['accuracy']:.1f}** |"
-                           if mine else " | | not run |"))
-        dense = next((r for r in plain if r["stage"] == "dense"), None)
-        if dense:
-            text.append("| dense | " + " | ".join("" for _ in columns)
-                        + f" | 0 % | **{100 * dense['accuracy']:.1f}** |")
-        if cells:
-            text += ["", f"Ours: {self._note([next(iter(cells.values()))])}."]
-        return "\n".join(text)
+        return paper.rounds(self)
+
+    def field_compare(self, name: str) -> str:
+        """Rows of compared.yaml, their epochs, and how many points they are from their controls."""
+        entries = compare.read(self.folder / "compared.yaml")
+        if name not in entries:
+            raise KeyError(f"compared.yaml has no {name}")
+        return compare.markdown(entries[name], lambda conditions: self.rows(name, conditions))
 
     def field_front(self, name: str) -> str:
         return front.markdown(self.folder, name)
@@ -209,46 +184,3 @@ class Page:
     def field_median_seconds(self, name: str) -> str:
         seconds = [float(row["train_seconds"]) for row in self.rows(name)]
         return f"{statistics.median(seconds):.0f}" if seconds else "(not run)"
-
-    # -- parts ------------------------------------------------------------------------------------
-
-    def _note(self, rows: list[Row]) -> str:
-        """Network, data and seeds of runs."""
-        row, seeds = rows[0], len({row.get("seed") for row in rows})
-        return (f"`{row['model']}`, {row['weights']:,.0f} weights, "
-                f"{labels.data_name(row['data'])}, {row['images_train']:,.0f} samples, "
-                f"{seeds} seed{'s' * (seeds > 1)}")
-
-    def _beside(self, source: str, ours: dict[str, str], kind: str) -> str:
-        """A table of the paper, one figure a cell, with rows of ours, and what these ran.
-
-        kind: "cnn" or "spikeformer".
-        """
-        paper = [r for r in tables.read(self.folder / "paper.csv") if r["source"] == source]
-        text = ["| | " + " | ".join(ours) + " |", "|---" * (1 + len(ours)) + "|"]
-        for data, network in dict.fromkeys((r["data"], r["column"]) for r in paper):
-            theirs = {r["row"]: f"{r['value']:.2f}" for r in paper
-                      if (r["data"], r["column"]) == (data, network)}
-            text.append(f"| {data}, {network} | "
-                        + " | ".join(theirs.get(row, "") for row in ours) + " |")
-        ran = []
-        for data, name in (("CIFAR-10", "cifar10"), ("Fashion-MNIST", f"fmnist-{kind}"),
-                           ("N-MNIST", f"nmnist-{kind}")):
-            runs = {row: self._ours(name, conditions, kind) for row, conditions in ours.items()}
-            means = [tables.mean(rows) for rows in runs.values()]
-            text.append(f"| **ours**, {data} | " + " | ".join(
-                f"**{tables.percent(mean)}**" if mean else "not run" for mean in means) + " |")
-            notes: dict[str, list[str]] = {}
-            for row, rows in runs.items():
-                if rows:
-                    notes.setdefault(self._note(rows), []).append(
-                        f"{row} {rows[0]['epochs_trained']:.0f}")
-            ran += [f"* {note}; epochs: {', '.join(epochs)}" for note, epochs in notes.items()]
-        return "\n".join([*text, *(["", "Ours:", "", *ran] if ran else [])])
-
-    def _ours(self, name: str, conditions: str, kind: str) -> list[Row]:
-        """A sweep's runs with these settings that have most epochs, one for each seed."""
-        rows = [row for row in self.rows(name, f"{conditions} {MAIN}")
-                if str(row["model"]).startswith("spikeformer") == (kind == "spikeformer")]
-        longest = max((row["epochs_trained"] for row in rows), default=0)
-        return [row for row in rows if row["epochs_trained"] == longest]

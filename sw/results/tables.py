@@ -15,9 +15,10 @@ from pathlib import Path
 
 from ..errors import SpikeTicketError
 
-MEASURED = ("accuracy_ticket", "accuracy_integer", "integer_images", "sparsity_mask", "spike_rate",
-            "accuracy_dense", "accuracy_dense_integer", "tokens", "tokens_kept", "images_train",
-            "images_test", "timesteps_search", "epochs_trained", "cycles", "train_seconds")
+MEASURED = ("accuracy_ticket", "accuracy_validation", "accuracy_integer", "integer_images",
+            "sparsity_mask", "spike_rate", "accuracy_dense", "accuracy_dense_integer", "tokens",
+            "tokens_kept", "images_train", "images_test", "timesteps_search", "epochs_ticket",
+            "epochs_trained", "cycles", "train_seconds")
 Row = dict[str, str | float | bool | None]
 
 
@@ -43,7 +44,8 @@ def collect(sweep: Path, plan_file: Path, out: Path) -> list[Path]:
         model = str(cell.settings["model"])
         if model not in weights:
             weights[model] = _weights(folder, log)
-        measured = {**result, "epochs_trained": len(log)}
+        measured = {**result, "epochs_trained": len(log),
+                    "accuracy_validation": log[-1].get("validation_accuracy")}
         rows.append({"cell": cell.id, **{key: cell.settings[key] for key in settings},
                      "weights": weights[model],
                      **{key: _short(measured.get(key)) for key in MEASURED}})

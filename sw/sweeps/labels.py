@@ -5,8 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-METHODS = {"scores": "trained scores", "imp": "IMP", "patches": "patch ticket", "ecpt": "ECPT"}
-BINARY = {True: "±\N{GREEK SMALL LETTER ALPHA}", False: "real weights"}
+METHODS = {"scores": "trained scores", "imp": "IMP", "patches": "patch ticket", "ecpt": "ECPT",
+           "random": "random mask"}
+VALUES = {
+    "binary": {True: "±\N{GREEK SMALL LETTER ALPHA}", False: "real weights"},
+    "learn_norms": {True: "norms learnt", False: "norms without scale and shift"},
+    "place": {"pixels": "pixels removed", "tokens": "only tokens removed"},
+    "ranking": {"spikes": "by spikes", "selector": "by a trained selector", "input": "by input",
+                "random": "at random"}}
+"""Words for settings that say what they are by their value alone."""
+
 AXES = {"sparsity": "connections removed", "patch_sparsity": "patches dropped",
         "timesteps": "timesteps T", "decay": "decay λ", "accuracy_ticket": "ticket's accuracy",
         "accuracy_integer": "accuracy in integers", "accuracy_dense": "dense network's accuracy"}
@@ -33,8 +41,8 @@ def setting(key: str, value: object) -> str:
     """A setting with its value, as a legend names a line."""
     if key == "method":
         return METHODS.get(str(value), str(value))
-    if key == "binary" and isinstance(value, bool):
-        return BINARY[value]
+    if value in VALUES.get(key, {}):
+        return VALUES[key][value]
     if key in ("model", "data"):
         return data_name(value) if key == "data" else str(value)
     short = {"timesteps": "T =", "decay": "λ ="}.get(key)

@@ -89,13 +89,15 @@ def write_plots(rows: list[dict], axes: Iterable[str], folder: Path,
 
 
 def _bounds(rows: list[dict], chosen: list[dict], metric: str) -> tuple[float | None, float | None]:
-    """Chance and the mean of the dense networks, real weights, of the plotted rows; None: unknown.
-    """
+    """Chance, and the mean of the dense networks of the plotted rows, real weights, those trained
+    longest; None: unknown."""
     if "accuracy" not in metric:
         return None, None
     models = {row.get("model") for row in chosen}
-    dense = [row[metric] for row in rows if row.get("method") == "dense" and not row.get("binary")
+    dense = [row for row in rows if row.get("method") == "dense" and not row.get("binary")
              and row.get("model") in models and isinstance(row.get(metric), int | float)]
+    longest = max((row.get("epochs") or 0 for row in dense), default=0)
+    dense = [row[metric] for row in dense if (row.get("epochs") or 0) == longest]
     one = len(models) == 1 and dense
     return labels.chance(chosen), statistics.fmean(dense) if one else None
 
