@@ -88,9 +88,10 @@ class CoreConfig:
     queue_depth: synaptic jobs waiting in front of a unit.
     lanes: neuron lanes of a drain, 1 or 2 output positions per cycle.
     drain_engines: engines that share a drain, 1 or 2.
-    map_words: depth of the spike-map memory, in words of window x 4 bits.
-    weight_words: depth of the weight memory of a pair of engines, in 32-bit words: a power of two,
-        or a multiple of 1,024 (a BRAM36).
+    map_words: depth of the spike-map memory, in words of window x 4 bits: a power of two, or a
+        multiple of 1,024.
+    weight_words: depth of the weight memory of a pair of engines, in 32-bit words: the same (1,024
+        of them are a BRAM36).
     program_words: depth of the program memory, in 32-bit words.
     dram_words: 32-bit words of the DRAM behind the core, from which weights can stream; 0 without.
     ring_words: of a network whose weights stream, what each engine has of its pair's weight memory
@@ -135,14 +136,15 @@ class CoreConfig:
                 raise ValueError(f"{name} is {value!r:.40}, not of the right type")
         if not 1 <= self.clock_hz <= 1_000_000_000:
             raise ValueError(f"clock_hz {self.clock_hz} is outside 1..1,000,000,000")
-        powers = ("units", "window", "acc_depth", "queue_depth", "map_words", "program_words",
-                  "taps", "planes")
+        powers = ("units", "window", "acc_depth", "queue_depth", "program_words", "taps", "planes")
         for name in powers:
             if not is_power_of_two(getattr(self, name)):
                 raise ValueError(f"{name} must be a power of two, not {getattr(self, name)}")
-        if self.weight_words % 1024 and not is_power_of_two(self.weight_words):
-            raise ValueError("weight_words must be a power of two or a multiple of 1,024, not "
-                             f"{self.weight_words}")
+        for name in ("map_words", "weight_words"):
+            words = getattr(self, name)
+            if words % 1024 and not is_power_of_two(words):
+                raise ValueError(f"{name} must be a power of two or a multiple of 1,024, not "
+                                 f"{words}")
         limits = {"engines": (1, 32), "units": (2, 32), "window": (8, 64), "acc_bits": ACC_BITS,
                   "queue_depth": (16, 64), "lanes": (1, 2), "map_words": (16, 1 << 14),
                   "weight_words": (16, 1 << 16), "program_words": (64, 1 << 14),
@@ -287,9 +289,22 @@ PRESETS: dict[str, CoreConfig] = {
     "a35td": CoreConfig(engines=4, drain_engines=2, map_words=4096, weight_words=6144,
                         program_words=2048, acc_bits=12, dsp_adders=True, dram_words=1 << 24,
                         ring_words=512, ddr3=True),
+    "a35tde": CoreConfig(engines=2, drain_engines=2, units=16, window=64, map_words=6144,
+                         weight_words=1024, program_words=2048, acc_bits=16, dsp_adders=True,
+                         dram_words=1 << 24, ring_words=512),
+    "a35tdf": CoreConfig(engines=2, units=16, window=64, map_words=4096, weight_words=8192,
+                         program_words=4096, acc_bits=18, dsp_adders=True, attention=True,
+                         gate=True, sums=True, dram_words=1 << 24, ring_words=512),
     "a100t": CoreConfig(engines=12, map_words=1024, weight_words=8192),
     "a100tf": CoreConfig(engines=10, map_words=4096, weight_words=8192, attention=True, gate=True,
                          sums=True),
+    "a100tde": CoreConfig(engines=4, units=16, window=64, map_words=6144, weight_words=4096,
+                          program_words=2048, acc_bits=16, dsp_adders=True, dram_words=1 << 24,
+                          ring_words=1024),
+    "a100tdf": CoreConfig(engines=8, window=64, map_words=3072, weight_words=5120,
+                          program_words=4096, acc_bits=18, acc_depth=32, dsp_adders=True,
+                          attention=True, gate=True, sums=True, dram_words=1 << 24,
+                          ring_words=512),
     "micro": CoreConfig(engines=1, units=2, window=8, acc_depth=8, queue_depth=16, lanes=1,
                         map_words=256, weight_words=256, program_words=256, taps=16, planes=16,
                         attention=True, gate=True),
@@ -305,5 +320,8 @@ PRESETS: dict[str, CoreConfig] = {
 """Named cores; hw.build maps boards to them. An f at the end: for Spikeformers, with attention and
 patch gate. A w at the end: with the wider accumulators that a network's weights may need. An e:
 with fewer engines for the map memory that event recordings of many pixels need. A d: with DRAM, for
-weights that do not fit on chip. "tiny", "tinyd" and "micro" are for tests and quick simulation;
-"large" is "a35tf" with memories that no board here has, for simulating what does not fit."""
+weights that do not fit on chip; of the Artix-7's, "a35td" has a board's DDR3 behind it, the others
+are so far in simulation only. With de and df map words are 64 positions wide: few engines with many
+units, as each pair has its copy of the maps. "tiny", "tinyd" and "micro" are for tests and quick
+simulation; "large" is "a35tf" with memories that no board here has, for simulating what does not
+fit."""

@@ -28,9 +28,21 @@ TAPS = bad(
 
 ASSEMBLE = bad(
     "sw/compile/assemble.py",
-    ("bit * layout.bits_a_mask)", "bit)", "the upper bit-planes count an eighth"),
+    ("bit * layout.bits_a_mask + shift)", "bit + shift)", "the upper bit-planes count an eighth"),
     ("tap.phase * layouts[0].phase_words", "tap.phase", "phases a word apart"),
     ("+ layout.copy_of_group[group] * layout.copy_words", "", "groups read the first copy"))
+
+LARGE = (
+    *bad("sw/compile/counts.py",
+         ("np.full(channels, 1 << bit)", "np.full(channels, 2 << bit)", "bits count twice"),
+         ("for n in range(bit + 1, len(names))]", "for n in range(bit + 2, len(names))]",
+          "the bit above is counted again"),
+         tests=("tests/test_large_networks.py::test_an_average_is_counted_first",)),
+    *bad("sw/compile/digits.py",
+         ("parts.append((replace(syn, weight=digit), shift))",
+          "parts.append((replace(syn, weight=digit), 0))", "digits that all count once"),
+         ("astype(np.int8) * sign", "astype(np.int8)", "digits without their sign"),
+         tests=("tests/test_large_networks.py::test_digits",)))
 
 BOUNDS = bad(
     "sw/compile/bounds.py",
@@ -105,5 +117,5 @@ BYTE_KERNELS = bad(
     tests=_FORMAT)
 
 MUTATIONS: tuple[Mutation, ...] = (
-    *collected("MUTATIONS"), *RICE, *TAPS, *ASSEMBLE, *BOUNDS, *STEPS, *TOKENS, *IMAGE_GATE,
+    *collected("MUTATIONS"), *RICE, *TAPS, *ASSEMBLE, *LARGE, *BOUNDS, *STEPS, *TOKENS, *IMAGE_GATE,
     *HEADER, *LAYOUT, *REFERENCE, *MACHINE_KERNEL, *PACKING, *BYTE_KERNELS)

@@ -12,6 +12,7 @@ For sizes, cycles and exactness, never for accuracy.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -34,15 +35,17 @@ CALIBRATION = 16
 """Images that the batch norms see."""
 
 
-SPIKFORMER = {"depth": 4, "width": 384, "heads": 12, "patch": 4, "keep": None}
+SPIKFORMER = {"depth": 4, "width": 384, "heads": 12, "patch": 4, "keep": None,
+              "embedding": None}
 """What only a Spikformer has: encoder blocks, channels of a token, heads of the attention, pixels
-of a token's side (4 or 16), tokens behind a gate of mode "count" (None for no gate)."""
+of a token's side (4 or 16), tokens behind a gate of mode "count" (None for no gate), fraction of
+the patch embedding's weights removed (None: as of all layers)."""
 
 
 def drawn_network(model: str | None = None, *, side: int = 32, channels: int = 3,
                   classes: int = 10, timesteps: int = 4, sparsity: float = 0.95, bits: int = 4,
                   images: Tensor | None = None, seed: int = 0, theta: float | None = None,
-                  **shape: int | None) -> Network:
+                  **shape: float | None) -> Network:
     """A network with drawn weights as an integer network.
 
     model: of `sw.nets`; None for SpikingJelly's Spikformer, whose `shape` is that of SPIKFORMER
@@ -61,11 +64,11 @@ def drawn_network(model: str | None = None, *, side: int = 32, channels: int = 3
             raise BadInput(f"--{name} {value} is of SpikingJelly's Spikformer; leave it out with "
                            f"--model {model}")
         made = nets.build(NetConfig(model, size, classes, timesteps, 0.5, theta or 1.0))
-        name, keep, patch = model, None, 0
+        name, keep, patch, embedding = model, None, 0, None
     else:
         if theta is not None:
             raise BadInput(f"--theta {theta:g} is of our own networks; name one with --model")
-        depth, width, heads, patch, keep = (SPIKFORMER | given).values()
+        depth, width, heads, patch, keep, embedding = (SPIKFORMER | given).values()
         name = f"spikformer-{depth}-{width}"
         try:
             made = spikformer.Spikformer(
@@ -76,7 +79,8 @@ def drawn_network(model: str | None = None, *, side: int = 32, channels: int = 3
             raise BadInput(f"SpikingJelly has no such Spikformer ({error})") from error
     if images is None:
         images = torch.randint(0, 256, (CALIBRATION, *size))
-    _prepare(made, sparsity, bits, images)
+    _prepare(made, {"": sparsity, "patch_embed.": sparsity if embedding is None else embedding},
+             bits, images)
     if keep is not None:
         made.token_gate = TokenGate("count", keep, (side // patch, side // patch), (-2, -1))
         made.patch_embed.register_forward_hook(made.token_gate.behind)
@@ -86,11 +90,15 @@ def drawn_network(model: str | None = None, *, side: int = 32, channels: int = 3
                              **events).network
 
 
-def _prepare(model: nn.Module, sparsity: float, bits: int, images: Tensor) -> None:
-    """Prune it, and show its batch norms the images."""
+def _prepare(model: nn.Module, sparsity: Mapping[str, float], bits: int, images: Tensor) -> None:
+    """Prune it, and show its batch norms the images. sparsity: by the beginning of a layer's name;
+    the longest counts."""
     weights = {name: m.weight for name, m in connections(model).items()}
+    fraction = {name: sparsity[max(filter(name.startswith, sparsity), key=len)] for name in weights}
     with torch.no_grad():
-        for name, mask in by_score(weights, sparsity, "layer").items():
+        masks = {name: mask for removed in {*fraction.values()} for name, mask in by_score(
+            {n: w for n, w in weights.items() if fraction[n] == removed}, removed, "layer").items()}
+        for name, mask in masks.items():
             weight = weights[name].mul_(mask)
             if bits == 1:
                 weight.copy_(weight.sign() * weight.abs().sum() / mask.sum().clamp(min=1))

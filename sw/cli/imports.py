@@ -204,6 +204,8 @@ def drawn(*, out: Annotated[Path, out_file("the ticket")],
               "tokens behind a gate by spike counts (default: no gate)", 1)] = None,
           sparsity: Annotated[float, number(
               "fraction of every layer's weights removed", 0, 1)] = 0.95,
+          embedding: Annotated[float | None, number(
+              "the same of a Spikformer's patch embedding (default: as --sparsity)", 0, 1)] = None,
           data: Annotated[str | None, Parameter(
               help="images for the batch norms and the activity (default: noise)")] = None) -> None:
     """SpikingJelly's Spikformer with drawn weights, or another network, as a ticket.
@@ -222,4 +224,4 @@ def drawn(*, out: Annotated[Path, out_file("the ticket")],
     print(networks.write(
         out, data, depth=depth, width=width, heads=heads, side=side, channels=channels,
         model=model, theta=theta, classes=classes, timesteps=timesteps, patch=patch, bits=bits,
-        seed=seed, keep=keep, sparsity=sparsity))
+        seed=seed, keep=keep, sparsity=sparsity, embedding=embedding))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
 from operator import le
 
 import numpy as np
@@ -45,11 +47,12 @@ def plane_tables(plan: Plan, step: Step) -> list[list[list[tuple[int, int]]]]:
         groups = []
         for group in range(plan.groups):
             entries = []
-            for layout in layouts:
+            for layout, shift in zip(layouts, use.shifts or repeat(0), strict=False):
                 for bit in range(layout.planes):
                     start = (layout.base - first + bit * layout.plane_words
                              + layout.copy_of_group[group] * layout.copy_words)
-                    entries += [(start + phase * layout.phase_words, bit * layout.bits_a_mask)
+                    entries += [(start + phase * layout.phase_words,
+                                 bit * layout.bits_a_mask + shift)
                                 for phase in phase_planes(use)]
             groups.append(entries)
         tables.append(groups)
@@ -77,7 +80,7 @@ class Stream:
     value_bits: int
     index_bits: int
 
-    @property
+    @cached_property
     def neuron_bits(self) -> int:
         return rice.neuron_width(value for neuron in self.neurons for value in neuron)
 

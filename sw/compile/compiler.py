@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice, product
 
-from hw.config import CoreConfig
+from hw.config import WORD_BITS, CoreConfig
 
 from ..integer.network import Network
 from .assemble import Activity, Assembly, count_planes, encode
@@ -38,6 +38,7 @@ from .layout import (
     map_layouts,
     place,
 )
+from .least import least
 from .steps import Lowered, alternatives, ceil_div
 from .sums import Sum, find, merge
 from .tokens import check_operators, lower
@@ -49,6 +50,10 @@ RICE_SLACK = 1.05
 
 STREAM_SLACK = 1.15
 """The same where weights stream from DRAM, which has room and seldom binds."""
+
+HOPELESS = 2
+"""A network with DRAM behind it, whose weights at their entropy bound take so many times the weight
+memory, is not tried on chip first: to encode a large one takes its time."""
 
 MAX_VARIANTS = 64
 """Arrangements tried at most."""
@@ -115,12 +120,18 @@ def run_passes(network: Network, config: CoreConfig, activity: Activity | None =
          for lowered in [lower(network, ways)]
          for sums in _sums(lowered, config.sums and not keep_all)), MAX_VARIANTS))
     refused = [variant.refused for variant in variants if variant.refused]
-    best_first = sorted((variant for variant in variants if variant.plan),
-                        key=lambda variant: (not variant.fits_maps(config), variant.cycles))
+    planned = [variant for variant in variants if variant.plan]
+    best_first = sorted((variant for variant in planned if variant.fits_maps(config)),
+                        key=lambda variant: variant.cycles)
+    if planned and not best_first:      # what is encoded says what else is short
+        best_first = [min(planned, key=lambda variant: (variant.plan.map_words, variant.cycles))]
     tries = [(variant, slack, Tier.ALL_STREAM if stream else Tier.ON_CHIP)
              for variant in best_first for slack in (RICE_SLACK, 1.0)]
     if config.dram_words:
-        tries += [(variant, STREAM_SLACK, Tier.REST_STREAMS) for variant in best_first]
+        if not stream and least(network).weights > HOPELESS * WORD_BITS * sum(config.weight_depths):
+            tries = []
+        tries += [(variant, slack, Tier.REST_STREAMS)       # shorter rows fit their rings
+                  for variant in best_first for slack in (STREAM_SLACK, 1.0)]
     for number, (variant, slack, tier) in enumerate(tries, 1):
         try:
             assembly = encode(variant.plan, config, activity or {}, slack, tier)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hw.config import PRESETS
+
 from ..errors import SpikeTicketError
 
 
@@ -26,6 +28,18 @@ class Memory:
         return f"{self.name} needs {self.used} of {self.available} {self.unit}"
 
 
+SIZES = {"map memory": "map_words", "program memory": "program_words", "tap table": "taps",
+         "plane table": "planes"}
+"""Parameters of a core that give a memory its size."""
+
+
+def _larger(memory: Memory) -> int:
+    """The parameter with which it would be large enough."""
+    if memory.name == "map memory" and memory.used > 1024:
+        return -(-memory.used // 1024) * 1024
+    return 1 << (memory.used - 1).bit_length()
+
+
 class DoesNotFit(SpikeTicketError):
     """The network does not fit the core. `memories` has every memory that was sized."""
 
@@ -37,7 +51,15 @@ class DoesNotFit(SpikeTicketError):
         remedy = "prune further, use fewer channels or timesteps, or choose a larger board"
         if (any(memory.name.startswith("weight") for memory in self.short)
                 and not any(memory.name.startswith("DRAM") for memory in memories)):
-            remedy += ", or a core that streams weights from DRAM (docs/memory.md)"
+            names = [name for name, config in PRESETS.items() if config.dram_words]
+            remedy += (", or a core that streams weights from DRAM (docs/memory.md; --preset "
+                       f"{', '.join(names)})")
+        if any(memory.name.startswith("DRAM") for memory in self.short):
+            remedy += ", or a core with more DRAM"
+        options = [f"--set {SIZES[memory.name]}={_larger(memory)}" for memory in self.short
+                   if memory.name in SIZES]
+        if options:
+            remedy += f"; a core with {' '.join(options)} has what is missing there"
         super().__init__(f"network {network!r} does not fit: {missing}; {remedy}")
 
 

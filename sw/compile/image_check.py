@@ -75,14 +75,15 @@ def check_image(image: Image) -> None:
 
 
 def _check_sum(layout: MapLayout, image: Image) -> None:
-    """A summand has the planes that the sum up to it takes, where the first one lies."""
+    """A summand has the planes that the sum up to it takes, where the second one lies."""
     if not layout.onto:
         return
     where = f"map {layout.name!r}"
     _need(all(name in image.maps for name in layout.onto), f"{where}: unknown summands")
-    first = image.maps[layout.onto[0]]
-    _need(layout.planes == planes_of(len(layout.onto) + 1)
-          and (layout.base, layout.words) == (first.base, first.words), f"{where}: not its sum's")
+    # The first may be elsewhere, where the sum began with a copy of it.
+    second = next((m for m in image.maps.values() if m.onto == layout.onto[:1]), None)
+    _need(second is not None and layout.planes == planes_of(len(layout.onto) + 1)
+          and (layout.base, layout.words) == (second.base, second.words), f"{where}: not its sum's")
 
 
 def _check_layout(layout: MapLayout, image: Image) -> None:

@@ -28,6 +28,10 @@ WALK_POSITIONS = 1 << program.WALK_BITS
 """Accumulator positions that the drain can count (a strip, and phases reaching beyond it)."""
 
 
+STEP_CYCLES = 100
+"""About what a step takes besides its rows: program words, and the way through the pipeline."""
+
+
 @dataclass(frozen=True, eq=False)
 class Arranged:
     """What the second pass makes: steps with pitches and strips, and their taps, per use."""
@@ -214,7 +218,7 @@ def estimate_cycles(plan: Plan, config: CoreConfig) -> float:
             total += plan.layouts[step.output].plane_words * groups * planes * (config.pairs + 1)
         visits = step.visits * config.drain_engines / config.lanes
         total += step.layer.channels * (visits + 8 * step.strips) * groups
-    return total / config.engines
+    return total / config.engines + STEP_CYCLES * len(plan.steps)
 
 
 def place(network: Network, arranged: Arranged, config: CoreConfig, keep_all: bool) -> Plan:
@@ -258,10 +262,13 @@ def _layouts(network: Network, arranged: Arranged, config: CoreConfig,
             add(version, -1, network.input.bits, 2, (0,) * (groups - 1) + (1,))
     # Summands in a sum's whole life: its words lie where those of the first one do.
     most = {step.onto[0]: len(step.onto) + 1 for step in steps if step.onto}
+    copied = {step.output.name for step in steps if step.output and step.output.begins}
     for index, step in enumerate(steps):
         if step.output is not None:
             planes = planes_of(len(step.onto) + 1)
-            whole = planes_of(most.get((*step.onto, step.layer.name)[0], 1))
+            first = (*step.onto, step.layer.name)[0]
+            own = step.onto or step.output.begins or first not in copied
+            whole = planes_of(most.get(first, 1)) if own else 1
             add(step.output, index, planes, groups, tuple(range(groups)), onto=step.onto,
                 spare=whole - planes)
     return layouts
@@ -273,7 +280,7 @@ def allocate(layouts: Sequence[MapLayout], result_words: int,
     logits, and the words used. Summands of a sum that is kept as bit-planes have one place, as long
     as any of them is alive. Several orders are tried; the least memory wins.
     """
-    named = {layout.name: n for n, layout in enumerate(layouts)}
+    named = {layout.name: n for n, layout in enumerate(layouts)}    # of copies the last one
     homes = [named[layout.onto[0]] if layout.onto else n for n, layout in enumerate(layouts)]
     shared = [[layouts[n] for n, home in enumerate(homes) if home == own]
               for own in sorted(set(homes))]
@@ -337,9 +344,11 @@ def gate_info(plan: Plan) -> GateInfo | None:
 
 
 def map_layouts(plan: Plan) -> dict[str, MapLayout]:
-    """The layout to read each map from: the one with most of the map."""
-    found: dict[str, MapLayout] = {}
+    """The layout to read each of the network's maps from: the one with most of the map."""
+    names, found = {INPUT, *(layer.name for layer in plan.network.layers)}, {}
     for layout in plan.layouts.values():
+        if layout.name not in names:
+            continue
         other = found.get(layout.name)
         if other is None or layout.height * layout.width > other.height * other.width:
             found[layout.name] = layout

@@ -8,9 +8,9 @@ from ..errors import SpikeTicketError
 from ..integer.network import Network
 from .assemble import Activity
 from .compiler import Variant, run_passes
-from .steps import EXPAND, PHASES, WALK
+from .steps import COUNT, EXPAND, PHASES, WALK
 
-WAYS = {PHASES: "phases", WALK: "walk", EXPAND: "expand"}
+WAYS = {PHASES: "phases", WALK: "walk", EXPAND: "expand", COUNT: "count"}
 
 SHOWN = 12
 """Variants that are printed."""

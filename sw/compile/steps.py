@@ -15,13 +15,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..integer.gate import Gate
-from ..integer.network import INPUT, Layer, Network, Neuron, Pool, Synapses
+from ..integer.network import INPUT, Layer, Network, Neuron, Pool, Shape, Synapses
+from .digits import narrow
 from .even import even_synapses
 
-PHASES, WALK, EXPAND = range(3)
+PHASES, WALK, EXPAND, COUNT = range(4)
 """Ways to read the source of a stride or sum pool. PHASES: the map is split so that neighbouring
 outputs read neighbouring positions. WALK: as few phases as possible; the drain visits only every
-n-th accumulator. EXPAND: as WALK, with a sum pool as repeated weights, not as planes."""
+n-th accumulator. EXPAND: as WALK, with a sum pool as repeated weights, not as planes. COUNT: the
+sum over a whole map is counted first (`sw.compile.counts`) and read as a number's bit-planes."""
+
+MAX_COUNT = 7
+"""Bits of a count, at most: weights of bits above have shifts."""
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -32,7 +37,7 @@ def ceil_div(a: int, b: int) -> int:
 @dataclass(frozen=True)
 class Version:
     """A map in one arrangement: factor x factor phases of its first height x width positions.
-    pitch: 0 before it is arranged."""
+    pitch: 0 before it is arranged. begins: the copy that a residual sum begins with."""
 
     name: str
     channels: int
@@ -40,6 +45,7 @@ class Version:
     width: int
     factor: int
     pitch: int = 0
+    begins: bool = False
 
     @property
     def key(self) -> tuple[str, int, int, int]:
@@ -52,7 +58,8 @@ class Use:
 
     weight int8 [C_out, C_in, kh, kw]; stride, padding in operand positions; `pool` > 1: the
     operand is the sum over pool x pool windows, taken by phase planes (pool divides the factor).
-    rows, columns: operand positions that exist (beyond is padding).
+    rows, columns: operand positions that exist (beyond is padding). shifts: of the sources: each
+    counts 2^shift times; () where all count once.
     """
 
     weight: np.ndarray
@@ -65,6 +72,7 @@ class Use:
     columns: int
     crop: tuple[int, int]
     versions: tuple[Version, ...] = ()
+    shifts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,9 +169,9 @@ class Step:
         return self.height * self.width * self.pool_size ** 2
 
 
-def expand_sum_pool(weight: np.ndarray, pool: int) -> np.ndarray:
-    """Weights of the convolution on the operand before its pool x pool sums (each repeated)."""
-    return weight.repeat(pool, axis=2).repeat(pool, axis=3)
+def expand_sum_pool(weight: np.ndarray, by: int) -> np.ndarray:
+    """Weights of the convolution on an operand before its sums of by x by (each repeated)."""
+    return weight.repeat(by, axis=2).repeat(by, axis=3)
 
 
 def _unit_neuron(channels: int) -> tuple[np.ndarray, np.ndarray, Neuron]:
@@ -181,9 +189,30 @@ def alternatives(network: Network) -> dict[str, list[int]]:
             continue            # the drain's walk over overlapping windows has steps of one
         if any(syn.sum_pool > (1, 1) for syn in synapses):
             ways[layer.name] = [WALK, EXPAND]
+            if countable(layer, shapes):
+                ways[layer.name].append(COUNT)
         elif math.gcd(*totals) > 1:
             ways[layer.name] = [WALK]
     return ways
+
+
+def countable(layer: Layer, shapes: Mapping[str, Shape]) -> bool:
+    """Whether the way COUNT is one for a layer: the average over all of a map of spikes, which a
+    number of `program.PLANE`'s shifts can hold, and nothing else."""
+    if len(layer.synapses) > 1 or layer.neuron is None or layer.pool is not None:
+        return False
+    [syn] = layer.synapses
+    source = shapes[syn.sources[0]]
+    return (syn.weight.shape[2:] == (1, 1) and INPUT not in syn.sources and syn.padding == (0, 0)
+            and syn.sum_pool == (source.height, source.width) and source.height == source.width
+            and pooled_positions(layer) < 1 << MAX_COUNT
+            and not any(name.startswith(f"{layer.name}#") for name in shapes))
+
+
+def pooled_positions(layer: Layer) -> int:
+    """What the sum of a layer's first synapses over its pool can be of spikes."""
+    syn = layer.synapses[0]
+    return syn.sum_pool[0] * syn.sum_pool[1] * len(syn.sources)
 
 
 def make_step(network: Network, layer: Layer, shapes: Mapping, way: int) -> Step:
@@ -200,10 +229,11 @@ def make_step(network: Network, layer: Layer, shapes: Mapping, way: int) -> Step
         height, width = height * k, width * k
         synapses = [Synapses(syn.weight, syn.sources, bits=syn.bits) for syn in synapses]
         single = (height, width) == (1, 1)
+    synapses, shifts = zip(*narrow(synapses), strict=True)
     totals = [syn.stride[0] * syn.sum_pool[0] for syn in synapses]
     walk = math.gcd(*totals) if way != PHASES and not single else 1
     uses = []
-    for syn, total in zip(synapses, totals, strict=True):
+    for syn, total, shift in zip(synapses, totals, shifts, strict=True):
         source = shapes[syn.sources[0]]
         stride, padding, pool = syn.stride[0], syn.padding[0], syn.sum_pool[0]
         weight, rows, columns = syn.weight, source.height // pool, source.width // pool
@@ -217,7 +247,8 @@ def make_step(network: Network, layer: Layer, shapes: Mapping, way: int) -> Step
             weight = expand_sum_pool(weight, pool)
             stride, padding, rows, columns = total, padding * pool, rows * pool, columns * pool
             pool = 1
-        uses.append(Use(weight, syn.sources, stride, padding, pool, factor, rows, columns, crop))
+        uses.append(Use(weight, syn.sources, stride, padding, pool, factor, rows, columns, crop,
+                        shifts=(shift,) if shift else ()))
     # A single output is all that a window of an overlapping pool can hold.
     pool = None if single and layer.pool is not None and not layer.pool.tiles else layer.pool
     return Step(layer, tuple(uses), pool, height, width, walk, single, conv=conv,
@@ -256,7 +287,7 @@ def add_versions(steps: Sequence[Step], shapes: Mapping) -> Lowered:
             versions[version.name].setdefault(version.key, version)
     placed = []
     for step in reading:
-        if step.layer.neuron is None or step.kind == "gate":
+        if step.layer.neuron is None or step.kind == "gate" or step.output is not None:
             placed.append(step)
             continue
         name = step.layer.name
@@ -267,7 +298,7 @@ def add_versions(steps: Sequence[Step], shapes: Mapping) -> Lowered:
             output = arrangements.setdefault(plain.key, plain)
         # The stored size may be cropped; compute no more than that.
         placed.append(replace(step, output=output, height=output.height, width=output.width))
-        placed += [_copy_step(output, version) for version in arrangements.values()
+        placed += [copy_step(output, version) for version in arrangements.values()
                    if version != output]
     return Lowered(tuple(placed), tuple(versions[INPUT].values()))
 
@@ -284,7 +315,8 @@ def identity(name: str, source: str, channels: int) -> tuple[Layer, np.ndarray]:
     return Layer(name, (Synapses(eye, (source,), bits=1),), *_unit_neuron(channels)), eye
 
 
-def _copy_step(source: Version, target: Version) -> Step:
+def copy_step(source: Version, target: Version) -> Step:
+    """A step that writes a map anew, in another arrangement or for a sum to begin with."""
     layer, eye = identity(source.name, source.name, source.channels)
     size = source.height, source.width
     use = Use(eye, (source.name,), 1, 0, 1, 1, *size, size, (source,))

@@ -3,7 +3,8 @@
 The sum of n spike maps takes n.bit_length() planes of shifts 0, 1, 2 ...; every layer that makes a
 summand adds its spikes to what is there (`hw.sums`), and a layer that reads the sum walks its
 planes only. The summands themselves are gone then, so all that read one of them must want the sum
-as it stands when they run: `find` says where that holds.
+as it stands when they run: `find` says where that holds. Where the second summand is made of the
+first (x + f(x), as a position embedding is), the sum begins with a copy of the first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from hw.config import SUM_PLANES
 
 from ..integer.network import INPUT
-from .steps import Lowered, Step, Version
+from .steps import Lowered, Step, Version, copy_step
 
 FEWEST = 3
 """Summands from which on the planes are fewer than the maps."""
@@ -23,10 +24,11 @@ FEWEST = 3
 @dataclass(frozen=True)
 class Sum:
     """A residual sum. maps: its summands in the order in which they are made. refused: why they
-    cannot be kept as bit-planes, "" where they can."""
+    cannot be kept as bit-planes, "" where they can. copied: it begins with a copy of the first."""
 
     maps: tuple[str, ...]
     refused: str = ""
+    copied: bool = False
 
     @property
     def planes(self) -> int:
@@ -52,7 +54,8 @@ def find(lowered: Lowered) -> tuple[Sum, ...]:
     groups = {id(group): group for group in joined.values() if len(group) >= FEWEST}
     found = [tuple(sorted(group, key=lambda name: made.get(name, -1)))
              for group in groups.values()]
-    return tuple(Sum(maps, _refused(lowered.steps, maps, made))
+    return tuple(Sum(maps, _refused(lowered.steps, maps, made),
+                     bool(_of_first(lowered.steps[made.get(maps[1], 0)], maps)))
                  for maps in sorted(found, key=lambda maps: made.get(maps[0], -1)))
 
 
@@ -63,11 +66,19 @@ def merge(lowered: Lowered, sums: Sequence[Sum]) -> Lowered:
     for found in sums:
         made = _made(steps)
         versions = {name: steps[made[name]].output for name in found.maps}
+        name, second = found.maps[:2]
+        if found.copied:
+            versions[name] = replace(versions[name], begins=True)
+            steps.insert(made[name] + 1, copy_step(steps[made[name]].output, versions[name]))
+            made = _made(steps)
         for index, step in enumerate(steps):
+            own = step.layer.name
+            if step.kind == "copy":
+                continue
             uses = tuple(
                 replace(use, versions=(versions[_last(found, made, index)],))
-                if use.versions[0].name in found.maps else use for use in step.uses)
-            own = step.layer.name
+                if use.versions[0].name in found.maps and not (found.copied and own == second)
+                else use for use in step.uses)
             onto = found.maps[:found.maps.index(own)] if own in found.maps else step.onto
             steps[index] = replace(step, uses=uses, onto=onto)
     return replace(lowered, steps=tuple(steps))
@@ -78,6 +89,13 @@ def _last(found: Sum, made: Mapping[str, int], index: int) -> str:
     return [name for name in found.maps if made[name] < index][-1]
 
 
+def _of_first(step: Step, maps: tuple[str, ...]) -> bool:
+    """Whether a step makes the second summand of the first one, which then needs a place of its
+    own: other channels are still read when a channel's sum is written."""
+    names = [version.name for version in step.reads if version.name in maps]
+    return step.layer.name == maps[1] and names != [] and set(names) == {maps[0]}
+
+
 def _made(steps: Sequence[Step]) -> dict[str, int]:
     """Step that makes each map (not its copies)."""
     return {step.layer.name: index for index, step in enumerate(steps)
@@ -85,9 +103,11 @@ def _made(steps: Sequence[Step]) -> dict[str, int]:
 
 
 def _read(steps: Sequence[Step]) -> Iterator[list[str]]:
-    """Names of the maps that every use adds up."""
+    """Names of the maps that every use adds up, each once."""
     for step in steps:
         for use in step.uses:
+            if any(use.shifts):
+                continue
             yield [version.name for version in use.versions]
 
 
@@ -105,7 +125,7 @@ def _refused(steps: Sequence[Step], maps: tuple[str, ...], made: Mapping[str, in
         step = steps[made[name]]
         if step.kind == "attention":
             return f"attention makes {name!r}"
-        if any(version.name in maps for version in step.reads):
+        if any(version.name in maps for version in step.reads) and not _of_first(step, maps):
             return f"{name!r} reads the sum that it is added to"
     for index, step in enumerate(steps):
         if any(key.name in maps for key in step.keys):

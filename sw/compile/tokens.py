@@ -14,9 +14,11 @@ from ..errors import SpikeTicketError
 from ..integer.attention import HEAD_WIDTHS, MAX_TOKENS, Attention, ColumnAttention
 from ..integer.gate import Gate, Select
 from ..integer.network import Layer, Network, Neuron, Pool, Shape
+from .counts import count_shapes, count_steps
 from .even import even_synapses
 from .fit import LayoutError
 from .steps import (
+    COUNT,
     PHASES,
     Lowered,
     Step,
@@ -127,7 +129,7 @@ def _presets(feature: str) -> str:
 
 
 def lower(network: Network, ways: Mapping[str, int]) -> Lowered:
-    """The network as steps; ways: layer name -> PHASES, WALK, EXPAND."""
+    """The network as steps; ways: layer name -> PHASES, WALK, EXPAND, COUNT."""
     shapes = network.shapes()
     steps = []
     for layer in network.layers:
@@ -137,10 +139,14 @@ def lower(network: Network, ways: Mapping[str, int]) -> Lowered:
             steps.append(_select_step(network, layer, shapes))
         elif layer.attention is not None:
             steps.append(_attention_step(layer, layer.attention, shapes))
+        elif ways.get(layer.name) == COUNT:
+            steps += count_steps(layer, shapes)
+            shapes |= count_shapes(layer, shapes)
         else:
             steps.append(make_step(network, layer, shapes, ways.get(layer.name, PHASES)))
     for gate in network.gates.values():
-        scored = [n for n, step in enumerate(steps) if step.layer.name in gate.scores]
+        scored = [n for n, step in enumerate(steps)
+                  if step.layer.name in gate.scores and step.kind != "copy"]
         for n in scored:
             steps[n] = replace(steps[n], score=True, score_clear=n == scored[0])
     return add_versions(steps, shapes)
