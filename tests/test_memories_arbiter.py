@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amaranth_boards.arty_a7 import ArtyA7_35Platform
+from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
+from hw import memories
 from hw.config import PRESETS
 from hw.core import Core, WriteArbiter
 from hw.memories import PairMemory
@@ -22,6 +25,18 @@ CONFIG = PRESETS["tiny"]
 def test_pair_memory(width, depth):
     run_bench(PairMemory(width, depth), "sim.units.core.memory_bench", width=width, depth=depth,
               seed=1)
+
+
+def test_pair_memory_in_parts(monkeypatch):
+    monkeypatch.setattr(memories, "part_bits", lambda platform, width, depth: 5)
+    run_bench(PairMemory(32, 64), "sim.units.core.memory_bench", width=32, depth=64, seed=1)
+
+
+@pytest.mark.parametrize(("depth", "bits"), [(2048, 128), (4096, 4), (8192, 2), (16384, 128)])
+def test_parts_are_as_wide_as_a_block_ram_of_their_depth(depth, bits):
+    assert memories.part_bits(ULX3S_85F_Platform(), 128, depth) == bits
+    assert memories.part_bits(ArtyA7_35Platform(), 128, depth) == 128
+    assert memories.part_bits(None, 128, depth) == 128
 
 
 @pytest.mark.parametrize("engines", [1, 2, 3, 6])
