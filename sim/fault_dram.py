@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from hw.config import PRESETS
 from hw.registers import Space
+from hw.sdram_timing import HALF
 from sw.board.driver import Accelerator
 from sw.board.protocol import Read, Request, Write, words
 
@@ -18,10 +19,7 @@ from .fault_lab import Lab, Tally
 from .fault_lines import Line
 
 CONFIG = replace(PRESETS["tinyd"], sdram=True, clock_hz=80_000_000)
-"""The core that they are tried on."""
-
-LINES = 16
-"""Data lines of the chip."""
+"""`tinyd` with that chip: what SDRAM is tried on."""
 
 LONGEST = 100_000
 """Cycles that a chip fails for at most."""
@@ -59,10 +57,10 @@ def _write(board: Accelerator, address: int, word: int) -> None:
 def failing(lab: Lab, tally: Tally, count: int) -> Iterator[None]:
     """One data line, or all of them, reads as 0 or 1 for a while, or until the operation has ended:
     a bad contact, a dead chip."""
-    everything = (1 << LINES) - 1
+    everything = (1 << HALF) - 1
 
     def fail(line: Line) -> None:
-        lines = lab.random.choice((1 << lab.random.randrange(LINES), everything))
+        lines = lab.random.choice((1 << lab.random.randrange(HALF), everything))
         line.inner.stick(*lab.random.choice(((lines, 0), (0, lines))))
         if lab.random.random() < 0.5:
             line.inner.step(int(LONGEST ** lab.random.random()))

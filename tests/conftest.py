@@ -48,6 +48,7 @@ def tiny_resnet():
 @pytest.fixture
 def small_board(monkeypatch):
     """The simulated board of the commands is one with the core `tiny`."""
+    import sw.cli.sim  # noqa: F401, whose defaults are those of its first import
     from hw.boards import BOARDS, Board
     monkeypatch.setitem(BOARDS, "sim", Board("sim", "a small simulated board", "tiny", "XC7A35T"))
 

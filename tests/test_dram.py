@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hw.config import PRESETS, STREAM_BLOCK, STREAM_WORDS
 from hw.registers import Space
 from hw.stream import Streamer
-from sim import regression
+from sim import fault_dram, regression
 from sim.dram import CoreWithDram, verilog
 from sim.runner import run_bench
 from sim.samples.networks import random_input
@@ -28,8 +28,7 @@ from sw.study.workloads import layer, random_weights
 from tests.test_core import check_case, write_cases
 
 CONFIG = PRESETS["tinyd"]
-MEMORIES = {"any": CONFIG, "sdram": replace(CONFIG, sdram=True, clock_hz=80_000_000),
-            "ddr3": replace(CONFIG, ddr3=True)}
+MEMORIES = {"any": CONFIG, "sdram": fault_dram.CONFIG, "ddr3": replace(CONFIG, ddr3=True)}
 """The same core with each kind of memory."""
 
 

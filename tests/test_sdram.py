@@ -6,12 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from hw.config import PRESETS
 from hw.sdram_timing import cycles
+from sim.fault_dram import CONFIG
 from sim.runner import run_bench
 from sim.sdram import BOARDS_CHIP, VERILOG, SimulatedSdram
-
-CONFIG = replace(PRESETS["tinyd"], sdram=True, clock_hz=80_000_000)
 
 
 def bench(config, controller=None, seed=1):
